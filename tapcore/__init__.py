@@ -1,0 +1,66 @@
+"""Boltzmann machines as TAP machines: trained, scored and used through fixed points of the TAP equations.
+
+Names load when they are first used, so that importing the package compiles nothing and the command line answers at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from tapcore import datasets as datasets
+    from tapcore import special as special
+    from tapcore.checkpoint import CheckpointError as CheckpointError
+    from tapcore.checkpoint import load as load
+    from tapcore.checkpoint import save as save
+    from tapcore.energy import free_energy as free_energy
+    from tapcore.inference.solution import Solutions as Solutions
+    from tapcore.inference.solve import solve as solve
+    from tapcore.likelihood import log_likelihood as log_likelihood
+    from tapcore.machine import RBM as RBM
+    from tapcore.machine import Machine as Machine
+    from tapcore.training.fit import FitResult as FitResult
+    from tapcore.training.fit import fit as fit
+    from tapcore.training.gradient import gradient as gradient
+    from tapcore.training.update_rules import L1 as L1
+    from tapcore.training.update_rules import L2 as L2
+    from tapcore.units import Binary as Binary
+    from tapcore.units import Spin as Spin
+
+# Where each public name lives; a module stands for itself.
+_HOMES = {
+    "Binary": "units",
+    "CheckpointError": "checkpoint",
+    "FitResult": "training.fit",
+    "L1": "training.update_rules",
+    "L2": "training.update_rules",
+    "Machine": "machine",
+    "RBM": "machine",
+    "Solutions": "inference.solution",
+    "Spin": "units",
+    "datasets": "datasets",
+    "fit": "training.fit",
+    "free_energy": "energy",
+    "gradient": "training.gradient",
+    "load": "checkpoint",
+    "log_likelihood": "likelihood",
+    "save": "checkpoint",
+    "solve": "inference.solve",
+    "special": "special",
+}
+
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tapcore' has no attribute {name!r}")
+    home = import_module(f"tapcore.{_HOMES[name]}")
+    value = home if name == _HOMES[name] else getattr(home, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,104 @@
+"""Checks of what a user passes in: each failure is a ValueError naming the argument, the rule and the first bad index."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Data may be memory-mapped and larger than memory: look at this many rows at a time.
+ROWS_AT_ONCE = 4096
+
+
+def integer(name: str, value: Any, *, minimum: int) -> int:
+    """`value` as an int that is at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < minimum:
+        raise ValueError(f"{name} must be an integer of at least {minimum}, got {value!r}")
+    return int(value)
+
+
+def number(name: str, value: Any, *, minimum: float = -math.inf, below: float = math.inf) -> float:
+    """`value` as a finite float with ``minimum <= value < below``."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+    if not minimum <= value < below:
+        upper = "" if below == math.inf else f" and below {below:g}"
+        raise ValueError(f"{name} must be at least {minimum:g}{upper}, got {value!r}")
+    return float(value)
+
+
+def choice(name: str, value: Any, allowed: Collection[str]) -> str:
+    """`value`, which must be one of `allowed`."""
+    if not isinstance(value, str) or value not in allowed:
+        known = ", ".join(repr(a) for a in allowed)
+        raise ValueError(f"{name} must be one of {known}, got {value!r}")
+    return value
+
+
+def first_index(bad: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Index of the first True."""
+    return tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
+
+
+def row_blocks(X: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
+    """(first row, rows) of `X`, a bounded number of rows at a time."""
+    for start in range(0, X.shape[0], ROWS_AT_ONCE):
+        yield start, np.asarray(X[start : start + ROWS_AT_ONCE])
+
+
+def real_array(name: str, value: Any) -> NDArray[Any]:
+    """`value` as an array of a real dtype, not copied when it is one already (a memory map stays one)."""
+    try:
+        array = value if isinstance(value, np.ndarray) else np.asarray(value)
+    except ValueError as error:  # ragged nested sequences
+        raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from None
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    return array
+
+
+def matrix(name: str, value: Any, width: int, *, rows: str = "rows") -> NDArray[Any]:
+    """`value` as a non-empty (rows, `width`) array of a real dtype."""
+    array = real_array(name, value)
+    if array.ndim != 2:
+        raise ValueError(f"{name} must have two axes ({rows}, {width}), got shape {array.shape}")
+    if array.shape[0] == 0:
+        raise ValueError(f"{name} must have at least one row, got shape {array.shape}")
+    if array.shape[1] != width:
+        raise ValueError(f"{name} must have {width} columns, one per unit, got {array.shape[1]} (shape {array.shape})")
+    return array
+
+
+def every(name: str, array: NDArray[Any], rule: str, good: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> None:
+    """Refuse `array` (any number of axes) unless `good` holds for every entry; NaN and inf are named as such."""
+    blocks = row_blocks(array) if array.ndim else iter([(0, array)])
+    for start, block in blocks:
+        bad = ~good(block)
+        if not bad.any():
+            continue
+        local = first_index(bad)
+        value = block[local]
+        index = (start + local[0], *local[1:]) if local else ()
+        if isinstance(value, np.floating) and not np.isfinite(value):
+            rule = "must be finite"
+        where = f"[{', '.join(map(str, index))}]" if index else ""
+        raise ValueError(f"{name} {rule}: {name}{where} is {value!s}")
+
+
+def finite(name: str, array: NDArray[Any]) -> None:
+    """Refuse NaN and inf."""
+    if array.dtype.kind == "f":
+        every(name, array, "must be finite", np.isfinite)
+
+
+def per_site(name: str, value: Any, n: int) -> NDArray[np.float64]:
+    """A parameter given as a scalar or an (n,) array, as a fresh finite float64 (n,) array."""
+    array = real_array(name, value)
+    if array.ndim > 1 or (array.ndim == 1 and array.shape != (n,)):
+        raise ValueError(f"{name} must be a number or an array of shape ({n},), got shape {array.shape}")
+    finite(name, array)
+    return np.array(np.broadcast_to(array, (n,)), dtype=np.float64)

@@ -1,0 +1,181 @@
+"""Numba's decorators, options and the two intrinsics the kernels need; nothing else calls Numba's decorators.
+
+Everything compiles lazily and caches to disk. No ``fastmath``: it breaks NaN. Where a sum may be reassociated so that it
+vectorises, the kernel says so with ``kernel(reassociate=True)``.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import struct
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+JIT_DISABLED = bool(numba.config.DISABLE_JIT)
+
+# The Python error model checks every division, and that check alone stops vectorisation.
+_SCALAR_OPTIONS = {"error_model": "numpy"}
+_KERNEL_OPTIONS = {"error_model": "numpy", "nogil": True, "cache": True}
+
+
+def kernel(*, reassociate: bool = False) -> Callable[[F], F]:
+    """Compile a loop kernel: lazily, cached on disk, without the GIL."""
+    fastmath = {"reassoc"} if reassociate else False
+    return numba.njit(fastmath=fastmath, **_KERNEL_OPTIONS)
+
+
+def scalar(function: F) -> F:
+    """Compile a helper that only other compiled code calls."""
+    return numba.njit(**_KERNEL_OPTIONS)(function)
+
+
+def by_type(stub: F) -> F:
+    """Make `stub` a function chosen by the type of its first argument, compiled or not.
+
+    ``stub.register(cls)`` takes the implementation for a NamedTuple class, or for ``np.float64`` / ``np.float32`` scalars.
+    Unlike jitted functions passed as arguments, a kernel that calls it is reused from the disk cache.
+    """
+    methods: dict[type, Callable[..., Any]] = {}
+
+    @functools.wraps(stub)
+    def dispatch(*args: Any) -> Any:
+        # Python floats count as float64.
+        found = methods.get(type(args[0])) or methods.get(np.float64)
+        if found is None:
+            raise TypeError(f"{stub.__name__} has no implementation for {type(args[0]).__name__}")
+        return found(*args)
+
+    def choose(*args: Any) -> Callable[..., Any] | None:
+        first = args[0]
+        if isinstance(first, types.BaseNamedTuple):
+            return methods.get(first.instance_class)
+        return methods.get({types.float64: np.float64, types.float32: np.float32}.get(first))
+
+    overload(dispatch, strict=False, jit_options=_SCALAR_OPTIONS)(choose)
+
+    def register(cls: type) -> Callable[[F], F]:
+        def keep(implementation: F) -> F:
+            methods[cls] = implementation
+            return implementation
+
+        return keep
+
+    dispatch.register = register  # type: ignore[attr-defined]
+    return dispatch  # type: ignore[return-value]
+
+
+def by_position(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make ``f(items, position, *args)`` that calls ``function(items[position], *args)`` on a tuple of unlike items.
+
+    Compiled code cannot index such a tuple with a variable; this unrolls the choice when it compiles.
+    """
+
+    def dispatch(items: Any, position: int, *args: Any) -> Any:
+        return function(items[position], *args)
+
+    def choose(items: Any, position: Any, *args: Any) -> Callable[..., Any]:
+        if len(items) == 1:
+            return lambda items, position, *args: function(items[0], *args)
+
+        def pick(items: Any, position: int, *args: Any) -> Any:
+            if position == 0:
+                return function(items[0], *args)
+            return dispatch(items[1:], position - 1, *args)
+
+        return pick
+
+    overload(dispatch, strict=False, jit_options=_SCALAR_OPTIONS)(choose)
+    return dispatch
+
+
+def also_compiled(face: Callable[..., Any]) -> Callable[[F], F]:
+    """Give the Python function `face` the compiled scalar that runs where compiled code calls `face` on a number."""
+
+    def keep(implementation: F) -> F:
+        compiled = implementation if hasattr(implementation, "py_func") else scalar(implementation)
+
+        def choose(x: Any) -> Callable[..., Any] | None:
+            if isinstance(x, types.Float):
+                return lambda x: compiled(x)
+            if isinstance(x, types.Integer | types.Boolean):
+                return lambda x: compiled(float(x))
+            return None
+
+        overload(face, strict=False, jit_options=_SCALAR_OPTIONS)(choose)
+        return implementation
+
+    return keep
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _fma(typing_context, a, b, c):  # type: ignore[no-untyped-def]
+    if not (isinstance(a, types.Float) and a == b == c):
+        return None
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.fma(*args)
+
+    return a(a, a, a), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _float_to_bits(typing_context, x):  # type: ignore[no-untyped-def]
+    integer = {types.float64: types.int64, types.float32: types.int32}.get(x)
+    if integer is None:
+        return None
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.bitcast(args[0], ir.IntType(signature.return_type.bitwidth))
+
+    return integer(x), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _bits_to_float(typing_context, n):  # type: ignore[no-untyped-def]
+    real = {types.int64: types.float64, types.int32: types.float32}.get(n)
+    if real is None:
+        return None
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.bitcast(args[0], context.get_value_type(signature.return_type))
+
+    return real(n), codegen
+
+
+def _python_fma(a: Any, b: Any, c: Any) -> Any:
+    if not (math.isfinite(a) and math.isfinite(b) and math.isfinite(c)):
+        return a * b + c
+    exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
+    if exact == 0:
+        return a * b + c  # the sign of zero follows the usual rules
+    try:
+        rounded = float(exact)
+    except OverflowError:
+        rounded = math.copysign(math.inf, exact)
+    return np.float32(rounded) if isinstance(a, np.float32) else np.float64(rounded)
+
+
+def _python_float_to_bits(x: Any) -> Any:
+    if isinstance(x, np.float32):
+        return x.view(np.int32)
+    return np.int64(struct.unpack("<q", struct.pack("<d", x))[0])
+
+
+def _python_bits_to_float(n: Any) -> Any:
+    return n.view(np.float32) if isinstance(n, np.int32) else np.int64(n).view(np.float64)
+
+
+# a b + c with one rounding; the bits of a float as an integer of its width, and back.
+fma: Callable[[Any, Any, Any], Any] = _python_fma if JIT_DISABLED else _fma
+float_to_bits: Callable[[Any], Any] = _python_float_to_bits if JIT_DISABLED else _float_to_bits
+bits_to_float: Callable[[Any], Any] = _python_bits_to_float if JIT_DISABLED else _bits_to_float

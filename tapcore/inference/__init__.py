@@ -1,0 +1,1 @@
+"""Inference: fixed points of the TAP and naive mean-field equations."""

@@ -1,0 +1,102 @@
+"""The result of an inference: chains at (or on their way to) fixed points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapcore import _checks
+from tapcore.inference.merging import merge
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Solutions:
+    """K chains of an inference, one row each.
+
+    Attributes
+    ----------
+    mean, var, B, A : tuple of (K, n_l) arrays, one a layer
+        Means and variances of the units, and their fields and precisions (Eqs. 32, 33; U and V not included).
+    free_energy : (K,) float64 array
+        F = -ln Z as the method estimates it (Eq. 35), from `mean` and `var`.
+    residual : (K,) float64 array
+        Largest |update - value| over all means and variances in the last sweep, before damping.
+    distance : (K,) float64 array
+        Estimated distance to the solution in any mean or variance: the residual and its contraction rate; inf while it
+        does not contract.
+    sweeps : (K,) int64 array
+        Sweeps each chain took.
+    converged : (K,) bool array
+    method : str
+        The inference that made them.
+    counts : (K,) int64 array or None
+        How many chains each one stands for, after `unique`.
+    labels : (number of chains merged,) int64 array or None
+        After `unique`: the row here for each chain before; -1 for a chain that had not converged.
+    """
+
+    mean: tuple[Array, ...]
+    var: tuple[Array, ...]
+    B: tuple[Array, ...]
+    A: tuple[Array, ...]
+    free_energy: NDArray[np.float64]
+    residual: NDArray[np.float64]
+    distance: NDArray[np.float64]
+    sweeps: NDArray[np.int64]
+    converged: NDArray[np.bool_]
+    method: str = "tap"
+    counts: NDArray[np.int64] | None = None
+    labels: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return self.mean[0].shape[0]
+
+    def __repr__(self) -> str:
+        sizes = "-".join(str(m.shape[1]) for m in self.mean)
+        return f"Solutions({len(self)} chains of {sizes} units, {int(self.converged.sum())} converged, {self.method})"
+
+    def __getitem__(self, rows: Any) -> Solutions:
+        """Chains picked by a slice, an index array or a mask."""
+        rows = np.arange(len(self))[rows]
+        if rows.ndim == 0:
+            rows = rows[None]
+        layers = {name: tuple(x[rows] for x in getattr(self, name)) for name in ("mean", "var", "B", "A")}
+        chains = {name: getattr(self, name)[rows] for name in _PER_CHAIN}
+        counts = None if self.counts is None else self.counts[rows]
+        return replace(self, **layers, **chains, counts=counts, labels=None)
+
+    def unique(self, tol: float = 1e-4) -> Solutions:
+        """The distinct solutions among the converged chains.
+
+        Chains whose means differ by at most `tol` in every unit are one solution, represented by its most tightly converged
+        chain, whatever the order of the chains. Choose `tol` well above the distance to which they converged.
+
+        Parameters
+        ----------
+        tol : float
+            Largest difference in any mean, at least 0.
+
+        Returns
+        -------
+        Solutions
+            One row a solution, lowest free energy first, with `counts` and `labels`. Chains that did not converge are left
+            out, with label -1.
+        """
+        tol = _checks.number("tol", tol, minimum=0)
+        usable = np.flatnonzero(self.converged)
+        leaders, labels = merge(tuple(m[usable] for m in self.mean), self.distance[usable], tol)
+        by_energy = np.argsort(self.free_energy[usable[leaders]], kind="stable")
+        rank = np.empty(len(leaders), dtype=np.int64)
+        rank[by_energy] = np.arange(len(leaders))
+        all_labels = np.full(len(self), -1, dtype=np.int64)
+        all_labels[usable] = rank[labels]
+        counts = np.bincount(rank[labels], minlength=len(leaders)).astype(np.int64)
+        return replace(self[usable[leaders[by_energy]]], counts=counts, labels=all_labels)
+
+
+_PER_CHAIN = ("free_energy", "residual", "distance", "sweeps", "converged")

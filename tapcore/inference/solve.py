@@ -1,0 +1,130 @@
+"""The front door of inference: `solve`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tapcore import _checks
+from tapcore.fields import couplings
+from tapcore.energy import evaluate
+from tapcore.inference.chains import Chains
+from tapcore.inference.solution import Solutions
+from tapcore.inference.tap import Rule
+from tapcore.machine import Machine
+
+METHODS = ("nmf", "tap")
+CRITERIA = ("distance", "mse")
+
+
+def solve(
+    machine: Machine,
+    init: ArrayLike | Solutions,
+    *,
+    method: str = "tap",
+    damping: float | None = None,
+    tol: float = 1e-6,
+    max_sweeps: int = 10_000,
+    acceleration: str | None = "auto",
+    criterion: str = "distance",
+) -> Solutions:
+    """Iterate the TAP or naive mean-field equations from many starts at once (Alg. 1, Eqs. 32-34).
+
+    Parameters
+    ----------
+    machine : Machine
+    init : (K, n_visible) array_like or Solutions
+        Visible means, each chain starting there with zero variance and hidden means zero (Eqs. 36, 37); or solutions, of this
+        machine or of a similar one, to go on from.
+    method : {"tap", "nmf"}
+        TAP (second order) or naive mean field (first).
+    damping : float in [0, 1), optional
+        ``new = damping * old + (1 - damping) * update`` in means and variances. None starts without and raises it for chains
+        whose residual stops falling.
+    tol : float
+        How far a chain may still be from its solution in any mean or variance, as estimated from its residual and rate of
+        contraction. 0 never stops before `max_sweeps`.
+    max_sweeps : int
+        Most sweeps of a chain.
+    acceleration : {"auto", None}
+        None is the plain iteration. "auto" may choose a faster one where that is safe; at present there is none to choose.
+    criterion : {"distance", "mse"}
+        What `tol` bounds: the estimated distance, or the mean over all units of the squared change of the means in one sweep,
+        the test of the paper.
+
+    Returns
+    -------
+    Solutions
+        Chains in the order of `init`. One that did not converge says so in `converged`; nothing is raised. A chain also counts
+        as converged when its residual is down to the rounding errors of the dtype, 8 machine epsilons, where more sweeps cannot
+        help; its `distance` tells what is left.
+
+    Raises
+    ------
+    ValueError
+        `init` of the wrong width, empty, not finite, or outside the range of the means; another argument outside its range.
+
+    Notes
+    -----
+    Each chain's row does not depend on the other chains except through rounding in the matrix products, about 1e-15.
+    """
+    _checks.choice("method", method, METHODS)
+    _checks.choice("criterion", criterion, CRITERIA)
+    if acceleration is not None:
+        _checks.choice("acceleration", acceleration, ("auto",))
+    if damping is not None:
+        damping = _checks.number("damping", damping, minimum=0, below=1)
+    tol = _checks.number("tol", tol, minimum=0)
+    max_sweeps = _checks.integer("max_sweeps", max_sweeps, minimum=1)
+    chains = _started(machine, init)
+    rule = rule_for(machine, method, adapt=damping is None, by_distance=criterion == "distance", tol=tol)
+    sites = tuple(layer.site() for layer in machine.layers)
+    chains.run(sites, couplings(machine.weights), rule, max_sweeps, damping or 0.0)
+    return solutions_of(machine, chains, method)
+
+
+def rule_for(machine: Machine, method: str, *, adapt: bool, by_distance: bool, tol: float) -> Rule:
+    """How to iterate and when to stop."""
+    return Rule(method != "nmf", adapt, by_distance, tol, 8 * float(np.finfo(machine.dtype).eps))
+
+
+def solutions_of(machine: Machine, chains: Chains, method: str) -> Solutions:
+    """Package chains, which are handed over, not copied."""
+    state, p = chains.state, chains.progress
+    # The fields left by the last sweep are those before its update: evaluate writes the ones that belong to the result.
+    energies = evaluate(machine, state.mean, state.var, method, (state.B, state.A))
+    return Solutions(
+        state.mean, state.var, state.B, state.A,
+        free_energy=energies,
+        residual=p.residual, distance=p.distance, sweeps=p.sweeps, converged=chains.converged(), method=method,
+    )  # fmt: skip
+
+
+def check_start(machine: Machine, name: str, X: Any) -> NDArray[Any]:
+    """`X` as visible means for this machine, (K, n_visible)."""
+    array = _checks.matrix(name, X, machine.layers[0].n, rows="chains")
+    machine.layers[0].check_means(name, array)
+    return array
+
+
+def _started(machine: Machine, init: ArrayLike | Solutions) -> Chains:
+    if not isinstance(machine, Machine):
+        raise ValueError(f"machine must be a tapcore.Machine, got {type(machine).__name__}")
+    if isinstance(init, Solutions):
+        sizes = tuple(m.shape[1] for m in init.mean)
+        if sizes != machine.sizes:
+            raise ValueError(f"init must be solutions of layers {machine.sizes}, got layers {sizes}")
+        if len(init) == 0:
+            raise ValueError("init must hold at least one chain, got none")
+        for name in ("mean", "var"):
+            for layer, x in enumerate(getattr(init, name)):
+                _checks.finite(f"init.{name}[{layer}]", x)
+        chains = Chains(sizes, len(init), machine.dtype)
+        chains.start_from_moments(init.mean, init.var)
+        return chains
+    X = check_start(machine, "init", init)
+    chains = Chains(machine.sizes, X.shape[0], machine.dtype)
+    chains.start_from_visible(X)
+    return chains

@@ -1,0 +1,145 @@
+"""A machine: a chain of layers and the weights between neighbours."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tapcore import _checks
+from tapcore.units import Unit
+
+DTYPES = ("float64", "float32")
+
+
+class Machine:
+    """A chain of layers with ``P(x, h, ...) = exp(x W h + ...) prod phi_i(x_i) prod phi_j(h_j) ... / Z``; immutable.
+
+    An RBM is two layers, a deep machine more; all code takes both the same way. Layer 0 is visible.
+
+    Parameters
+    ----------
+    layers : sequence of Unit
+        At least two.
+    weights : sequence of (n_l, n_{l+1}) array_like
+        One for each pair of neighbours; finite.
+    dtype : {"float64", "float32"}
+        What weights and parameters are stored in and what everything that sweeps runs in.
+
+    Attributes
+    ----------
+    layers : tuple of Unit
+    weights : tuple of (n_l, n_{l+1}) array
+        Read-only.
+    dtype : numpy.dtype
+
+    Raises
+    ------
+    ValueError
+        Fewer than two layers, weights of the wrong number or shape or not finite, an unknown dtype.
+    """
+
+    __slots__ = ("dtype", "layers", "weights")
+
+    layers: tuple[Unit, ...]
+    weights: tuple[NDArray[Any], ...]
+    dtype: np.dtype[Any]
+
+    def __init__(self, layers: Any, weights: Any, dtype: Any = "float64") -> None:
+        layers, weights = tuple(layers), tuple(weights)
+        try:
+            name = np.dtype(dtype).name
+        except TypeError:
+            name = dtype
+        dtype = np.dtype(_checks.choice("dtype", name, DTYPES))
+        if len(layers) < 2 or not all(isinstance(layer, Unit) for layer in layers):
+            raise ValueError(f"layers must be at least two units such as tapcore.Binary(n), got {layers!r}")
+        if len(weights) != len(layers) - 1:
+            raise ValueError(f"weights must hold {len(layers) - 1} matrices, one per pair of layers, got {len(weights)}")
+        set_ = object.__setattr__
+        set_(self, "dtype", dtype)
+        set_(self, "layers", tuple(layer.astype(dtype) for layer in layers))
+        shapes = zip(self.layers[:-1], self.layers[1:], strict=True)
+        pairs = enumerate(zip(weights, shapes, strict=True))
+        set_(self, "weights", tuple(_weight(f"weights[{i}]", W, a.n, b.n, dtype) for i, (W, (a, b)) in pairs))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("a Machine is immutable: use machine.replace(...)")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Machine, (self.layers, self.weights, self.dtype.name)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Units in each layer."""
+        return tuple(layer.n for layer in self.layers)
+
+    def replace(self, *, layers: Any = None, weights: Any = None, dtype: Any = None) -> Machine:
+        """Copy with the given layers, weights or dtype in place of these."""
+        return Machine(
+            self.layers if layers is None else layers,
+            self.weights if weights is None else weights,
+            self.dtype if dtype is None else dtype,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Machine):
+            return NotImplemented
+        return (
+            self.dtype == other.dtype
+            and self.layers == other.layers
+            and all(np.array_equal(a, b) for a, b in zip(self.weights, other.weights, strict=True))
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Machine({', '.join(map(repr, self.layers))}, dtype={self.dtype.name!r})"
+
+
+def _weight(name: str, value: ArrayLike, rows: int, columns: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    array = _checks.real_array(name, value)
+    if array.shape != (rows, columns):
+        raise ValueError(f"{name} must have shape ({rows}, {columns}), got {array.shape}")
+    _checks.finite(name, array)
+    array = np.array(array, dtype=dtype, order="C")
+    array.flags.writeable = False
+    return array
+
+
+def RBM(
+    visible: Unit,
+    hidden: Unit,
+    weights: ArrayLike | None = None,
+    sigma: float = 1e-3,
+    seed: int | None = None,
+    dtype: Literal["float64", "float32"] | Any = "float64",
+) -> Machine:
+    """Restricted Boltzmann machine: a `Machine` of two layers.
+
+    Parameters
+    ----------
+    visible, hidden : Unit
+        The two layers.
+    weights : (n_visible, n_hidden) array_like, optional
+        The couplings W. Drawn from N(0, sigma^2) when not given, as W(0) in Alg. 2.
+    sigma : float
+        Standard deviation of the drawn weights, at least 0.
+    seed : int, optional
+        Of the drawn weights.
+    dtype : {"float64", "float32"}
+        What the machine is stored and swept in.
+
+    Raises
+    ------
+    ValueError
+        Layers that are not units; weights of the wrong shape or not finite; a negative sigma.
+    """
+    sigma = _checks.number("sigma", sigma, minimum=0)
+    for name, layer in (("visible", visible), ("hidden", hidden)):
+        if not isinstance(layer, Unit):
+            raise ValueError(f"{name} must be a layer of units such as tapcore.Binary(n), got {layer!r}")
+    if weights is None:
+        weights = np.random.default_rng(seed).normal(0.0, sigma, (visible.n, hidden.n))
+    return Machine((visible, hidden), (weights,), dtype)

@@ -1,0 +1,5 @@
+"""Special functions: NumPy-broadcasting faces that are scalar functions inside compiled code."""
+
+from tapcore.special.exponential import exp, log1pexp, log2cosh, sigmoid, tanh
+
+__all__ = ["exp", "log1pexp", "log2cosh", "sigmoid", "tanh"]

@@ -1,0 +1,205 @@
+"""What every unit type provides: a class for users and compiled rows for the kernels.
+
+A unit type is one file that defines
+
+- a `Unit` subclass with parameters, support and statistics;
+- a NamedTuple of its parameter arrays, the *site*, made by ``site()``;
+- ``row_moments`` and ``row_log_z`` for that NamedTuple, registered below.
+
+Kernels take sites and never ask which unit they belong to: the compiler picks the row functions by the NamedTuple's type.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tapcore import _checks
+from tapcore._jit import by_position, by_type, kernel
+
+Array = NDArray[Any]
+
+
+@by_type
+def row_moments(site: Any, B: Array, A: Array, mean: Array, var: Array) -> None:
+    """Mean and variance of every site of a layer, for one chain: five (n,) arrays, the last two are written."""
+
+
+@by_type
+def row_log_z(site: Any, B: Array, A: Array, log_z: Array) -> None:
+    """ln Z(B, A) of every site of a layer, for one chain."""
+
+
+# The same for layer `l` of a tuple of sites: ``layer_moments(sites, l, B, A, mean, var)``.
+layer_moments = by_position(row_moments)
+layer_log_z = by_position(row_log_z)
+
+
+@kernel()
+def _moments_of_rows(site: Any, B: Array, A: Array, log_z: Array, mean: Array, var: Array) -> None:
+    for k in range(B.shape[0]):
+        row_moments(site, B[k], A[k], mean[k], var[k])
+        row_log_z(site, B[k], A[k], log_z[k])
+
+
+class Unit(abc.ABC):
+    """A layer of n independent sites with unnormalised weights ``phi_i(x)``; immutable.
+
+    Attributes
+    ----------
+    n : int
+        Number of sites.
+    parameters : dict of str to (n,) array
+        The parameters by name, read-only, float64 (float32 inside a float32 machine).
+    """
+
+    #: Parameter names in the constructor's order.
+    names: ClassVar[tuple[str, ...]]
+    #: The site type handed to kernels.
+    site_type: ClassVar[type[NamedTuple]]  # type: ignore[valid-type]
+    #: What the support is, for error messages.
+    support: ClassVar[str]
+
+    #: Every unit type by name.
+    registry: ClassVar[dict[str, type[Unit]]] = {}
+
+    n: int
+    parameters: dict[str, Array]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        Unit.registry[cls.__name__] = cls
+
+    def __init__(self, n: int, **parameters: ArrayLike) -> None:
+        self.n = _checks.integer("n", n, minimum=1)
+        self.parameters = {}
+        for name in self.names:
+            array = _checks.per_site(name, parameters[name], self.n)
+            array.flags.writeable = False
+            self.parameters[name] = array
+
+    # -- what a unit type defines ------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def contains(self, x: Array) -> NDArray[np.bool_]:
+        """Which entries of `x` (..., n) lie in the support."""
+
+    @abc.abstractmethod
+    def bounds(self) -> tuple[Array, Array]:
+        """Ends of the interval in which every mean lies, each broadcasting to (n,)."""
+
+    @abc.abstractmethod
+    def log_weight(self, x: ArrayLike) -> Array:
+        """Log of the unnormalised weight, ln phi_i(x_i): (..., n), -inf outside the support."""
+
+    @classmethod
+    @abc.abstractmethod
+    def from_data(cls, X: ArrayLike) -> Self:
+        """Fit every site to its column of `X` (samples, n) on its own: the theta(0) <- X of Alg. 2."""
+
+    @abc.abstractmethod
+    def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
+        """Draw x from ``phi(x) exp(B x - A x^2/2)``, normalised: (..., n)."""
+
+    @abc.abstractmethod
+    def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
+        """Per parameter, the average over rows of <d ln phi/d parameter> in the model with fields B, A (Eqs. 40, 41)."""
+
+    @abc.abstractmethod
+    def data_statistics(self, X: Array) -> dict[str, Array]:
+        """Per parameter, the average of d ln phi/d parameter over the samples `X` (samples, n)."""
+
+    # -- what all share ----------------------------------------------------------------------------------------------
+
+    def moments(self, B: ArrayLike, A: ArrayLike) -> tuple[Array, Array, Array]:
+        """Log-normaliser, mean and variance of ``phi(x) exp(B x - A x^2/2)`` at every site.
+
+        Parameters
+        ----------
+        B, A : array_like
+            Fields and precisions, any finite value, broadcasting to (..., n).
+
+        Returns
+        -------
+        log_z, mean, var : (..., n) arrays
+            ``ln Z(B, A)``, ``f_a = d ln Z/dB`` and ``f_c = d f_a/dB``. NaN where B or A is NaN.
+
+        Raises
+        ------
+        ValueError
+            B and A do not broadcast to (..., n).
+        """
+        dtype = self.dtype
+        try:
+            b, a, _ = np.broadcast_arrays(np.asarray(B, dtype), np.asarray(A, dtype), np.empty(self.n, dtype))
+        except ValueError:
+            raise ValueError(
+                f"B and A must broadcast to (..., {self.n}), got shapes {np.shape(B)} and {np.shape(A)}"
+            ) from None
+        if b.shape[-1] != self.n:
+            raise ValueError(f"B and A must broadcast to (..., {self.n}), got {b.shape}")
+        log_z, mean, var = (np.empty(b.shape, dtype) for _ in range(3))
+        rows = [np.ascontiguousarray(x).reshape(-1, self.n) for x in (b, a)]
+        _moments_of_rows(self.site(), *rows, *(x.reshape(-1, self.n) for x in (log_z, mean, var)))
+        return log_z, mean, var
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the parameters, in which moments are computed."""
+        return self.parameters[self.names[0]].dtype
+
+    def site(self) -> Any:
+        """Make the NamedTuple of fresh, writeable parameter arrays that kernels take."""
+        # Numba compiles for read-only arrays apart: with copies a solve reuses what training compiled.
+        return self.site_type(**{name: np.array(p) for name, p in self.parameters.items()})
+
+    def with_parameters(self, parameters: dict[str, Array]) -> Self:
+        """Copy with other parameter arrays, taken over unchecked (they have just been computed)."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.parameters = {}
+        for name in self.names:
+            array = np.array(parameters[name], dtype=parameters[name].dtype)
+            array.flags.writeable = False
+            other.parameters[name] = array
+        return other
+
+    def astype(self, dtype: Any) -> Self:
+        """Copy with parameters of `dtype`."""
+        if self.dtype == dtype:
+            return self
+        return self.with_parameters({name: p.astype(dtype) for name, p in self.parameters.items()})
+
+    def check_data(self, name: str, X: Array) -> None:
+        """Raise ValueError, naming the first bad index, unless every entry of `X` (rows, n) is finite and in the support."""
+        _checks.every(name, X, f"must be {self.support} for a {type(self).__name__} layer", self.contains)
+
+    def check_means(self, name: str, X: Array) -> None:
+        """Raise ValueError, naming the first bad index, unless every entry of `X` (rows, n) can be a mean of its site."""
+        lo, hi = self.bounds()
+        rule = f"must lie in the range of means of a {type(self).__name__} layer ({np.min(lo):g} to {np.max(hi):g})"
+        _checks.every(name, X, rule, lambda x: np.isfinite(x) & (x >= lo) & (x <= hi))
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.n == other.n and all(
+            self.parameters[k].dtype == other.parameters[k].dtype
+            and np.array_equal(self.parameters[k], other.parameters[k])
+            for k in self.names
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={_brief(p)}" for name, p in self.parameters.items())
+        return f"{type(self).__name__}({self.n}, {shown})"
+
+
+def _brief(p: Array) -> str:
+    if np.all(p == p[0]):
+        return f"{p[0]:g}"
+    return f"<{p.min():.3g} to {p.max():.3g}>"

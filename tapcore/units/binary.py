@@ -1,0 +1,122 @@
+"""Binary units: weight ``exp(U x)`` on {0, 1}."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tapcore import _checks
+from tapcore.special.exponential import log1pexp, sigmoid_moments
+from tapcore.units._protocol import Array, Unit, row_log_z, row_moments
+
+
+class BinarySite(NamedTuple):
+    """Parameters of a binary layer, as kernels take them."""
+
+    U: Array
+
+
+@row_moments.register(BinarySite)  # type: ignore[attr-defined]
+def _row_moments(site: BinarySite, B: Array, A: Array, mean: Array, var: Array) -> None:
+    half = B.dtype.type(0.5)
+    for i in range(B.size):
+        mean[i], var[i] = sigmoid_moments(B[i] + site.U[i] - half * A[i])
+
+
+@row_log_z.register(BinarySite)  # type: ignore[attr-defined]
+def _row_log_z(site: BinarySite, B: Array, A: Array, log_z: Array) -> None:
+    half = B.dtype.type(0.5)
+    for i in range(B.size):
+        log_z[i] = log1pexp(B[i] + site.U[i] - half * A[i])
+
+
+class Binary(Unit):
+    """Binary units {0, 1} with weight ``exp(U x)``.
+
+    ``ln Z(B, A) = log(1 + e^z)``, mean ``sigm(z)``, variance ``sigm(z) sigm(-z)``, with ``z = B + U - A/2``.
+
+    Parameters
+    ----------
+    n : int
+        Number of units.
+    U : float or (n,) array_like
+        Fields; any finite value.
+
+    Raises
+    ------
+    ValueError
+        `n` below 1, or `U` of the wrong shape or not finite.
+    """
+
+    names = ("U",)
+    site_type = BinarySite
+    support = "0 or 1"
+
+    def __init__(self, n: int, U: ArrayLike = 0.0) -> None:
+        super().__init__(n, U=U)
+
+    @property
+    def U(self) -> Array:
+        """Fields, (n,)."""
+        return self.parameters["U"]
+
+    def contains(self, x: Array) -> NDArray[np.bool_]:
+        """Which entries are 0 or 1."""
+        return (x == 0) | (x == 1)
+
+    def bounds(self) -> tuple[Array, Array]:
+        """Means lie in [0, 1]."""
+        return np.zeros(1), np.ones(1)
+
+    def check_data(self, name: str, X: Array) -> None:
+        """Raise ValueError with a hint unless every entry is 0 or 1."""
+        try:
+            super().check_data(name, X)
+        except ValueError as error:
+            hint = "; binarise first, e.g. X > threshold (`--threshold` on the command line)"
+            raise ValueError(f"{error}{hint if 'finite' not in str(error) else ''}") from None
+
+    def log_weight(self, x: ArrayLike) -> Array:
+        """Log of the weight: ``U x`` on {0, 1}, -inf elsewhere; (..., n)."""
+        x = np.asarray(x)
+        return np.where(self.contains(x), self.U * x, -np.inf)
+
+    @classmethod
+    def from_data(cls, X: ArrayLike) -> Self:
+        """Fields that give each unit the mean of its column, on its own.
+
+        A column that never changes would need an infinite field. One imaginary sample, half on and half off, keeps it finite:
+        the mean used is ``(sum + 1/2)/(samples + 1)``.
+
+        Parameters
+        ----------
+        X : (samples, n) array_like of 0 and 1
+            Any real dtype, boolean, or memory-mapped; read a bounded number of rows at a time.
+
+        Raises
+        ------
+        ValueError
+            Wrong shape, or an entry other than 0 and 1.
+        """
+        array = _checks.real_array("X", X)
+        unit = cls(_checks.matrix("X", array, array.shape[-1] if array.ndim == 2 else 0).shape[1])
+        unit.check_data("X", array)
+        total = np.zeros(unit.n)
+        for _, rows in _checks.row_blocks(array):
+            total += rows.sum(axis=0, dtype=np.float64)
+        return cls(unit.n, U=np.log((total + 0.5) / (array.shape[0] - total + 0.5)))
+
+    def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
+        """Draw 0 or 1 with probability ``sigm(B + U - A/2)`` of 1; (..., n)."""
+        _, mean, _ = self.moments(B, A)
+        return (rng.random(mean.shape, dtype=mean.dtype) < mean).astype(mean.dtype)
+
+    def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
+        """Average mean, for U."""
+        return {"U": mean.mean(axis=0)}
+
+    def data_statistics(self, X: Array) -> dict[str, Array]:
+        """Average of x, for U."""
+        return {"U": X.mean(axis=0)}

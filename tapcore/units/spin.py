@@ -1,0 +1,113 @@
+"""Spin units: weight ``exp(U x)`` on {-1, +1}."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tapcore import _checks
+from tapcore.special.exponential import log2cosh, tanh_moments
+from tapcore.units._protocol import Array, Unit, row_log_z, row_moments
+
+
+class SpinSite(NamedTuple):
+    """Parameters of a spin layer, as kernels take them."""
+
+    U: Array
+
+
+@row_moments.register(SpinSite)  # type: ignore[attr-defined]
+def _row_moments(site: SpinSite, B: Array, A: Array, mean: Array, var: Array) -> None:
+    for i in range(B.size):
+        mean[i], var[i] = tanh_moments(B[i] + site.U[i])
+
+
+@row_log_z.register(SpinSite)  # type: ignore[attr-defined]
+def _row_log_z(site: SpinSite, B: Array, A: Array, log_z: Array) -> None:
+    half = B.dtype.type(0.5)
+    for i in range(B.size):
+        log_z[i] = log2cosh(B[i] + site.U[i]) - half * A[i]
+
+
+class Spin(Unit):
+    """Spin units {-1, +1} with weight ``exp(U x)``.
+
+    ``ln Z(B, A) = log(2 cosh b) - A/2``, mean ``tanh(b)``, variance ``1 - tanh(b)^2``, with ``b = B + U``.
+
+    Parameters
+    ----------
+    n : int
+        Number of units.
+    U : float or (n,) array_like
+        Fields; any finite value.
+
+    Raises
+    ------
+    ValueError
+        `n` below 1, or `U` of the wrong shape or not finite.
+    """
+
+    names = ("U",)
+    site_type = SpinSite
+    support = "-1 or +1"
+
+    def __init__(self, n: int, U: ArrayLike = 0.0) -> None:
+        super().__init__(n, U=U)
+
+    @property
+    def U(self) -> Array:
+        """Fields, (n,)."""
+        return self.parameters["U"]
+
+    def contains(self, x: Array) -> NDArray[np.bool_]:
+        """Which entries are -1 or +1."""
+        return (x == 1) | (x == -1)
+
+    def bounds(self) -> tuple[Array, Array]:
+        """Means lie in [-1, 1]."""
+        return np.full(1, -1.0), np.ones(1)
+
+    def log_weight(self, x: ArrayLike) -> Array:
+        """Log of the weight: ``U x`` on {-1, +1}, -inf elsewhere; (..., n)."""
+        x = np.asarray(x)
+        return np.where(self.contains(x), self.U * x, -np.inf)
+
+    @classmethod
+    def from_data(cls, X: ArrayLike) -> Self:
+        """Fields that give each unit the mean of its column, on its own.
+
+        A column that never changes would need an infinite field: one imaginary sample, half up and half down, keeps it finite.
+
+        Parameters
+        ----------
+        X : (samples, n) array_like of -1 and +1
+            Any real dtype, or memory-mapped; read a bounded number of rows at a time.
+
+        Raises
+        ------
+        ValueError
+            Wrong shape, or an entry other than -1 and +1.
+        """
+        array = _checks.real_array("X", X)
+        unit = cls(_checks.matrix("X", array, array.shape[-1] if array.ndim == 2 else 0).shape[1])
+        unit.check_data("X", array)
+        up = np.zeros(unit.n)
+        for _, rows in _checks.row_blocks(array):
+            up += (rows > 0).sum(axis=0)
+        return cls(unit.n, U=0.5 * np.log((up + 0.5) / (array.shape[0] - up + 0.5)))
+
+    def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
+        """Draw +1 with probability ``(1 + tanh(B + U))/2``, else -1; (..., n)."""
+        _, mean, _ = self.moments(B, A)
+        up = rng.random(mean.shape, dtype=mean.dtype) < 0.5 * (1 + mean)
+        return np.where(up, 1, -1).astype(mean.dtype)
+
+    def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
+        """Average mean, for U."""
+        return {"U": mean.mean(axis=0)}
+
+    def data_statistics(self, X: Array) -> dict[str, Array]:
+        """Average of x, for U."""
+        return {"U": X.mean(axis=0)}

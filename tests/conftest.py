@@ -1,0 +1,26 @@
+"""Fixtures shared by every test; sets Numba's cache before anything imports it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _sources_digest() -> str:
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "tapcore").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+# A cached kernel keeps returning old numbers after a function it calls, in another file, was edited.
+os.environ["NUMBA_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / f"tapcore-numba-{os.getuid()}-{_sources_digest()}")
+
+from hypothesis import settings  # noqa: E402
+
+settings.register_profile("tapcore", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("tapcore")

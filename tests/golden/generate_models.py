@@ -1,0 +1,309 @@
+"""Remake models.json, the certified values of small Binary and Spin machines, in 60-digit arithmetic.
+
+    python tests/golden/generate_models.py             recompute every value and write the file
+    python tests/golden/generate_models.py --check     recompute and compare with the file, to 28 digits
+
+The parameters (name, note, W, vis, hid, X, and init and damping of every fixed point) are data, read from the file
+itself; all numbers written as decimal strings are results. The file's `format` key explains the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import random
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+from mpmath import mp, mpf
+
+PATH = Path(__file__).with_name("models.json")
+WORKING_DIGITS = 60
+CONVERGED = mpf(10) ** -52  # greatest change in a sweep of any mean or variance
+WRITTEN_DIGITS = 32
+CHECKED_DIGITS = 28  # relative
+NOTHING = mpf(10) ** -45  # a difference that counts as none, for results that cancel to zero
+MAX_SWEEPS = 20_000
+SCALES = [2.0**-k for k in range(7)]
+MIXED = "binpm5x4_0"
+SCALED = ("bin6x4_s0.6_0", "pm5x4_0", MIXED)  # machines that carry a "scaling" list
+
+FORMAT = (
+    "Units: kind bin = weight exp(U x) on {0,1}, pm = exp(U x) on {-1,+1}. Results are decimal strings of 32 "
+    "digits, computed with 60; plain numbers are exact binary floats, the parameters. exact: by enumeration. "
+    "tap2, nmf: fixed points of Alg. 1 with Eqs. 32-35, nmf without the W^2 terms (A = 0); a, c, B (without U), A"
+    " per layer; mF = -F of Eq. 35 with normalised priors; TAP_lnZ_unnormalised (in nmf: its ln Z) = mF + sum of "
+    "ln Z of the unit priors = -F with weights as they are; loglik_batch_mean = mean of Eq. 38 over X; grad = its"
+    " derivatives with respect to W and U (Eqs. 39-41) with this one solution. init: 'prior' = (a^v = f_a(0,0), "
+    "c^v = 0, a^h = 0), 'x=0' and 'x=1' the same from that a^v; damping d: new = d old + (1-d) update. scaling: W"
+    " times scale, init 'prior'; tap_av, tap_ah, nmf_av, nmf_ah are the fixed points' means."
+)
+
+Vector = list[mpf]
+Matrix = list[list[mpf]]
+Unit = dict[str, Any]
+
+
+def float32(x: float) -> float:
+    """The nearest single-precision number."""
+    return float(struct.unpack("f", struct.pack("f", x))[0])
+
+
+def mixed_machine() -> dict[str, Any]:
+    """Parameters of the Binary visible, Spin hidden machine, for a file that has none yet."""
+    rng = random.Random(20)
+    vis = [{"kind": "bin", "U": float32(rng.gauss(0.0, 0.5))} for _ in range(5)]
+    hid = [{"kind": "pm", "U": float32(rng.gauss(0.0, 0.3))} for _ in range(4)]
+    W = [[float32(rng.gauss(0.0, 0.4)) for _ in range(4)] for _ in range(5)]
+    X = [[float(rng.randrange(2)) for _ in range(5)] for _ in range(3)]
+    return {"name": MIXED, "note": "Binary visible, Spin hidden", "W": W, "vis": vis, "hid": hid, "X": X}
+
+
+def log_z(unit: Unit, B: mpf, A: mpf) -> mpf:
+    """ln Z(B, A) of one unit."""
+    b = B + mpf(unit["U"])
+    if unit["kind"] == "bin":
+        return mp.log(1 + mp.exp(b - A / 2))
+    return mp.log(mp.exp(b - A / 2) + mp.exp(-b - A / 2))
+
+
+def moments(unit: Unit, B: mpf, A: mpf) -> tuple[mpf, mpf]:
+    """Mean and variance of one unit."""
+    b = B + mpf(unit["U"])
+    if unit["kind"] == "bin":
+        up, down = mp.exp(b - A / 2), mpf(1)
+        a = up / (up + down)
+        return a, up * down / (up + down) ** 2
+    a = mp.tanh(b)
+    return a, 1 - a**2
+
+
+def states(unit: Unit) -> tuple[int, int]:
+    """The two values a unit takes."""
+    return {"bin": (0, 1), "pm": (-1, 1)}[unit["kind"]]
+
+
+def enumerate_exact(vis: list[Unit], hid: list[Unit], W: Matrix) -> dict[str, Any]:
+    """ln Z and moments by adding up every state of both layers."""
+    nv, nh = len(vis), len(hid)
+    Z = mpf(0)
+    v1, v2, h1 = [mpf(0)] * nv, [mpf(0)] * nv, [mpf(0)] * nh
+    vh = [[mpf(0)] * nh for _ in range(nv)]
+    for h in itertools.product(*map(states, hid)):
+        field = [mpf(vis[i]["U"]) + sum(W[i][j] * h[j] for j in range(nh)) for i in range(nv)]
+        alone = sum(mpf(hid[j]["U"]) * h[j] for j in range(nh))
+        for v in itertools.product(*map(states, vis)):
+            weight = mp.exp(alone + sum(field[i] * v[i] for i in range(nv)))
+            Z += weight
+            for i in range(nv):
+                v1[i] += weight * v[i]
+                v2[i] += weight * v[i] ** 2
+                for j in range(nh):
+                    vh[i][j] += weight * (v[i] * h[j])
+            for j in range(nh):
+                h1[j] += weight * h[j]
+    return {
+        "lnZ": mp.log(Z),
+        "mean_v": [x / Z for x in v1],
+        "mean_v2": [x / Z for x in v2],
+        "mean_h": [x / Z for x in h1],
+        "mean_vh": [[x / Z for x in row] for row in vh],
+    }
+
+
+def transpose(W: Matrix) -> Matrix:
+    """Rows for columns."""
+    return [list(column) for column in zip(*W, strict=True)]
+
+
+def fields(W: Matrix, a_own: Vector, a: Vector, c: Vector, order: int) -> tuple[Vector, Vector]:
+    """(B, A) of the layer that W's rows belong to, from the other layer's means and variances (Eqs. 32-34)."""
+    A = [-sum(w**2 * x for w, x in zip(row, c, strict=True)) if order == 2 else mpf(0) for row in W]
+    B = [p * own + sum(w * x for w, x in zip(row, a, strict=True)) for p, own, row in zip(A, a_own, W, strict=True)]
+    return B, A
+
+
+def mixed(old: Vector, new: Vector, d: mpf) -> Vector:
+    """d old + (1 - d) new."""
+    return [d * p + (1 - d) * q for p, q in zip(old, new, strict=True)]
+
+
+def fixed_point(vis: list[Unit], hid: list[Unit], W: Matrix, init: str, damping: mpf, order: int) -> dict[str, Vector]:
+    """Alg. 1, hidden side first, until nothing moves; order 2 is TAP, 1 naive mean field."""
+    start = {"prior": lambda u: moments(u, mpf(0), mpf(0))[0], "x=0": lambda u: mpf(0), "x=1": lambda u: mpf(1)}[init]
+    Wt = transpose(W)
+    av, cv = [start(unit) for unit in vis], [mpf(0)] * len(vis)
+    ah, ch = [mpf(0)] * len(hid), [mpf(0)] * len(hid)
+    d = mpf(0)  # the first hidden update has nothing to be mixed with
+    for _ in range(MAX_SWEEPS):
+        before = [*av, *cv, *ah, *ch]
+        new = [moments(u, B, A) for u, B, A in zip(hid, *fields(Wt, ah, av, cv, order), strict=True)]
+        ah, ch = mixed(ah, [a for a, _ in new], d), mixed(ch, [c for _, c in new], d)
+        d = damping
+        new = [moments(u, B, A) for u, B, A in zip(vis, *fields(W, av, ah, ch, order), strict=True)]
+        av, cv = mixed(av, [a for a, _ in new], d), mixed(cv, [c for _, c in new], d)
+        if max(abs(p - q) for p, q in zip(before, [*av, *cv, *ah, *ch], strict=True)) < CONVERGED:
+            Bv, Av = fields(W, av, ah, ch, order)
+            Bh, Ah = fields(Wt, ah, av, cv, order)
+            return {"av": av, "cv": cv, "ah": ah, "ch": ch, "Av": Av, "Bv": Bv, "Ah": Ah, "Bh": Bh}
+    raise RuntimeError(f"no fixed point from {init} with damping {damping}")
+
+
+def minus_free_energy(vis: list[Unit], hid: list[Unit], W: Matrix, s: dict[str, Vector], order: int) -> mpf:
+    """Eq. 35."""
+    total = mpf(0)
+    for units, side in ((vis, "v"), (hid, "h")):
+        columns = (s[name + side] for name in "acAB")
+        for unit, a, c, A, B in zip(units, *columns, strict=True):
+            total += log_z(unit, B, A) - B * a + A * (a**2 + c) / 2
+    for i, j in itertools.product(range(len(vis)), range(len(hid))):
+        total += W[i][j] * s["av"][i] * s["ah"][j]
+        if order == 2:
+            total += W[i][j] ** 2 * s["cv"][i] * s["ch"][j] / 2
+    return total
+
+
+def solution(machine: dict[str, Any], W: Matrix, init: str, damping: str, order: int) -> dict[str, Any]:
+    """One fixed point with its free energy, the batch's mean log-likelihood (Eq. 38) and gradient (Eqs. 39-41)."""
+    vis, hid = machine["vis"], machine["hid"]
+    X = [[mpf(x) for x in row] for row in machine["X"]]
+    s = fixed_point(vis, hid, W, init, mpf(damping), order)
+    mF = minus_free_energy(vis, hid, W, s, order)
+    priors = sum(log_z(unit, mpf(0), mpf(0)) for unit in vis + hid)
+    pairs = list(itertools.product(range(len(vis)), range(len(hid))))
+    loglik = -mF
+    data_h, data_vh = [mpf(0)] * len(hid), [[mpf(0)] * len(hid) for _ in vis]
+    for x in X:
+        B = [sum(W[i][j] * x[i] for i in range(len(vis))) for j in range(len(hid))]
+        loglik += sum(mpf(unit["U"]) * value for unit, value in zip(vis, x, strict=True)) / len(X)
+        loglik += sum(log_z(unit, b, mpf(0)) for unit, b in zip(hid, B, strict=True)) / len(X)
+        means = [moments(unit, b, mpf(0))[0] for unit, b in zip(hid, B, strict=True)]
+        data_h = [p + q / len(X) for p, q in zip(data_h, means, strict=True)]
+        for i, j in pairs:
+            data_vh[i][j] += x[i] * means[j] / len(X)
+    for i, j in pairs:
+        data_vh[i][j] -= s["av"][i] * s["ah"][j] + (W[i][j] * s["cv"][i] * s["ch"][j] if order == 2 else 0)
+    return {
+        **s,
+        "mF": mF - priors,
+        "init": init,
+        "damping": damping,
+        "TAP_lnZ_unnormalised": mF,
+        "loglik_batch_mean": loglik,
+        "grad": {
+            "W": data_vh,
+            "vU": [sum(x[i] for x in X) / len(X) - s["av"][i] for i in range(len(vis))],
+            "hU": [data_h[j] - s["ah"][j] for j in range(len(hid))],
+        },
+    }
+
+
+def scaling(machine: dict[str, Any], W: Matrix) -> list[dict[str, Any]]:
+    """Exact, TAP and naive mean-field ln Z as all weights shrink."""
+    rows = []
+    for scale in SCALES:
+        small = [[mpf(scale) * w for w in row] for row in W]
+        exact = enumerate_exact(machine["vis"], machine["hid"], small)
+        row: dict[str, Any] = {"scale": scale, "exact_lnZ": exact["lnZ"]}
+        for method, order in (("tap", 2), ("nmf", 1)):
+            s = solution(machine, small, "prior", "0", order)
+            row |= {f"{method}_lnZ": s["TAP_lnZ_unnormalised"], f"{method}_av": s["av"], f"{method}_ah": s["ah"]}
+        rows.append(row)
+    return rows
+
+
+def remake(machine: dict[str, Any]) -> dict[str, Any]:
+    """The machine's entry of the file, every result recomputed; results are mpf."""
+    W = [[mpf(w) for w in row] for row in machine["W"]]
+    priors = sum(log_z(unit, mpf(0), mpf(0)) for unit in machine["vis"] + machine["hid"])
+    exact = enumerate_exact(machine["vis"], machine["hid"], W)
+    ln_z = exact.pop("lnZ")
+    starts = [(entry["init"], entry["damping"]) for entry in machine.get("tap2", [{"init": "prior", "damping": "0"}])]
+    entry = {key: machine[key] for key in ("name", "note", "W", "vis", "hid", "X")}
+    entry["sum_lnZ_priors"] = priors
+    entry["exact"] = {"lnZ_unnormalised": ln_z, "lnZ_normalised_priors": ln_z - priors, **exact}
+    entry["tap2"] = [solution(machine, W, *start, order=2) for start in starts]
+    entry["nmf"] = [solution(machine, W, *start, order=1) for start in starts]
+    if machine["name"] in SCALED:
+        entry["scaling"] = scaling(machine, W)
+    return entry
+
+
+def written(value: Any) -> Any:
+    """The value as it goes into the file: results as strings."""
+    if isinstance(value, dict):
+        return {key: written(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [written(item) for item in value]
+    if isinstance(value, mpf):
+        return "0" if value == 0 else mp.nstr(value, WRITTEN_DIGITS, strip_zeros=False)
+    return value
+
+
+def layout(value: Any, indent: int = 0) -> str:
+    """JSON with one level a space, and whatever is short or a list of plain values on one line."""
+    flat = json.dumps(value)
+    nested = isinstance(value, dict) or (
+        isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value)
+    )
+    if len(flat) <= 110 or not nested:
+        return flat
+    if isinstance(value, dict):
+        opening, closing = "{}"
+        items = [f"{json.dumps(key)}: {layout(item, indent + 1)}" for key, item in value.items()]
+    else:
+        opening, closing = "[]"
+        items = [layout(item, indent + 1) for item in value]
+    inner = "\n" + " " * (indent + 1)
+    return opening + inner + f",{inner}".join(items) + "\n" + " " * indent + closing
+
+
+def mismatches(stored: Any, made: Any, where: str) -> list[str]:
+    """Where the stored values differ from the recomputed ones by more than 28 digits allow."""
+    if isinstance(made, dict):
+        if not isinstance(stored, dict) or stored.keys() != made.keys():
+            return [f"{where}: other keys than {sorted(made)}"]
+        return [line for key in made for line in mismatches(stored[key], made[key], f"{where}/{key}")]
+    if isinstance(made, list):
+        if not isinstance(stored, list) or len(stored) != len(made):
+            return [f"{where}: not a list of {len(made)}"]
+        return [line for i, item in enumerate(made) for line in mismatches(stored[i], item, f"{where}/{i}")]
+    if isinstance(made, mpf):
+        allowed = abs(made) * mpf(10) ** -CHECKED_DIGITS + NOTHING
+        same = isinstance(stored, str) and abs(mpf(stored) - made) <= allowed
+        return [] if same else [f"{where}: stored {stored}, recomputed {mp.nstr(made, WRITTEN_DIGITS)}"]
+    return [] if stored == made else [f"{where}: stored {stored}, expected {made}"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; the exit status."""
+    parser = argparse.ArgumentParser(description="Remake or check the certified values of small machines.")
+    parser.add_argument("--check", action="store_true", help="compare with the file instead of writing it")
+    parser.add_argument("--only", metavar="NAME", help="with --check: this machine alone")
+    parser.add_argument("--file", type=Path, default=PATH, help="another file of the same layout")
+    options = parser.parse_args(arguments)
+    if options.only and not options.check:
+        parser.error("--only goes with --check: a file is always written whole")
+    machines = json.loads(options.file.read_text())["models"]
+    if options.only:
+        machines = [machine for machine in machines if machine["name"] == options.only]
+        if not machines:
+            parser.error(f"no machine named {options.only} in {options.file.name}")
+    elif not options.check and all(machine["name"] != MIXED for machine in machines):
+        machines.append(mixed_machine())
+    with mp.workdps(WORKING_DIGITS):
+        made = [remake(machine) for machine in machines]
+        if options.check:
+            pairs = zip(machines, made, strict=True)
+            wrong = [line for stored, new in pairs for line in mismatches(stored, new, new["name"])]
+            print("\n".join(wrong) or f"{len(made)} machines agree to {CHECKED_DIGITS} digits")
+            return 1 if wrong else 0
+        options.file.write_text(layout({"format": FORMAT, "models": written(made)}) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
