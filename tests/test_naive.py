@@ -13,46 +13,7 @@ from typing import Any
 import naive
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
-
-GOLDEN = Path(__file__).parent / "golden"
-KINDS = {"bin": "binary", "pm": "spin"}
-# Key of the fixed points in the file -> method; each machine lists the same starts under both.
-POINTS = {"tap2": "tap", "nmf": "nmf"}
-
-MACHINES: dict[str, dict[str, Any]] = {
-    machine["name"]: machine for machine in json.loads((GOLDEN / "models.json").read_text(encoding="utf-8"))["models"]
-}
-CASES = [
-    pytest.param(name, key, n, id=f"{name}-{POINTS[key]}-{point['init']}")
-    for name, machine in MACHINES.items()
-    for key in POINTS
-    for n, point in enumerate(machine[key])
-]
-
-
-def close(actual: Any, certified: Any, tol: float = 1e-12) -> None:
-    expected = np.array(certified, dtype=np.float64)
-    assert np.shape(actual) == expected.shape
-    assert_allclose(actual, expected, rtol=tol, atol=tol)
-
-
-def layers_of(machine: dict[str, Any]) -> list[naive.Layer]:
-    return [[{"kind": KINDS[unit["kind"]], "U": unit["U"]} for unit in machine[side]] for side in ("vis", "hid")]
-
-
-def start_of(layers: list[naive.Layer], init: str) -> list[float]:
-    if init == "prior":
-        return [naive.mean(site, 0.0, 0.0) for site in layers[0]]
-    return [float(init.removeprefix("x="))] * len(layers[0])
-
-
-def random_machine(seed: int, *kinds: tuple[str, int], width: float = 0.3) -> tuple[list[naive.Layer], list[Any]]:
-    rng = np.random.default_rng(seed)
-    layers = [[{"kind": kind, "U": float(U)} for U in rng.normal(0.0, 0.5, n)] for kind, n in kinds]
-    pairs = zip(kinds[:-1], kinds[1:], strict=True)
-    return layers, [rng.normal(0.0, width, (below[1], above[1])) for below, above in pairs]
-
+from cases import CASES, GOLDEN, MACHINES, POINTS, close, layers_of, random_machine, start_of
 
 @pytest.fixture(scope="module")
 def generator() -> ModuleType:
@@ -71,7 +32,7 @@ def generator() -> ModuleType:
 @pytest.mark.parametrize(("B", "A"), [(0.0, 0.0), (0.7, -0.4), (-2.5, 1.3), (30.0, -3.0), (-800.0, 2.0)])
 def test_site_functions_sum_over_the_states(kind: str, B: float, A: float) -> None:
     site = {"kind": kind, "U": 0.3}
-    states = np.array(naive.KINDS[kind].states)
+    states = np.array(naive.KINDS[kind].support)
     log_p = np.array([naive.log_weight(site, x) + B * x - A * x**2 / 2 for x in states])
     ln_z = np.logaddexp.reduce(log_p)
     p = np.exp(log_p - ln_z)
@@ -95,9 +56,9 @@ def test_enumeration(name: str) -> None:
     exact = naive.enumerate_exact(layers, [np.array(machine["W"])])
     certified = machine["exact"]
     close(exact.log_z, certified["lnZ_unnormalised"])
-    close(exact.means[0], certified["mean_v"])
-    close(exact.means[1], certified["mean_h"])
-    close(exact.second_moments[0], certified["mean_vh"])
+    close(exact.mean[0], certified["mean_v"])
+    close(exact.mean[1], certified["mean_h"])
+    close(exact.second[0], certified["mean_vh"])
     priors = sum(naive.log_z(site, 0.0, 0.0) for layer in layers for site in layer)
     close(priors, machine["sum_lnZ_priors"])
 
@@ -110,29 +71,29 @@ def test_fixed_point(name: str, key: str, n: int) -> None:
     x0, damping = start_of(layers, point["init"]), float(point["damping"])
 
     state = naive.solve(layers, weights, x0, method, damping)
-    B, A = naive.fields(layers, weights, state, method)
+    B, A = naive.all_fields(weights, state, method)
     for layer, side in enumerate("vh"):
-        close(state.means[layer], point[f"a{side}"])
-        close(state.variances[layer], point[f"c{side}"])
+        close(state.mean[layer], point[f"a{side}"])
+        close(state.var[layer], point[f"c{side}"])
         close(B[layer], point[f"B{side}"])
         close(A[layer], point[f"A{side}"])
 
-    F = naive.free_energy(layers, weights, state.means, state.variances, method)
+    F = naive.free_energy(layers, weights, state.mean, state.var, method)
     close(-F, point["TAP_lnZ_unnormalised"])
     close(-F - float(machine["sum_lnZ_priors"]), point["mF"])
-    close(np.mean(naive.log_likelihood(layers, weights, machine["X"], F)), point["loglik_batch_mean"])
-    gradient = naive.gradient(layers, weights, machine["X"], [state], method)
-    close(gradient.weights[0], point["grad"]["W"])
-    close(gradient.parameters[0]["U"], point["grad"]["vU"])
-    close(gradient.parameters[1]["U"], point["grad"]["hU"])
+    close(np.mean(naive.log_likelihood(layers, weights, np.array(machine["X"]), F)), point["loglik_batch_mean"])
+    gradient = naive.gradient(layers, weights, np.array(machine["X"]), [state], method)
+    close(gradient["W"][0], point["grad"]["W"])
+    close(gradient["U"][0], point["grad"]["vU"])
+    close(gradient["U"][1], point["grad"]["hU"])
 
 
 @pytest.mark.parametrize("name", [name for name, machine in MACHINES.items() if "scaling" in machine])
 def test_errors_fall_with_the_order_of_the_expansion(name: str) -> None:
     machine = MACHINES[name]
     layers = layers_of(machine)
-    # Only below 1/4: signs of the error change above, and in float64 its rounding shows below 1/32.
-    entries = [entry for entry in machine["scaling"] if entry["scale"] <= 0.25]
+    # Above 1/16 signs of the error change, and any order can appear.
+    entries = [entry for entry in machine["scaling"] if entry["scale"] <= 1 / 16]
     for key, order in (("tap_lnZ", 3), ("nmf_lnZ", 2)):
         errors = [abs(float(entry[key]) - float(entry["exact_lnZ"])) for entry in entries]
         for larger, smaller in zip(errors[:-1], errors[1:], strict=True):
@@ -141,9 +102,9 @@ def test_errors_fall_with_the_order_of_the_expansion(name: str) -> None:
         weights = [entry["scale"] * np.array(machine["W"])]
         for method in naive.METHODS:
             state = naive.solve(layers, weights, start_of(layers, "prior"), method)
-            close(state.means[0], entry[method]["av"])
-            close(state.means[1], entry[method]["ah"])
-            close(-naive.free_energy(layers, weights, state.means, state.variances, method), entry[f"{method}_lnZ"])
+            close(state.mean[0], entry[f"{method}_av"])
+            close(state.mean[1], entry[f"{method}_ah"])
+            close(-naive.free_energy(layers, weights, state.mean, state.var, method), entry[f"{method}_lnZ"])
 
 
 # --- Algorithm 1 and chains of any length ---
@@ -155,7 +116,7 @@ def test_damping_does_not_move_the_fixed_point(method: str) -> None:
     x0 = np.full(5, 0.5)
     plain = naive.solve(layers, weights, x0, method)
     damped = naive.solve(layers, weights, x0, method, damping=0.5)
-    assert naive.largest_change(plain, damped) < 1e-12
+    assert naive.change(plain, damped) < 1e-12
 
 
 def test_first_sweep_leaves_the_first_hidden_update_undamped() -> None:
@@ -163,10 +124,10 @@ def test_first_sweep_leaves_the_first_hidden_update_undamped() -> None:
     x0 = np.array([1.0, 0.0, 1.0, 1.0, 0.0])
     one = naive.solve(layers, weights, x0, damping=0.5, sweeps=1)
     for j, site in enumerate(layers[1]):  # cv = 0 makes A = 0, so the hidden means are those given x0
-        close(one.means[1][j], naive.mean(site, float(weights[0][:, j] @ x0), 0.0))
+        close(one.mean[1][j], naive.mean(site, float(weights[0][:, j] @ x0), 0.0))
     undamped = naive.solve(layers, weights, x0, sweeps=1)
-    close(one.means[0], 0.5 * x0 + 0.5 * undamped.means[0])
-    close(one.variances[0], 0.5 * undamped.variances[0])
+    close(one.mean[0], 0.5 * x0 + 0.5 * undamped.mean[0])
+    close(one.var[0], 0.5 * undamped.var[0])
 
 
 def test_sweeps_add_up() -> None:
@@ -174,7 +135,7 @@ def test_sweeps_add_up() -> None:
     x0 = np.ones(4)
     two = naive.solve(layers, weights, x0, damping=0.25, sweeps=2)
     five = naive.solve(layers, weights, two, damping=0.25, sweeps=3)
-    assert naive.largest_change(five, naive.solve(layers, weights, x0, damping=0.25, sweeps=5)) == 0.0
+    assert naive.change(five, naive.solve(layers, weights, x0, damping=0.25, sweeps=5)) == 0.0
 
 
 def test_a_chain_that_does_not_converge_is_an_error() -> None:
@@ -189,7 +150,7 @@ def test_free_energy_is_stationary_at_a_fixed_point_of_a_deep_machine(method: st
     state = naive.solve(layers, weights, np.full(4, 0.5), method)
 
     def moved(layer: int, unit: int, step: float, what: str) -> float:
-        means, variances = [a.copy() for a in state.means], [c.copy() for c in state.variances]
+        means, variances = [a.copy() for a in state.mean], [c.copy() for c in state.var]
         (means if what == "mean" else variances)[layer][unit] += step
         return naive.free_energy(layers, weights, means, variances, method)
 
@@ -205,9 +166,9 @@ def test_second_order_is_closer_to_the_exact_deep_machine() -> None:
     error = {}
     for method in naive.METHODS:
         state = naive.solve(layers, weights, np.full(4, 0.5), method)
-        F = naive.free_energy(layers, weights, state.means, state.variances, method)
+        F = naive.free_energy(layers, weights, state.mean, state.var, method)
         error[method] = abs(-F - exact.log_z)
-        assert max(np.max(np.abs(a - m)) for a, m in zip(state.means, exact.means, strict=True)) < 0.02
+        assert max(np.max(np.abs(a - m)) for a, m in zip(state.mean, exact.mean, strict=True)) < 0.02
     assert error["tap"] < 0.1 * error["nmf"]
 
 
@@ -215,8 +176,8 @@ def test_a_machine_without_couplings_is_exact() -> None:
     layers, weights = random_machine(6, ("binary", 3), ("spin", 2), ("binary", 2), width=0.0)
     exact = naive.enumerate_exact(layers, weights)
     state = naive.solve(layers, weights, np.zeros(3))
-    close(-naive.free_energy(layers, weights, state.means, state.variances), exact.log_z)
-    close(exact.second_moments[1], np.outer(state.means[1], state.means[2]))
+    close(-naive.free_energy(layers, weights, state.mean, state.var), exact.log_z)
+    close(exact.second[1], np.outer(state.mean[1], state.mean[2]))
 
 
 # --- Gradient ---
@@ -229,22 +190,22 @@ def test_gradient_against_finite_differences(name: str, method: str) -> None:
     layers, weights = layers_of(machine), [np.array(machine["W"])]
     starts = [start_of(layers, point["init"]) for point in machine["tap2"]]
     solutions = [naive.solve(layers, weights, x0, method) for x0 in starts]
-    gradient = naive.gradient(layers, weights, machine["X"], solutions, method)
+    gradient = naive.gradient(layers, weights, np.array(machine["X"]), solutions, method)
     for parameter, value in (
-        (("W", 0, 1, 2), gradient.weights[0][1, 2]),
-        (("W", 0, 4, 0), gradient.weights[0][4, 0]),
-        (("U", 0, 3), gradient.parameters[0]["U"][3]),
-        (("U", 1, 2), gradient.parameters[1]["U"][2]),
+        (("W", 0, 1, 2), gradient["W"][0][1, 2]),
+        (("W", 0, 4, 0), gradient["W"][0][4, 0]),
+        (("U", 0, 3), gradient["U"][0][3]),
+        (("U", 1, 2), gradient["U"][1][2]),
     ):
-        difference = naive.finite_difference(layers, weights, machine["X"], starts, parameter, method=method)
+        difference = naive.finite_difference(layers, weights, machine["X"], solutions, parameter, method=method)
         close(difference, value, tol=1e-7)
 
 
 def test_what_needs_an_rbm_refuses_a_deeper_machine() -> None:
     layers, weights = random_machine(7, ("binary", 3), ("binary", 2), ("binary", 2))
-    with pytest.raises(ValueError, match="two layers"):
+    with pytest.raises(ValueError, match="2 layers"):
         naive.log_likelihood(layers, weights, np.zeros((1, 3)), 0.0)
-    with pytest.raises(ValueError, match="two layers"):
+    with pytest.raises(ValueError, match="2 layers"):
         naive.gradient(layers, weights, np.zeros((1, 3)), [naive.start(layers, np.zeros(3))])
 
 
@@ -252,21 +213,20 @@ def test_what_needs_an_rbm_refuses_a_deeper_machine() -> None:
 
 
 def test_generator_remakes_a_small_machine(generator: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    assert generator.main(["--check", "binpm5x4_0"]) == 0
-    assert capsys.readouterr().out == "binpm5x4_0: agrees\n"
+    assert generator.main(["--check", "--only", "binpm5x4_0"]) == 0
+    assert capsys.readouterr().out == "1 machines agree to 28 digits\n"
 
 
 def test_generator_notices_a_wrong_digit(
-    generator: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    generator: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine = json.loads(json.dumps(MACHINES["bin6x4_s0.1_0"]))
     digits = machine["tap2"][0]["grad"]["W"][2][1]
     machine["tap2"][0]["grad"]["W"][2][1] = digits[:26] + str((int(digits[26]) + 5) % 10) + digits[27:]
     path = tmp_path / "models.json"
     path.write_text(json.dumps({"models": [machine]}), encoding="utf-8")
-    monkeypatch.setattr(generator, "PATH", path)
-    assert generator.main(["--check"]) == 1
-    assert "tap2[0].grad.W[2][1]" in capsys.readouterr().out
+    assert generator.main(["--check", "--file", str(path)]) == 1
+    assert "bin6x4_s0.1_0/tap2/0/grad/W/2/1" in capsys.readouterr().out
 
 
 def test_parameters_of_the_mixed_machine_are_those_of_its_seed(generator: ModuleType) -> None:

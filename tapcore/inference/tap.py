@@ -179,17 +179,18 @@ def _judge(progress: Progress, rule: Rule, k: int, units: int) -> None:
     if residual > rule.floor:
         # Over two sweeps at a time, since residuals of oscillating chains alternate; the slowest of the recent ones.
         progress.rate[k] = np.sqrt(max(residual / past[1], past[0] / past[2], past[1] / past[3]))
-    for j in range(MEMORY - 1, 0, -1):
-        past[j] = past[j - 1]
-    past[0] = residual
-    # Damped by d, an error e leaves the residual e (1 - rate)/(1 - d), and after the sweep rate * e is left.
     rate, d = progress.rate[k], progress.damping[k]
     if residual == 0.0:
         progress.distance[k] = 0.0
     elif rate < 1.0:
-        progress.distance[k] = residual * (1.0 - d) * rate / (1.0 - rate)
+        # Damped by d, an error e leaves the residual e (1 - rate)/(1 - d). The residual may be small by chance: take what the
+        # previous one predicts if that is more; and the error before the sweep, not after it, since rates tend to grow.
+        progress.distance[k] = max(residual, rate * past[0]) * (1.0 - d) / (1.0 - rate)
     else:
         progress.distance[k] = np.inf
+    for j in range(MEMORY - 1, 0, -1):
+        past[j] = past[j - 1]
+    past[0] = residual
     if rule.tol > 0.0:
         measure = progress.distance[k] if rule.by_distance else progress.square[k] / units
         if measure <= rule.tol or residual <= rule.floor:

@@ -1,0 +1,1 @@
+"""Training: gradients of the TAP log-likelihood and Alg. 2."""

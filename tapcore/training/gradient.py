@@ -1,0 +1,225 @@
+"""Gradients of the TAP log-likelihood (Eqs. 39-41), for users and, in the same kernels, for training steps.
+
+The model average is taken from the data average in one matrix product: with chains and samples stacked,
+``[a_v; x]^T [-a_h/K; H/n]``, H the hidden means given the samples. Blocks go over visible rows of W, so that a training step
+finishes each block of weights while its gradient is still in the core's cache.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tapcore import _checks
+from tapcore._jit import kernel, scalar
+from tapcore._threads import for_each_block, split, thread_count
+from tapcore.fields import Couplings
+from tapcore.inference.solution import Solutions
+from tapcore.machine import Machine
+from tapcore.training.update_rules import move
+from tapcore.units._protocol import row_moments
+
+Array = NDArray[Any]
+
+# Visible rows of a block of weights: its gradient then stays in a core's cache up to some 500 hidden units.
+WEIGHT_ROWS = 64
+# Samples of the public gradient taken at a time.
+SAMPLES_AT_ONCE = 1024
+
+
+class Gradient(NamedTuple):
+    """Derivatives of the average TAP log-likelihood.
+
+    Attributes
+    ----------
+    weights : tuple of (n_l, n_{l+1}) arrays
+    layers : tuple of dict of str to (n_l,) array
+        By parameter name, one dict a layer.
+    """
+
+    weights: tuple[Array, ...]
+    layers: tuple[dict[str, Array], ...]
+
+
+class Workspace(NamedTuple):
+    """Arrays of a gradient from K chains and n samples; `blocks` x WEIGHT_ROWS rows where it says (rows)."""
+
+    B: Array  # (n, n_hidden): fields, means and variances of hidden units given the samples
+    A: Array  # (n, n_hidden): zero
+    mean: Array  # (n, n_hidden)
+    var: Array  # (n, n_hidden)
+    stacked: Array  # (K + n, n_hidden)
+    columns: Array  # (rows, K + n)
+    var_columns: Array  # (rows, K)
+    gradient: Array  # (rows, n_hidden)
+    second: Array  # (rows, n_hidden)
+    row_blocks: NDArray[np.int64]  # of chains and samples
+    weight_blocks: NDArray[np.int64]  # of visible units
+
+
+def workspace(sizes: tuple[int, ...], chains: int, samples: int, dtype: Any) -> Workspace:
+    """Allocate for `chains` chains and `samples` samples."""
+    visible, hidden = sizes
+    row_blocks = split(chains + samples, thread_count())
+    weight_blocks = split(visible, thread_count(), WEIGHT_ROWS)
+    rows = WEIGHT_ROWS * len(weight_blocks)
+    shapes = [(samples, hidden)] * 4 + [(chains + samples, hidden), (rows, chains + samples), (rows, chains)]
+    shapes += [(rows, hidden)] * 2
+    return Workspace(*(np.zeros(shape, dtype) for shape in shapes), row_blocks, weight_blocks)
+
+
+class Averages(NamedTuple):
+    """What a gradient averages: K chains and n samples, and the weight of each one."""
+
+    x: Array  # (n, n_visible)
+    mean: tuple[Array, Array]  # (K, n_visible), (K, n_hidden)
+    var: tuple[Array, Array]
+    per_sample: float
+    per_chain: float
+    second_order: bool  # the term in W c c: TAP with, naive mean field without
+
+
+@kernel()
+def hidden_rows(b: int, site: Any, W: Array, of: Averages, work: Workspace) -> None:
+    """Write hidden means given samples, and the stack of them below those of chains, for block `b` of its rows."""
+    lo, hi = work.row_blocks[b, 0], work.row_blocks[b, 0] + work.row_blocks[b, 1]
+    chains = of.mean[1].shape[0]
+    number = W.dtype.type
+    per_chain, per_sample = number(-of.per_chain), number(of.per_sample)
+    for k in range(lo, min(hi, chains)):
+        for j in range(W.shape[1]):
+            work.stacked[k, j] = per_chain * of.mean[1][k, j]
+    first, last = max(lo, chains) - chains, hi - chains
+    if first >= last:
+        return
+    np.dot(of.x[first:last], W, work.B[first:last])
+    for k in range(first, last):
+        row_moments(site, work.B[k], work.A[k], work.mean[k], work.var[k])
+        for j in range(W.shape[1]):
+            work.stacked[chains + k, j] = per_sample * work.mean[k, j]
+
+
+@scalar
+def _weight_gradient(b: int, lo: int, hi: int, W: Array, of: Averages, work: Workspace) -> Array:
+    """Gradient with respect to rows lo..hi of W: a view of the workspace (Eq. 39)."""
+    chains, samples = of.mean[0].shape[0], of.x.shape[0]
+    start = b * WEIGHT_ROWS
+    end = start + hi - lo
+    columns, gradient = work.columns[start:end], work.gradient[start:end]
+    transpose(of.mean[0], lo, hi, columns, 0)
+    transpose(of.x, lo, hi, columns, chains)
+    np.dot(columns, work.stacked[: chains + samples], gradient)
+    if of.second_order and chains > 0:
+        var_columns, second = work.var_columns[start:end], work.second[start:end]
+        transpose(of.var[0], lo, hi, var_columns, 0)
+        np.dot(var_columns, of.var[1], second)
+        per_chain = W.dtype.type(of.per_chain)
+        for i in range(hi - lo):
+            for j in range(W.shape[1]):
+                gradient[i, j] -= per_chain * W[lo + i, j] * second[i, j]
+    return gradient
+
+
+@scalar
+def transpose(x: Array, lo: int, hi: int, columns: Array, offset: int) -> None:
+    """Copy columns lo..hi of `x` to rows of `columns`, from column `offset` on."""
+    for k in range(x.shape[0]):
+        for i in range(lo, hi):
+            columns[i - lo, offset + k] = x[k, i]
+
+
+@kernel()
+def _add_weight_gradient(b: int, W: Array, of: Averages, work: Workspace, out: Array) -> None:
+    lo, hi = work.weight_blocks[b, 0], work.weight_blocks[b, 0] + work.weight_blocks[b, 1]
+    out[lo:hi] += _weight_gradient(b, lo, hi, W, of, work)
+
+
+@kernel()
+def move_weights(
+    b: int, pair: Couplings, step: Array, of: Averages, work: Workspace, rate: float, momentum: float, l1: float, l2: float
+) -> None:
+    """Take a training step with block `b` of the visible rows of W."""
+    lo, hi = work.weight_blocks[b, 0], work.weight_blocks[b, 0] + work.weight_blocks[b, 1]
+    gradient = _weight_gradient(b, lo, hi, pair.W[0], of, work)
+    move(pair.W[0][lo:hi], pair.W2[0][lo:hi], step[lo:hi], gradient, rate, momentum, l1, l2)
+
+
+def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
+    """Gradient of the average TAP log-likelihood of samples of an RBM (Eqs. 39-41).
+
+    ``dW = <x f_a(x W)>_samples - <a_v a_h + W c_v c_h>_solutions``, and for a parameter theta of a unit
+    ``<d ln phi/d theta>_samples - <d ln phi/d theta>_solutions``, hidden units given each sample. Naive mean-field solutions leave
+    out the term in ``c_v c_h``.
+
+    Parameters
+    ----------
+    machine : Machine
+        Of two layers.
+    X : (n, n_visible) array_like
+        Samples in the visible layer's support; any real dtype, boolean, or memory-mapped; read a thousand rows at a time.
+    solutions : Solutions
+        Of this machine. All count alike, whether converged or not.
+
+    Returns
+    -------
+    Gradient
+        float64 arrays, per weight and unit parameter. It is the derivative of ``mean(log_likelihood(...))`` where the solutions
+        have converged, there being no derivative through the fixed point: F is stationary.
+
+    Raises
+    ------
+    ValueError
+        A machine of more than two layers; samples of the wrong width, empty or outside the support; solutions of another
+        machine's sizes or not finite.
+    """
+    if len(machine.layers) != 2:
+        raise ValueError(f"machine must have two layers, got {len(machine.layers)}")
+    samples = _checks.matrix("X", X, machine.layers[0].n, rows="samples")
+    machine.layers[0].check_data("X", samples)
+    _check_solutions(machine, solutions)
+    wide = machine.replace(dtype="float64")
+    means, variances, fields, precisions = (
+        tuple(np.ascontiguousarray(x, dtype=np.float64) for x in layers)
+        for layers in (solutions.mean, solutions.var, solutions.B, solutions.A)
+    )
+    W = np.array(wide.weights[0])
+    dW = np.zeros_like(W)
+    layers: tuple[dict[str, Array], ...] = tuple(
+        {name: -value for name, value in layer.statistics(*moments).items()}
+        for layer, *moments in zip(wide.layers, means, variances, fields, precisions, strict=True)
+    )
+    second_order = solutions.method != "nmf"
+    for start in range(0, len(samples), SAMPLES_AT_ONCE):
+        x = np.ascontiguousarray(samples[start : start + SAMPLES_AT_ONCE], dtype=np.float64)
+        # The chains' part goes with the first samples.
+        count = len(solutions) if start == 0 else 0
+        chains = (means[0][:count], means[1][:count]), (variances[0][:count], variances[1][:count])
+        of = Averages(x, *chains, 1 / len(samples), 1 / len(solutions), second_order)
+        work = workspace(machine.sizes, count, len(x), np.float64)
+        for_each_block(hidden_rows, len(work.row_blocks), wide.layers[1].site(), W, of, work)
+        for_each_block(_add_weight_gradient, len(work.weight_blocks), W, of, work, dW)
+        share = len(x) / len(samples)
+        for total, term in zip(layers, data_statistics(wide.layers, of, work), strict=True):
+            for name in total:
+                total[name] += share * term[name]
+    return Gradient((dW,), layers)
+
+
+def data_statistics(layers: Any, of: Averages, work: Workspace) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Averages over the samples of d ln phi/d parameter, for the visible and the hidden layer."""
+    return layers[0].data_statistics(of.x), layers[1].statistics(work.mean, work.var, work.B, work.A)
+
+
+def _check_solutions(machine: Machine, solutions: Solutions) -> None:
+    if not isinstance(solutions, Solutions):
+        raise ValueError(f"solutions must be the result of tapcore.solve, got {type(solutions).__name__}")
+    sizes = tuple(m.shape[1] for m in solutions.mean)
+    if sizes != machine.sizes:
+        raise ValueError(f"solutions must be of layers {machine.sizes}, got layers {sizes}")
+    if len(solutions) == 0:
+        raise ValueError("solutions must hold at least one chain, got none")
+    for name in ("mean", "var"):
+        for layer, x in enumerate(getattr(solutions, name)):
+            _checks.finite(f"solutions.{name}[{layer}]", x)

@@ -1,0 +1,70 @@
+"""Machines the tests share: the certified ones and random ones, as the library's and as the readable reference's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import naive
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import tapcore as tc
+
+GOLDEN = Path(__file__).parent / "golden"
+KINDS = {"bin": "binary", "pm": "spin"}
+# Key of the fixed points in the file -> method; each machine lists the same starts under both.
+POINTS = {"tap2": "tap", "nmf": "nmf"}
+
+MACHINES: dict[str, dict[str, Any]] = {
+    machine["name"]: machine for machine in json.loads((GOLDEN / "models.json").read_text(encoding="utf-8"))["models"]
+}
+CASES = [
+    pytest.param(name, key, n, id=f"{name}-{POINTS[key]}-{point['init']}")
+    for name, machine in MACHINES.items()
+    for key in POINTS
+    for n, point in enumerate(machine[key])
+]
+
+
+def close(actual: Any, certified: Any, tol: float = 1e-12) -> None:
+    expected = np.array(certified, dtype=np.float64)
+    assert np.shape(actual) == expected.shape
+    assert_allclose(actual, expected, rtol=tol, atol=tol)
+
+
+def layers_of(machine: dict[str, Any]) -> list[naive.Layer]:
+    return [[{"kind": KINDS[unit["kind"]], "U": unit["U"]} for unit in machine[side]] for side in ("vis", "hid")]
+
+
+def start_of(layers: list[naive.Layer], init: str) -> list[float]:
+    if init == "prior":
+        return [naive.mean(site, 0.0, 0.0) for site in layers[0]]
+    return [float(init.removeprefix("x="))] * len(layers[0])
+
+
+def random_machine(seed: int, *kinds: tuple[str, int], width: float = 0.3) -> tuple[list[naive.Layer], list[Any]]:
+    rng = np.random.default_rng(seed)
+    layers = [[{"kind": kind, "U": float(U)} for U in rng.normal(0.0, 0.5, n)] for kind, n in kinds]
+    pairs = zip(kinds[:-1], kinds[1:], strict=True)
+    return layers, [rng.normal(0.0, width, (below[1], above[1])) for below, above in pairs]
+
+
+def library_machine(machine: dict[str, Any], scale: float = 1.0, dtype: str = "float64") -> tc.Machine:
+    """The library's machine for an entry of the golden file, its weights times `scale`."""
+    units = {"bin": tc.Binary, "pm": tc.Spin}
+    layers = []
+    for side in ("vis", "hid"):
+        (kind,) = {unit["kind"] for unit in machine[side]}
+        layers.append(units[kind](len(machine[side]), U=[unit["U"] for unit in machine[side]]))
+    return tc.RBM(*layers, weights=scale * np.array(machine["W"]), dtype=dtype)
+
+
+def random_rbm(
+    seed: int, visible: str = "Binary", hidden: str = "Binary", sizes: tuple[int, int] = (7, 5), sigma: float = 0.3
+) -> tc.Machine:
+    rng = np.random.default_rng(seed)
+    layers = [getattr(tc, kind)(n, U=rng.normal(0, 0.5, n)) for kind, n in zip((visible, hidden), sizes, strict=True)]
+    return tc.RBM(*layers, weights=rng.normal(0, sigma, sizes))
