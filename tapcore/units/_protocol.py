@@ -146,6 +146,16 @@ class Unit(abc.ABC):
         _moments_of_rows(self.site(), *rows, *(x.reshape(-1, self.n) for x in (log_z, mean, var)))
         return log_z, mean, var
 
+    def random_means(self, count: int, rng: np.random.Generator) -> Array:
+        """Means drawn uniformly from the range of means: (count, n)."""
+        lo, hi = self.bounds()
+        return rng.uniform(lo, hi, (count, self.n))
+
+    def ascend(self, parameters: dict[str, Array], gradient: dict[str, Array], rate: float) -> None:
+        """Take a training step in place: ``theta += rate * gradient`` for each parameter array (Alg. 2)."""
+        for name, slope in gradient.items():
+            parameters[name] += rate * slope
+
     @property
     def dtype(self) -> np.dtype[Any]:
         """Dtype of the parameters, in which moments are computed."""

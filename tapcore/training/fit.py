@@ -1,0 +1,214 @@
+"""The front door of training: `fit`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
+
+from tapcore import _checks, _files
+from tapcore.checkpoint import RunFolder
+from tapcore.machine import Machine
+from tapcore.training.history import EpochRecord, History
+from tapcore.training.settings import LearningRate, Settings
+from tapcore.training.trainer import Interrupted, Trainer
+from tapcore.training.update_rules import L1, L2
+
+Callback = Callable[[Machine, EpochRecord], Any]
+
+
+class FitResult(NamedTuple):
+    """A trained machine and the record of its epochs."""
+
+    machine: Machine
+    history: History
+
+
+def fit(
+    machine: Machine,
+    X: ArrayLike,
+    *,
+    epochs: int,
+    batch_size: int = 100,
+    chains: int = 100,
+    learning_rate: LearningRate = 0.005,
+    momentum: float = 0.5,
+    penalty: L1 | L2 | None = L2(0.001),  # noqa: B008 - immutable
+    sweeps: int = 10,
+    chain_init: str = "data",
+    gradient: str = "tap",
+    seed: int = 0,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int = 1,
+    resume: bool = False,
+    progress: bool | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> FitResult:
+    """Train an RBM by ascending the TAP log-likelihood of `X` (Alg. 2, Eqs. 38-41).
+
+    For each mini-batch, K chains take a few sweeps of the TAP equations and stand for the solutions in the gradient; then
+    ``step = learning_rate (dW - strength dR/dW) + momentum * previous step``, ``W += step``, and ``theta += learning_rate dtheta``
+    for the units' parameters, without momentum or penalty.
+
+    Parameters
+    ----------
+    machine : Machine
+        Of two layers; it is not changed. Its weights are W(0): `RBM` draws them from N(0, 1e-3^2). If every parameter of its
+        visible layer is at its default, the layer is first fitted to the data, theta(0) in Alg. 2; any other layer is taken as is,
+        as one trained before or made by ``from_data``.
+    X : (n, n_visible) array_like
+        Samples in the visible layer's support; any real dtype, boolean, or memory-mapped. One batch at a time is converted.
+    epochs : int
+        Passes over the data, in an order shuffled anew each time.
+    batch_size : int
+        Samples in a mini-batch, M. The last of an epoch may be smaller.
+    chains : int
+        Chains K that seek solutions; free of M.
+    learning_rate : float or callable
+        A number, or a function of the epoch, 1 to `epochs`; at least 0.
+    momentum : float in [0, 1)
+    penalty : L1, L2 or None
+        On the weights.
+    sweeps : int
+        Sweeps of each chain for each mini-batch, undamped.
+    chain_init : {"data", "persistent", "random"}
+        Chains start from samples (those of the batch, then those that follow in the epoch's order), go on from the previous
+        batch, or start from uniformly random visible means.
+    gradient : {"tap", "nmf"}
+        The equations that chains solve and the gradient that goes with them.
+    seed : int
+        At least 0. Same seed and thread count: the same bits.
+    checkpoint : path, optional
+        Folder of the run; a checkpoint is written at the start, after every `checkpoint_every` epochs and after the last.
+    checkpoint_every : int
+    resume : bool
+        Go on from the newest checkpoint in the folder, with the same result, to the bit, as if never stopped; start afresh if
+        there is none. The weights of `machine` are then those of the checkpoint.
+    progress : bool, optional
+        Show a progress bar; None shows one when standard error is a terminal.
+    callbacks : sequence of callable
+        Called as ``callback(machine, record)`` after each epoch, with the machine as it then is.
+
+    Returns
+    -------
+    FitResult
+        ``(machine, history)``.
+
+    Raises
+    ------
+    ValueError
+        Before any work: samples of the wrong width, empty, not finite or outside the support; an argument outside its range; a
+        folder that holds a run while `resume` is false; a checkpoint that is damaged or contradicts the arguments.
+    FloatingPointError
+        Weights became infinite or NaN; checkpoints written before remain.
+    KeyboardInterrupt
+        On Ctrl-C, between two batches, after writing a checkpoint if there is a folder.
+    """
+    if not isinstance(machine, Machine):
+        raise ValueError(f"machine must be a tapcore.Machine, got {type(machine).__name__}")
+    if len(machine.layers) != 2:
+        raise ValueError(f"machine must have two layers, got {len(machine.layers)}")
+    settings = Settings.checked(
+        epochs=epochs, batch_size=batch_size, chains=chains, learning_rate=learning_rate, momentum=momentum,
+        penalty=penalty, sweeps=sweeps, chain_init=chain_init, gradient=gradient, seed=seed,
+    )  # fmt: skip
+    checkpoint_every = _checks.integer("checkpoint_every", checkpoint_every, minimum=1)
+    if resume and checkpoint is None:
+        raise ValueError("resume needs checkpoint, the folder of the run to go on with")
+    samples = _checks.matrix("X", X, machine.layers[0].n, rows="samples")
+    machine.layers[0].check_data("X", samples)
+    trainer = Trainer(_with_theta_of_data(machine, samples), samples, settings)
+    saver = None if checkpoint is None else _Saver(trainer, RunFolder(checkpoint), checkpoint_every, resume)
+    _run(trainer, saver, progress, callbacks)
+    return FitResult(trainer.snapshot(), trainer.history)
+
+
+def _with_theta_of_data(machine: Machine, X: NDArray[Any]) -> Machine:
+    visible, hidden = machine.layers
+    if visible != type(visible)(visible.n).astype(machine.dtype):
+        return machine
+    return machine.replace(layers=(type(visible).from_data(X), hidden))
+
+
+class _Saver:
+    """Writes a trainer's checkpoints when they are due."""
+
+    def __init__(self, trainer: Trainer, folder: RunFolder, every: int, resume: bool) -> None:
+        self.trainer, self.folder, self.every = trainer, folder, every
+        newest = folder.newest()
+        if newest is not None and not resume:
+            raise ValueError(f"checkpoint: {folder.path} holds a run already: resume it, or choose another folder")
+        if newest is not None:
+            trainer.restore(newest.path, *_files.read(newest.path))
+        folder.prepare()
+        if newest is None:
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint now."""
+        trainer = self.trainer
+        self.folder.write(trainer.epoch, trainer.batch, trainer.header(), trainer.tensors())
+
+    def epoch_done(self) -> None:
+        """Write a checkpoint if one is due after this epoch."""
+        if self.trainer.epoch % self.every == 0 or self.trainer.epoch == self.trainer.settings.epochs:
+            self.save()
+
+
+def _run(trainer: Trainer, saver: _Saver | None, progress: bool | None, callbacks: Sequence[Callback]) -> None:
+    epochs, batches = trainer.settings.epochs, trainer.batches
+    # tqdm's own None: a bar on terminals only.
+    hidden = None if progress is None else not progress
+    done = trainer.epoch * batches + trainer.batch
+    with (
+        tqdm(total=epochs * batches, initial=done, unit="batch", disable=hidden) as bar,
+        _interrupts_wait(saver is not None) as asked,
+    ):
+        while trainer.epoch < epochs:
+            bar.set_description(f"epoch {trainer.epoch + 1}/{epochs}")
+            try:
+                record = trainer.run_epoch(bar.update, asked.is_set)
+            except Interrupted:
+                assert saver is not None
+                saver.save()
+                raise KeyboardInterrupt from None
+            bar.set_postfix_str(f"log-likelihood/unit {record.log_likelihood:.4f}")
+            if saver is not None:
+                saver.epoch_done()
+            for callback in callbacks:
+                callback(trainer.snapshot(), record)
+            if asked.is_set() and trainer.epoch < epochs:
+                assert saver is not None
+                saver.save()
+                raise KeyboardInterrupt
+
+
+@contextmanager
+def _interrupts_wait(wanted: bool) -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C in the body into the event; a second one acts at once.
+
+    Only in the main thread, where Python lets signals be handled, and only in place of Python's own handler.
+    """
+    asked = threading.Event()
+    ours = wanted and threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    if not ours or before is not signal.default_int_handler:
+        yield asked
+        return
+
+    def wait(number: int, frame: Any) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, wait)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)

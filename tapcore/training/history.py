@@ -1,0 +1,140 @@
+"""What training records of each epoch, and how it is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapcore.inference.solve import solve
+from tapcore.likelihood import unchecked_log_likelihood
+from tapcore.machine import Machine
+
+# Samples scored after each epoch.
+SCORED = 10_000
+# Close enough for F, which is stationary at a solution: its error is of the order of the square of the distance.
+SCORING_TOL = 1e-4
+SCORING_SWEEPS = 300
+
+
+class EpochRecord(NamedTuple):
+    """One epoch of training; see `History`."""
+
+    epoch: int
+    learning_rate: float
+    log_likelihood: float
+    free_energy: float
+    residual: float
+    unconverged: int
+    seconds: float
+
+
+class History(Sequence[EpochRecord]):
+    """Records of the epochs trained so far.
+
+    ``history[-1]`` is the last epoch's record, ``history.log_likelihood`` the column of all epochs.
+
+    After each epoch the machine is scored on a sample drawn once from the training data by the seed: `SCORED` = 10,000 rows, or
+    all of them if there are fewer. TAP solutions are sought from the first K = `chains` of these rows, damping adapting, until
+    they are within 1e-4 of a solution by estimate or have taken 300 sweeps.
+
+    Attributes
+    ----------
+    epoch : (n,) int64 array
+        From 1.
+    learning_rate : (n,) array
+    log_likelihood : (n,) array
+        TAP log-likelihood (Eq. 38) in nats, averaged over the sample and divided by the number of units of both layers. F in it
+        is the average over all K chains, whether converged or not.
+    free_energy : (n,) array
+        That average of F, in nats.
+    residual : (n,) array
+        Largest residual of the K chains in their last sweep.
+    unconverged : (n,) int64 array
+        How many of the K chains did not converge.
+    seconds : (n,) array
+        Wall time of the epoch's updates and of scoring it, without writing checkpoints.
+    """
+
+    _COUNTS = ("epoch", "unconverged")
+
+    def __init__(self, records: Sequence[EpochRecord] = ()) -> None:
+        self._records = list(records)
+
+    def append(self, record: EpochRecord) -> None:
+        """Add the record of one more epoch."""
+        self._records.append(record)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @overload
+    def __getitem__(self, key: int) -> EpochRecord: ...
+    @overload
+    def __getitem__(self, key: slice) -> History: ...
+    @overload
+    def __getitem__(self, key: str) -> NDArray[Any]: ...
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str):
+            if key not in EpochRecord._fields:
+                raise KeyError(key)
+            dtype = np.int64 if key in self._COUNTS else np.float64
+            return np.array([getattr(record, key) for record in self._records], dtype)
+        return History(self._records[key]) if isinstance(key, slice) else self._records[key]
+
+    def __getattr__(self, name: str) -> NDArray[Any]:
+        if name in EpochRecord._fields:
+            return self[name]
+        raise AttributeError(f"History has no attribute {name!r}")
+
+    def __iter__(self) -> Iterator[EpochRecord]:
+        return iter(self._records)
+
+    def __eq__(self, other: object) -> bool:
+        return self._records == other._records if isinstance(other, History) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        last = f", last {self._records[-1]!r}" if self._records else ""
+        return f"History({len(self)} epochs{last})"
+
+    def to_array(self) -> NDArray[np.float64]:
+        """All records as (epochs, fields) float64."""
+        return np.array(self._records, np.float64).reshape(-1, len(EpochRecord._fields))
+
+    @classmethod
+    def from_array(cls, array: NDArray[np.float64]) -> History:
+        """Inverse of `to_array`."""
+        kinds = [int if name in cls._COUNTS else float for name in EpochRecord._fields]
+        return cls([EpochRecord(*(kind(x) for kind, x in zip(kinds, row, strict=True))) for row in array])
+
+
+class Score(NamedTuple):
+    """What scoring finds, as in `History`."""
+
+    log_likelihood: float
+    free_energy: float
+    residual: float
+    unconverged: int
+
+
+def draw_sample(X: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """Rows to score, in the data's dtype."""
+    rows = rng.permutation(X.shape[0])[:SCORED]
+    # Sorted, a memory map is read in one pass; the random order is then restored, so that the first rows are a sample too.
+    order = np.argsort(rows)
+    sample = np.empty((len(rows), X.shape[1]), X.dtype)
+    sample[order] = X[rows[order]]
+    return sample
+
+
+def score(machine: Machine, sample: NDArray[Any], chains: int) -> Score:
+    """Score `machine` on `sample` as `History` describes."""
+    solutions = solve(machine, sample[:chains], tol=SCORING_TOL, max_sweeps=SCORING_SWEEPS)
+    energy = float(solutions.free_energy.mean())
+    per_unit = float(unchecked_log_likelihood(machine, sample, energy).mean()) / sum(machine.sizes)
+    unconverged = len(solutions) - int(solutions.converged.sum())
+    return Score(per_unit, energy, float(solutions.residual.max()), unconverged)

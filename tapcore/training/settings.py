@@ -1,0 +1,113 @@
+"""The settings of a training run: checked, written to checkpoints, and compared with them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapcore import _checks
+from tapcore.training.update_rules import L1, L2
+
+LearningRate = float | Callable[[int], float]
+
+CHAIN_INITS = ("data", "persistent", "random")
+GRADIENTS = ("tap", "nmf")
+# Rows of the data that stand for all of them when a resumed run is compared with its checkpoint.
+FINGERPRINT_ROWS = 256
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Arguments of `fit`, checked; `rates` holds the learning rate of each epoch."""
+
+    epochs: int
+    batch_size: int
+    chains: int
+    rates: tuple[float, ...]
+    momentum: float
+    penalty: L1 | L2 | None
+    sweeps: int
+    chain_init: str
+    gradient: str
+    seed: int
+
+    @classmethod
+    def checked(
+        cls, *, epochs: Any, batch_size: Any, chains: Any, learning_rate: Any, momentum: Any, penalty: Any, sweeps: Any,
+        chain_init: Any, gradient: Any, seed: Any,
+    ) -> Settings:  # fmt: skip
+        """Refuse what makes no sense before any work starts."""
+        epochs = _checks.integer("epochs", epochs, minimum=0)
+        if penalty is not None and not isinstance(penalty, L1 | L2):
+            raise ValueError(f"penalty must be tapcore.L1(...), tapcore.L2(...) or None, got {penalty!r}")
+        return cls(
+            epochs=epochs,
+            batch_size=_checks.integer("batch_size", batch_size, minimum=1),
+            chains=_checks.integer("chains", chains, minimum=1),
+            rates=_rates(learning_rate, epochs),
+            momentum=_checks.number("momentum", momentum, minimum=0, below=1),
+            penalty=penalty,
+            sweeps=_checks.integer("sweeps", sweeps, minimum=1),
+            chain_init=_checks.choice("chain_init", chain_init, CHAIN_INITS),
+            gradient=_checks.choice("gradient", gradient, GRADIENTS),
+            seed=_checks.integer("seed", seed, minimum=0),
+        )
+
+    def described(self) -> dict[str, Any]:
+        """What a checkpoint keeps, under the names of `fit`'s arguments."""
+        penalty = None if self.penalty is None else [type(self.penalty).__name__, self.penalty.strength]
+        return {
+            "batch_size": self.batch_size, "chains": self.chains, "learning_rate": list(self.rates),
+            "momentum": self.momentum, "penalty": penalty, "sweeps": self.sweeps, "chain_init": self.chain_init,
+            "gradient": self.gradient, "seed": self.seed,
+        }  # fmt: skip
+
+
+def _rates(learning_rate: Any, epochs: int) -> tuple[float, ...]:
+    if not callable(learning_rate):
+        return (_checks.number("learning_rate", learning_rate, minimum=0),) * epochs
+    # Asked for all epochs at once: a schedule that goes wrong late is refused before work starts.
+    return tuple(
+        _checks.number(f"learning_rate({epoch})", learning_rate(epoch), minimum=0) for epoch in range(1, epochs + 1)
+    )
+
+
+def refuse_contradictions(now: dict[str, Any], then: dict[str, Any], begun: int, where: str) -> None:
+    """Raise ValueError at the first setting that differs from the checkpoint's; rates count for the epochs already begun.
+
+    Parameters
+    ----------
+    now, then : dict
+        As `Settings.described` and `fingerprint` make them.
+    begun : int
+        Epochs done, and one more if the checkpoint is in the middle of one.
+    where : str
+        The checkpoint, for the message.
+    """
+    for name in (*then, *(n for n in now if n not in then)):
+        here, there = now.get(name), then.get(name)
+        if name == "learning_rate":
+            # A longer or shorter run is no contradiction as long as the past is the same.
+            assert isinstance(here, list)
+            assert isinstance(there, list)
+            differ = [i for i in range(min(begun, len(here))) if here[i] != there[i]]
+            if differ:
+                i = differ[0]
+                raise ValueError(
+                    f"resume: learning_rate contradicts {where}: epoch {i + 1} was run with {there[i]!r}, got {here[i]!r}"
+                )
+        elif here != there:
+            raise ValueError(f"resume: {name} contradicts {where}: it has {there!r}, got {here!r}")
+
+
+def fingerprint(X: NDArray[Any]) -> str:
+    """Digest of the shape and of some hundred evenly spaced rows, whatever the dtype."""
+    rows = np.unique(np.linspace(0, X.shape[0] - 1, FINGERPRINT_ROWS).round().astype(np.int64))
+    digest = hashlib.sha256(repr(tuple(map(int, X.shape))).encode())
+    digest.update(np.ascontiguousarray(X[rows], dtype="<f8").tobytes())
+    return digest.hexdigest()

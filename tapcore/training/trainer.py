@@ -1,0 +1,200 @@
+"""Algorithm 2: the state of a training run, its steps, and its checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapcore._threads import for_each_block
+from tapcore.checkpoint import CheckpointError, describe, tensors_of
+from tapcore.fields import couplings
+from tapcore.inference.chains import Chains
+from tapcore.inference.solve import rule_for
+from tapcore.machine import Machine
+from tapcore.training.gradient import Averages, Workspace, data_statistics, hidden_rows, move_weights, workspace
+from tapcore.training.history import EpochRecord, History, draw_sample, score
+from tapcore.training.settings import Settings, fingerprint, refuse_contradictions
+from tapcore.training.update_rules import slopes
+
+Array = NDArray[Any]
+
+# What each stream of random numbers is for. A stream is a function of the seed and of where in the run it is used, so a
+# checkpoint needs no generator state: seed, epoch and batch say it all.
+_SAMPLE, _ORDER, _STARTS = range(3)
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """Training was asked to stop and did, between two batches."""
+
+
+class Trainer:
+    """Everything that changes while a machine trains; ready for the next batch at any time.
+
+    Attributes
+    ----------
+    epoch, batch : int
+        Epochs done, and batches done of the next one.
+    """
+
+    def __init__(self, machine: Machine, X: Array, settings: Settings) -> None:
+        self.machine, self.X, self.settings = machine, X, settings
+        self.pair = couplings(machine.weights)
+        self.step = np.zeros_like(self.pair.W[0])
+        self.sites = tuple(layer.site() for layer in machine.layers)
+        self.chains = Chains(machine.sizes, settings.chains, machine.dtype)
+        self.chains_begun = False
+        self.rule = rule_for(machine, settings.gradient, adapt=False, by_distance=True, tol=0.0)
+        self.epoch = self.batch = 0
+        self.seconds = 0.0
+        self.history = History()
+        self.sample = draw_sample(X, self._stream(_SAMPLE))
+        self._workspaces: dict[int, Workspace] = {}
+
+    @property
+    def batches(self) -> int:
+        """Batches of an epoch; the last one may be smaller."""
+        return -(-self.X.shape[0] // self.settings.batch_size)
+
+    def snapshot(self) -> Machine:
+        """The machine as it is now."""
+        layers = [
+            layer.with_parameters(site._asdict()) for layer, site in zip(self.machine.layers, self.sites, strict=True)
+        ]
+        return self.machine.replace(layers=layers, weights=self.pair.W)
+
+    def run_epoch(self, batch_done: Callable[[], None], stop: Callable[[], bool]) -> EpochRecord:
+        """Train what is left of the epoch and score it.
+
+        Raises
+        ------
+        Interrupted
+            `stop` returned True between two batches.
+        FloatingPointError
+            Weights or parameters are no longer finite.
+        """
+        order = self._stream(_ORDER, self.epoch).permutation(self.X.shape[0])
+        rate = self.settings.rates[self.epoch]
+        begun = time.perf_counter() - self.seconds
+        while self.batch < self.batches:
+            if stop():
+                self.seconds = time.perf_counter() - begun
+                raise Interrupted
+            self._train_batch(order, rate)
+            self.batch += 1
+            batch_done()
+        self._refuse_divergence()
+        result = score(self.snapshot(), self.sample, self.settings.chains)
+        self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
+        record = EpochRecord(self.epoch, rate, *result, seconds=time.perf_counter() - begun)
+        self.history.append(record)
+        return record
+
+    def _train_batch(self, order: NDArray[np.int64], rate: float) -> None:
+        first = self.batch * self.settings.batch_size
+        rows = order[first : first + self.settings.batch_size]
+        x = self._rows(rows)
+        self._start_chains(order, first, x)
+        self.chains.run(self.sites, self.pair, self.rule, self.settings.sweeps, 0.0)
+        self._update(x, rate)
+
+    def _rows(self, rows: NDArray[np.int64]) -> Array:
+        return np.ascontiguousarray(self.X[rows], dtype=self.machine.dtype)
+
+    def _start_chains(self, order: NDArray[np.int64], first: int, x: Array) -> None:
+        count, how = self.settings.chains, self.settings.chain_init
+        if how == "random":
+            rng = self._stream(_STARTS, self.epoch, self.batch)
+            self.chains.start_from_visible(self.machine.layers[0].random_means(count, rng))
+        elif how == "data" or not self.chains_begun:
+            # With more chains than samples in the batch, those that follow in the epoch's order.
+            enough = len(x) >= count
+            starts = x[:count] if enough else self._rows(order[np.arange(first, first + count) % len(order)])
+            self.chains.start_from_visible(starts)
+        self.chains_begun = True
+
+    def _update(self, x: Array, rate: float) -> None:
+        """Take one step of Alg. 2 with the samples `x` and the chains where they are."""
+        settings, state, sites = self.settings, self.chains.state, self.sites
+        work = self._workspace(len(x))
+        of = Averages(x, state.mean, state.var, 1 / len(x), 1 / settings.chains, self.rule.second_order)
+        for_each_block(hidden_rows, len(work.row_blocks), sites[1], self.pair.W[0], of, work)
+        blocks = len(work.weight_blocks)
+        penalty = slopes(settings.penalty)
+        for_each_block(move_weights, blocks, self.pair, self.step, of, work, rate, settings.momentum, *penalty)
+        moments = zip(state.mean, state.var, state.B, state.A, strict=True)
+        for layer, site, data, chains in zip(self.machine.layers, sites, data_statistics(self.machine.layers, of, work),
+                                             moments, strict=True):  # fmt: skip
+            model = layer.statistics(*chains)
+            layer.ascend(site._asdict(), {name: data[name] - model[name] for name in data}, rate)
+
+    def _workspace(self, samples: int) -> Workspace:
+        if samples not in self._workspaces:
+            sizes, count = self.machine.sizes, self.settings.chains
+            self._workspaces[samples] = workspace(sizes, count, samples, self.machine.dtype)
+        return self._workspaces[samples]
+
+    def _refuse_divergence(self) -> None:
+        arrays = (*self.pair.W, *(p for site in self.sites for p in site))
+        if not all(np.isfinite(a).all() for a in arrays):
+            raise FloatingPointError(
+                f"training diverged in epoch {self.epoch + 1}: weights are no longer finite; try a smaller learning_rate"
+            )
+
+    def _stream(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self.settings.seed, spawn_key=key))
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------
+
+    def header(self) -> dict[str, Any]:
+        """All of the state that is not arrays."""
+        return {
+            "kind": "training", **describe(self.machine),
+            "settings": {**self.settings.described(), "X": fingerprint(self.X)},
+            "epoch": self.epoch, "batch": self.batch, "seconds": self.seconds, "chains_begun": self.chains_begun,
+            "random": {"seed": self.settings.seed, "epoch": self.epoch, "batch": self.batch},
+        }  # fmt: skip
+
+    def tensors(self) -> dict[str, Array]:
+        """All of the state that is arrays."""
+        state = self.chains.state
+        chains = {f"chains.mean.{i}": x for i, x in enumerate(state.mean)}
+        chains |= {f"chains.var.{i}": x for i, x in enumerate(state.var)}
+        return {
+            **tensors_of(self.snapshot()), **chains, "momentum.0": self.step, "history": self.history.to_array(),
+        }  # fmt: skip
+
+    def restore(self, path: Path, header: dict[str, Any], tensors: dict[str, Array]) -> None:
+        """Go on from a checkpoint read from `path`.
+
+        Raises
+        ------
+        ValueError
+            It is of another machine, other data, other settings, or of more epochs than are asked for.
+        """
+        if header.get("kind") != "training":
+            raise CheckpointError(f"{path}: holds a machine but no training run to resume")
+        for name, mine in describe(self.machine).items():
+            if header[name] != mine:
+                raise ValueError(f"resume: machine contradicts {path}: its {name} are {header[name]}, got {mine}")
+        done, batch = header["epoch"], header["batch"]
+        begun = done + (batch > 0)
+        refuse_contradictions(self.header()["settings"], header["settings"], begun, str(path))
+        if begun > self.settings.epochs:
+            raise ValueError(f"resume: epochs contradicts {path}: {begun} have begun, got {self.settings.epochs}")
+        state = self.chains.state
+        into = {f"chains.mean.{i}": x for i, x in enumerate(state.mean)}
+        into |= {f"chains.var.{i}": x for i, x in enumerate(state.var)}
+        into |= {"weights.0": self.pair.W[0], "momentum.0": self.step}
+        into |= {f"layers.{i}.{name}": p for i, site in enumerate(self.sites) for name, p in site._asdict().items()}
+        for name, array in into.items():
+            array[...] = tensors[name]
+        np.multiply(self.pair.W[0], self.pair.W[0], out=self.pair.W2[0])
+        self.chains.cold = False
+        self.chains_begun = header["chains_begun"]
+        self.epoch, self.batch, self.seconds = done, batch, header["seconds"]
+        self.history = History.from_array(tensors["history"])
