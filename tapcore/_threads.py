@@ -47,9 +47,18 @@ def thread_count() -> int:
 
 @contextmanager
 def thread_limit(threads: int | None) -> Iterator[None]:
-    """Deal blocks in the body to `threads` threads (None: as many as now); restored on the way out."""
+    """Deal blocks in the body to `threads` threads (None: as many as now); restored on the way out.
+
+    Raises
+    ------
+    ValueError
+        Not between 1 and the number Numba started with, ``NUMBA_NUM_THREADS`` or the number of processors.
+    """
     before = thread_count()
     if threads is not None:
+        most = int(numba.config.NUMBA_NUM_THREADS)
+        if not 1 <= threads <= most:
+            raise ValueError(f"threads must be between 1 and {most}, got {threads}")
         numba.set_num_threads(threads)
     try:
         yield

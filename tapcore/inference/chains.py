@@ -25,10 +25,10 @@ class Chains:
         self.count = count
         self.threads = thread_count()
         self.state = empty_state(sizes, count, len(split(count, self.threads)), dtype)
-        floats = [np.zeros(count) for _ in range(6)]
+        floats = [np.zeros(count) for _ in range(7)]
         self.progress = Progress(
-            np.arange(count), floats[0], floats[1], np.zeros((count, MEMORY)), *floats[2:6],
-            np.zeros(count, np.int64), np.zeros(count, np.int64), np.zeros(count, np.int64),
+            np.arange(count), floats[0], floats[1], np.zeros((count, MEMORY)), *floats[2:7],
+            np.zeros(count, np.int64), np.zeros(count, np.int64),
         )  # fmt: skip
         self.cold = True
 

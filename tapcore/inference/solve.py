@@ -41,8 +41,8 @@ def solve(
     method : {"tap", "nmf"}
         TAP (second order) or naive mean field (first).
     damping : float in [0, 1), optional
-        ``new = damping * old + (1 - damping) * update`` in means and variances. None starts without and raises it for chains
-        whose residual stops falling.
+        ``new = damping * old + (1 - damping) * update`` in means and variances. None starts without and raises it for a chain
+        that seems to cycle.
     tol : float
         How far a chain may still be from its solution in any mean or variance, as estimated from its residual and rate of
         contraction. 0 never stops before `max_sweeps`.

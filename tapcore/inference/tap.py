@@ -19,8 +19,10 @@ Array = NDArray[Any]
 
 # Residuals of this many sweeps are remembered to estimate the rate of contraction.
 MEMORY = 4
-# Adaptive damping rises for a chain whose residual has not fallen for this many sweeps, by this share of what is left.
-PATIENCE = 20
+# Adaptive damping rises, by RISE of what is left to 1, when a chain's residuals since its smallest one add up to PATH, or after
+# PATIENCE sweeps. A chain that passes a saddle point has rising residuals too, but only so far to go; one that cycles has not.
+PATH = 10.0
+PATIENCE = 500
 RISE = 0.3
 
 ACTIVE, CONVERGED, FAILED = 0, 1, 2
@@ -36,8 +38,8 @@ class Progress(NamedTuple):
     rate: NDArray[np.float64]
     distance: NDArray[np.float64]
     damping: NDArray[np.float64]
-    best: NDArray[np.float64]
-    waited: NDArray[np.int64]
+    best: NDArray[np.float64]  # smallest residual at this damping
+    waited: NDArray[np.float64]  # share of the patience used up since
     sweeps: NDArray[np.int64]
     status: NDArray[np.int64]
 
@@ -201,16 +203,16 @@ def _judge(progress: Progress, rule: Rule, k: int, units: int) -> None:
 
 @scalar
 def _adapt(progress: Progress, k: int) -> None:
-    """Raise the damping of a chain whose residual has not fallen for a while."""
+    """Raise the damping of a chain that seems to cycle."""
     if progress.residual[k] < progress.best[k]:
         progress.best[k] = progress.residual[k]
-        progress.waited[k] = 0
+        progress.waited[k] = 0.0
         return
-    progress.waited[k] += 1
-    if progress.waited[k] >= PATIENCE:
+    progress.waited[k] += progress.residual[k] / PATH + 1.0 / PATIENCE
+    if progress.waited[k] >= 1.0:
         progress.damping[k] += RISE * (1.0 - progress.damping[k])
         progress.best[k] = progress.residual[k]
-        progress.waited[k] = 0
+        progress.waited[k] = 0.0
 
 
 @scalar
@@ -222,9 +224,10 @@ def swap_chains(state: State, progress: Progress, a: int, b: int) -> None:
         for x in (state.mean[layer], state.var[layer], state.B[layer], state.A[layer]):
             for i in range(x.shape[1]):
                 x[a, i], x[b, i] = x[b, i], x[a, i]
-    for p in (progress.residual, progress.square, progress.rate, progress.distance, progress.damping, progress.best):
+    for p in (progress.residual, progress.square, progress.rate, progress.distance, progress.damping, progress.best,
+              progress.waited):  # fmt: skip
         p[a], p[b] = p[b], p[a]
-    for q in (progress.chain, progress.waited, progress.sweeps, progress.status):
+    for q in (progress.chain, progress.sweeps, progress.status):
         q[a], q[b] = q[b], q[a]
     for j in range(MEMORY):
         progress.past[a, j], progress.past[b, j] = progress.past[b, j], progress.past[a, j]
