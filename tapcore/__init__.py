@@ -1,6 +1,7 @@
 """Boltzmann machines as TAP machines: trained, scored and used through fixed points of the TAP equations.
 
-Names load when they are first used, so that importing the package compiles nothing and the command line answers at once.
+Names load when they are first used, so that importing the package compiles nothing and the command line answers at
+once.
 """
 
 from importlib import import_module
@@ -25,12 +26,9 @@ if TYPE_CHECKING:
     from tapcore.training.gradient import gradient as gradient
     from tapcore.training.update_rules import L1 as L1
     from tapcore.training.update_rules import L2 as L2
-    from tapcore.units import Binary as Binary
-    from tapcore.units import Spin as Spin
 
-# Where each public name lives; a module stands for itself.
+# Where each public name lives, units apart; a module stands for itself.
 _HOMES = {
-    "Binary": "units",
     "CheckpointError": "checkpoint",
     "FitResult": "training.fit",
     "L1": "training.update_rules",
@@ -38,7 +36,6 @@ _HOMES = {
     "Machine": "machine",
     "RBM": "machine",
     "Solutions": "inference.solution",
-    "Spin": "units",
     "datasets": "datasets",
     "fit": "training.fit",
     "free_energy": "energy",
@@ -50,17 +47,25 @@ _HOMES = {
     "special": "special",
 }
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name in _HOMES:
+        home = import_module(f"tapcore.{_HOMES[name]}")
+        value = home if name == _HOMES[name] else getattr(home, name)
+    elif name[:1].isupper() and name in (units := _units()):
+        value = units[name]
+    else:
         raise AttributeError(f"module 'tapcore' has no attribute {name!r}")
-    home = import_module(f"tapcore.{_HOMES[name]}")
-    value = home if name == _HOMES[name] else getattr(home, name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_units()])
+
+
+def _units() -> dict[str, Any]:
+    # Unit types make themselves known: a new one is a new file and nothing else.
+    return dict(import_module("tapcore.units").UNITS)

@@ -1,4 +1,4 @@
-"""Checks of what a user passes in: each failure is a ValueError naming the argument, the rule and the first bad index."""
+"""Checks of what a user passes in: a failure is a ValueError naming the argument, the rule and the first bad index."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def number(name: str, value: Any, *, minimum: float = -math.inf, below: float = 
     """`value` as a finite float with ``minimum <= value < below``."""
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise ValueError(f"{name} must be a finite number, got {value!r}")
-    if not minimum <= value < below:
+    if not minimum <= float(value) < below:
         upper = "" if below == math.inf else f" and below {below:g}"
         raise ValueError(f"{name} must be at least {minimum:g}{upper}, got {value!r}")
     return float(value)

@@ -42,7 +42,7 @@ _serial = itertools.count()
 
 
 class CheckpointError(ValueError):
-    """A file that is no checkpoint, is damaged, or is newer than this tapcore; the message has its path and the reason."""
+    """A file that is no checkpoint, is damaged, or of a newer tapcore; the message has its path and the reason."""
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -1,7 +1,7 @@
 """Numba's decorators, options and the two intrinsics the kernels need; nothing else calls Numba's decorators.
 
-Everything compiles lazily and caches to disk. No ``fastmath``: it breaks NaN. Where a sum may be reassociated so that it
-vectorises, the kernel says so with ``kernel(reassociate=True)``.
+Everything compiles lazily and caches to disk. No ``fastmath``: it breaks NaN. Where a sum may be reassociated so that
+it vectorises, the kernel says so with ``kernel(reassociate=True)``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import struct
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import numba
 import numpy as np
@@ -31,18 +31,27 @@ _KERNEL_OPTIONS = {"error_model": "numpy", "nogil": True, "cache": True}
 def kernel(*, reassociate: bool = False) -> Callable[[F], F]:
     """Compile a loop kernel: lazily, cached on disk, without the GIL."""
     fastmath = {"reassoc"} if reassociate else False
-    return numba.njit(fastmath=fastmath, **_KERNEL_OPTIONS)
+    return cast(Callable[[F], F], numba.njit(fastmath=fastmath, **_KERNEL_OPTIONS))
 
 
 def scalar(function: F) -> F:
     """Compile a helper that only other compiled code calls."""
-    return numba.njit(**_KERNEL_OPTIONS)(function)
+    return cast(F, numba.njit(**_KERNEL_OPTIONS)(function))
 
 
-def by_type(stub: F) -> F:
+class ByType(Protocol):
+    """A function whose implementations are chosen by the type of its first argument."""
+
+    def __call__(self, *args: Any) -> Any:
+        """Call the implementation for the type of the first argument."""
+
+    def register(self, cls: type) -> Callable[[F], F]:
+        """Take the decorated implementation for a NamedTuple class, or for ``np.float64`` or ``np.float32`` scalars."""
+
+
+def by_type(stub: Callable[..., Any]) -> ByType:
     """Make `stub` a function chosen by the type of its first argument, compiled or not.
 
-    ``stub.register(cls)`` takes the implementation for a NamedTuple class, or for ``np.float64`` / ``np.float32`` scalars.
     Unlike jitted functions passed as arguments, a kernel that calls it is reused from the disk cache.
     """
     methods: dict[type, Callable[..., Any]] = {}
@@ -59,7 +68,8 @@ def by_type(stub: F) -> F:
         first = args[0]
         if isinstance(first, types.BaseNamedTuple):
             return methods.get(first.instance_class)
-        return methods.get({types.float64: np.float64, types.float32: np.float32}.get(first))
+        real = {types.float64: np.float64, types.float32: np.float32}.get(first)
+        return None if real is None else methods.get(real)
 
     overload(dispatch, strict=False, jit_options=_SCALAR_OPTIONS)(choose)
 
@@ -71,7 +81,7 @@ def by_type(stub: F) -> F:
         return keep
 
     dispatch.register = register  # type: ignore[attr-defined]
-    return dispatch  # type: ignore[return-value]
+    return cast(ByType, dispatch)
 
 
 def by_position(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -117,7 +127,7 @@ def also_compiled(face: Callable[..., Any]) -> Callable[[F], F]:
     return keep
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _fma(typing_context, a, b, c):  # type: ignore[no-untyped-def]
     if not (isinstance(a, types.Float) and a == b == c):
         return None
@@ -128,7 +138,7 @@ def _fma(typing_context, a, b, c):  # type: ignore[no-untyped-def]
     return a(a, a, a), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _float_to_bits(typing_context, x):  # type: ignore[no-untyped-def]
     integer = {types.float64: types.int64, types.float32: types.int32}.get(x)
     if integer is None:
@@ -140,7 +150,7 @@ def _float_to_bits(typing_context, x):  # type: ignore[no-untyped-def]
     return integer(x), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _bits_to_float(typing_context, n):  # type: ignore[no-untyped-def]
     real = {types.int64: types.float64, types.int32: types.float32}.get(n)
     if real is None:

@@ -1,11 +1,12 @@
 """Threads: blocks of work dealt to a pool, with BLAS held to one thread meanwhile.
 
-A kernel takes one block of rows, releases the GIL and calls BLAS for its products. Were BLAS to keep its own threads there, the
-pools would fight: a sweep then takes up to a hundred times as long. Both are held in one place, `for_each_block`.
+A kernel takes one block of rows, releases the GIL and calls BLAS for its products. Were BLAS to keep its own threads
+there, the pools would fight: a sweep then takes up to a hundred times as long. Both are held in one place,
+`for_each_block`.
 
-The pool is Python's own rather than Numba's: kernels then take nested tuples of layers, which `prange` cannot; blocks go to
-whichever thread is free; and there is no threading layer that aborts when two Python threads enter it or after a fork. The number
-of threads is Numba's (``numba.set_num_threads``, ``NUMBA_NUM_THREADS``).
+The pool is Python's own rather than Numba's: kernels then take nested tuples of layers, which `prange` cannot; blocks
+go to whichever thread is free; and there is no threading layer that aborts when two Python threads enter it or after a
+fork. The number of threads is Numba's (``numba.set_num_threads``, ``NUMBA_NUM_THREADS``).
 """
 
 from __future__ import annotations
@@ -81,9 +82,10 @@ def split(rows: int, threads: int, most: int = BLOCK_ROWS) -> NDArray[np.int64]:
 
 
 def for_each_block(kernel: Callable[..., None], count: int, *args: Any) -> None:
-    """Call ``kernel(b, *args)`` for b = 0..count-1 from `thread_count` threads, this one included; returns when all are done.
+    """Call ``kernel(b, *args)`` for b = 0..count-1 from `thread_count` threads, this one included, and wait for all.
 
-    Several Python threads may call at once: each call has the machine to itself. An exception in a block is raised here.
+    Several Python threads may call at once: each call has the machine to itself. An exception in a block is raised
+    here.
     """
     helpers = 0 if JIT_DISABLED else min(thread_count(), count) - 1
     blocks = iter(range(count))
@@ -110,8 +112,9 @@ def for_each_block(kernel: Callable[..., None], count: int, *args: Any) -> None:
 class _Pool:
     """Threads that wait for blocks, kept off the processor of the thread that deals them.
 
-    The scheduler tends to wake a sleeping thread on the processor of its waker, and to part the two only after some 5 ms: as long
-    as several sweeps. Where the platform allows, each call therefore excludes the caller's processor from the threads' choice.
+    The scheduler tends to wake a sleeping thread on the processor of its waker, and to part the two only after some 5
+    ms: as long as several sweeps. Where the platform allows, each call therefore excludes the caller's processor from
+    the threads' choice.
     """
 
     def __init__(self, workers: int) -> None:

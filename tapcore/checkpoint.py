@@ -107,7 +107,8 @@ class Position(NamedTuple):
 class RunFolder:
     """The folder of a training run: ``epoch-0000.safetensors``, ``epoch-0001.safetensors``, ...
 
-    A checkpoint between two epochs, left by an interrupted run, is named by its batch too and goes when the epoch is complete.
+    A checkpoint between two epochs, left by an interrupted run, is named by its batch too and goes when the epoch is
+    complete.
     """
 
     _NAME = re.compile(r"epoch-(\d+)(?:\.batch-(\d+))?\.safetensors")

@@ -1,4 +1,4 @@
-"""The command `tapcore`: train, solve, info. What each needs is imported when it runs, so that --help answers at once."""
+"""The command `tapcore`: train, solve, info. What each needs is imported when it runs: --help answers at once."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def _train(options: argparse.Namespace) -> None:
     from tapcore.machine import RBM
     from tapcore.training.fit import fit
     from tapcore.training.update_rules import L1, L2
-    from tapcore.units import Binary
+    from tapcore.units.binary import Binary
 
     out = Path(options.out)
     hidden = _checks.integer("--hidden", options.hidden, minimum=1)
@@ -246,7 +246,10 @@ def _info(options: argparse.Namespace) -> None:
     for layer in machine.layers:
         print(layer)
     for W in machine.weights:
-        print(f"weights {W.shape[0]} x {W.shape[1]} {W.dtype}, largest {abs(W).max():.3g}, rms {(W * W).mean() ** 0.5:.3g}")
+        print(
+            f"weights {W.shape[0]} x {W.shape[1]} {W.dtype}, "
+            f"largest {abs(W).max():.3g}, rms {(W * W).mean() ** 0.5:.3g}"
+        )
     if header["kind"] == "training":
         _print_run(header, History.from_array(tensors["history"]))
 

@@ -26,9 +26,9 @@ def free_energy(
 ) -> NDArray[np.float64]:
     """Free energy F = -ln Z of chains with the given means and variances.
 
-    ``-F = sum_units [ln Z(B, A) - B a + A (a^2 + c)/2] + sum_ij [W a_i a_j + W^2 c_i c_j/2]`` with ``A = -sum W^2 c`` and
-    ``B = A a + sum W a`` (Eqs. 32, 33, 35); naive mean field drops the terms in W^2. Where (mean, var) solve the equations, F is
-    stationary in them.
+    ``-F = sum_units [ln Z(B, A) - B a + A (a^2 + c)/2] + sum_ij [W a_i a_j + W^2 c_i c_j/2]`` with ``A = -sum W^2 c``
+    and ``B = A a + sum W a`` (Eqs. 32, 33, 35); naive mean field drops the terms in W^2. Where (mean, var) solve the
+    equations, F is stationary in them.
 
     Parameters
     ----------

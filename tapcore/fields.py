@@ -49,7 +49,9 @@ def empty_state(sizes: Sequence[int], count: int, blocks: int, dtype: Any) -> St
 
 
 @scalar
-def add_fields(couplings: Couplings, state: State, layer: int, lo: int, hi: int, second_order: bool, still: bool) -> None:
+def add_fields(
+    couplings: Couplings, state: State, layer: int, lo: int, hi: int, second_order: bool, still: bool
+) -> None:
     """Write sum W a over the neighbours into B and sum W^2 c into A, for rows lo..hi of `layer`.
 
     `still`: every variance is zero, so the second sum is too.

@@ -19,14 +19,16 @@ Array = NDArray[Any]
 def log_likelihood(machine: Machine, X: ArrayLike, free_energy: ArrayLike) -> NDArray[np.float64]:
     """TAP estimate of ln P(x) for each sample of an RBM.
 
-    ``ln P(x) = sum_i ln phi_i(x_i) + sum_j ln Z_j(sum_i W_ij x_i, 0) + F`` (Eq. 38), F the average of the given free energies.
+    ``ln P(x) = sum_i ln phi_i(x_i) + sum_j ln Z_j(sum_i W_ij x_i, 0) + F`` (Eq. 38), F the average of the given free
+    energies.
 
     Parameters
     ----------
     machine : Machine
         Of two layers.
     X : (n, n_visible) array_like
-        Samples in the visible layer's support; any real dtype, boolean, or memory-mapped; read a few thousand rows at a time.
+        Samples in the visible layer's support; any real dtype, boolean, or memory-mapped; read a few thousand rows at a
+        time.
     free_energy : float or (K,) array_like
         Free energies of solutions, as in `Solutions.free_energy`; their average stands for -ln Z.
 
@@ -38,8 +40,8 @@ def log_likelihood(machine: Machine, X: ArrayLike, free_energy: ArrayLike) -> ND
     Raises
     ------
     ValueError
-        A machine of more than two layers; samples of the wrong width, empty or outside the support; free energies that are
-        empty or not finite.
+        A machine of more than two layers; samples of the wrong width, empty or outside the support; free energies that
+        are empty or not finite.
     """
     if len(machine.layers) != 2:
         raise ValueError(f"machine must have two layers, got {len(machine.layers)}")
@@ -62,16 +64,22 @@ def unchecked_log_likelihood(machine: Machine, X: Array, free_energy: float) -> 
         part = out[start : start + len(x)]
         blocks = split(len(x), thread_count())
         fields, log_z = np.empty((len(x), hidden.n)), np.empty((len(blocks), hidden.n))
-        for_each_block(
-            _hidden_log_z, len(blocks), hidden.site(), x, W, np.zeros(hidden.n), blocks, fields, log_z, part
-        )
+        for_each_block(_hidden_log_z, len(blocks), hidden.site(), x, W, np.zeros(hidden.n), blocks, fields, log_z, part)
         part += visible.log_weight(x).sum(axis=1) + free_energy
     return out
 
 
 @kernel()
 def _hidden_log_z(
-    b: int, site: Any, x: Array, W: Array, zero: Array, blocks: NDArray[np.int64], fields: Array, log_z: Array, out: Array
+    b: int,
+    site: Any,
+    x: Array,
+    W: Array,
+    zero: Array,
+    blocks: NDArray[np.int64],
+    fields: Array,
+    log_z: Array,
+    out: Array,
 ) -> None:
     """Write sum_j ln Z_j(sum_i W_ij x_i, 0) of each row of block `b`."""
     lo, hi = blocks[b, 0], blocks[b, 0] + blocks[b, 1]

@@ -56,7 +56,9 @@ class Machine:
         if len(layers) < 2 or not all(isinstance(layer, Unit) for layer in layers):
             raise ValueError(f"layers must be at least two units such as tapcore.Binary(n), got {layers!r}")
         if len(weights) != len(layers) - 1:
-            raise ValueError(f"weights must hold {len(layers) - 1} matrices, one per pair of layers, got {len(weights)}")
+            raise ValueError(
+                f"weights must hold {len(layers) - 1} matrices, one per pair of layers, got {len(weights)}"
+            )
         set_ = object.__setattr__
         set_(self, "dtype", dtype)
         set_(self, "layers", tuple(layer.astype(dtype) for layer in layers))

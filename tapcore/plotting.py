@@ -57,8 +57,8 @@ def receptive_fields(
 
     Notes
     -----
-    Red is positive, blue negative, one scale for all: the 99.5th percentile of |W|. Of more than 100 hidden units, those with the
-    largest weights are shown.
+    Red is positive, blue negative, one scale for all: the 99.5th percentile of |W|. Of more than 100 hidden units,
+    those with the largest weights are shown.
     """
     W = machine.weights[0].astype(np.float64)
     if image_shape is not None and math.prod(image_shape) != W.shape[0]:

@@ -8,12 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import naive
 import numpy as np
 import pytest
 from cases import CASES, GOLDEN, MACHINES, POINTS, close, layers_of, random_machine, start_of
+
 
 @pytest.fixture(scope="module")
 def generator() -> ModuleType:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tapcore._threads import for_each_block, split, thread_count
 from tapcore.fields import Couplings, empty_state
-from tapcore.inference.tap import ACTIVE, CONVERGED, MEMORY, Progress, Rule, gather_active, sweep_block
+from tapcore.inference.tap import ACTIVE, CONVERGED, Rule, empty_progress, gather_active, sweep_block
 
 Array = NDArray[Any]
 
@@ -25,11 +25,7 @@ class Chains:
         self.count = count
         self.threads = thread_count()
         self.state = empty_state(sizes, count, len(split(count, self.threads)), dtype)
-        floats = [np.zeros(count) for _ in range(7)]
-        self.progress = Progress(
-            np.arange(count), floats[0], floats[1], np.zeros((count, MEMORY)), *floats[2:7],
-            np.zeros(count, np.int64), np.zeros(count, np.int64),
-        )  # fmt: skip
+        self.progress = empty_progress(count)
         self.cold = True
 
     def start_from_visible(self, X: Array) -> None:

@@ -54,7 +54,7 @@ class Solutions:
     labels: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
-        return self.mean[0].shape[0]
+        return int(self.mean[0].shape[0])
 
     def __repr__(self) -> str:
         sizes = "-".join(str(m.shape[1]) for m in self.mean)
@@ -65,16 +65,18 @@ class Solutions:
         rows = np.arange(len(self))[rows]
         if rows.ndim == 0:
             rows = rows[None]
-        layers = {name: tuple(x[rows] for x in getattr(self, name)) for name in ("mean", "var", "B", "A")}
-        chains = {name: getattr(self, name)[rows] for name in _PER_CHAIN}
+        picked: dict[str, Any] = {
+            name: tuple(x[rows] for x in getattr(self, name)) for name in ("mean", "var", "B", "A")
+        }
+        picked |= {name: getattr(self, name)[rows] for name in _PER_CHAIN}
         counts = None if self.counts is None else self.counts[rows]
-        return replace(self, **layers, **chains, counts=counts, labels=None)
+        return replace(self, **picked, counts=counts, labels=None)
 
     def unique(self, tol: float = 1e-4) -> Solutions:
         """The distinct solutions among the converged chains.
 
-        Chains whose means differ by at most `tol` in every unit are one solution, represented by its most tightly converged
-        chain, whatever the order of the chains. Choose `tol` well above the distance to which they converged.
+        Chains whose means differ by at most `tol` in every unit are one solution, represented by its most tightly
+        converged chain, whatever the order of the chains. Choose `tol` well above the distance to which they converged.
 
         Parameters
         ----------
@@ -84,8 +86,8 @@ class Solutions:
         Returns
         -------
         Solutions
-            One row a solution, lowest free energy first, with `counts` and `labels`. Chains that did not converge are left
-            out, with label -1.
+            One row a solution, lowest free energy first, with `counts` and `labels`. Chains that did not converge are
+            left out, with label -1.
         """
         tol = _checks.number("tol", tol, minimum=0)
         usable = np.flatnonzero(self.converged)

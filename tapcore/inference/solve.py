@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore import _checks
-from tapcore.fields import couplings
 from tapcore.energy import evaluate
+from tapcore.fields import couplings
 from tapcore.inference.chains import Chains
 from tapcore.inference.solution import Solutions
 from tapcore.inference.tap import Rule
@@ -36,35 +36,37 @@ def solve(
     ----------
     machine : Machine
     init : (K, n_visible) array_like or Solutions
-        Visible means, each chain starting there with zero variance and hidden means zero (Eqs. 36, 37); or solutions, of this
-        machine or of a similar one, to go on from.
+        Visible means, each chain starting there with zero variance and hidden means zero (Eqs. 36, 37); or solutions,
+        of this machine or of a similar one, to go on from.
     method : {"tap", "nmf"}
         TAP (second order) or naive mean field (first).
     damping : float in [0, 1), optional
-        ``new = damping * old + (1 - damping) * update`` in means and variances. None starts without and raises it for a chain
-        that seems to cycle.
+        ``new = damping * old + (1 - damping) * update`` in means and variances. None starts without and raises it for a
+        chain that seems to cycle.
     tol : float
-        How far a chain may still be from its solution in any mean or variance, as estimated from its residual and rate of
-        contraction. 0 never stops before `max_sweeps`.
+        How far a chain may still be from its solution in any mean or variance, as estimated from its residual and rate
+        of contraction. 0 never stops before `max_sweeps`.
     max_sweeps : int
         Most sweeps of a chain.
     acceleration : {"auto", None}
-        None is the plain iteration. "auto" may choose a faster one where that is safe; at present there is none to choose.
+        None is the plain iteration. "auto" may choose a faster one where that is safe; at present there is none to
+        choose.
     criterion : {"distance", "mse"}
-        What `tol` bounds: the estimated distance, or the mean over all units of the squared change of the means in one sweep,
-        the test of the paper.
+        What `tol` bounds: the estimated distance, or the mean over all units of the squared change of the means in one
+        sweep, the test of the paper.
 
     Returns
     -------
     Solutions
-        Chains in the order of `init`. One that did not converge says so in `converged`; nothing is raised. A chain also counts
-        as converged when its residual is down to the rounding errors of the dtype, 8 machine epsilons, where more sweeps cannot
-        help; its `distance` tells what is left.
+        Chains in the order of `init`. One that did not converge says so in `converged`; nothing is raised. A chain also
+        counts as converged when its residual is down to the rounding errors of the dtype, 8 machine epsilons, where
+        more sweeps cannot help; its `distance` tells what is left.
 
     Raises
     ------
     ValueError
-        `init` of the wrong width, empty, not finite, or outside the range of the means; another argument outside its range.
+        `init` of the wrong width, empty, not finite, or outside the range of the means; another argument outside its
+        range.
 
     Notes
     -----

@@ -1,7 +1,8 @@
 """Sweeps of the TAP and naive mean-field equations (Eqs. 32-34, Alg. 1) over blocks of chains.
 
-Blocks run in parallel; inside one, matrix products by single-threaded BLAS, then one pass over each chain's row. A chain that
-has converged swaps places with the last active one of its block, so products and passes cover active chains only.
+Blocks run in parallel; inside one, matrix products by single-threaded BLAS, then one pass over each chain's row. A
+chain that has converged swaps places with the last active one of its block, so products and passes cover active chains
+only.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ Array = NDArray[Any]
 
 # Residuals of this many sweeps are remembered to estimate the rate of contraction.
 MEMORY = 4
-# Adaptive damping rises, by RISE of what is left to 1, when a chain's residuals since its smallest one add up to PATH, or after
-# PATIENCE sweeps. A chain that passes a saddle point has rising residuals too, but only so far to go; one that cycles has not.
+# Adaptive damping rises, by RISE of what is left to 1, when a chain's residuals since its smallest one add up to PATH,
+# or after PATIENCE sweeps. A chain that passes a saddle point has rising residuals too, but only so far to go; one that
+# cycles has not.
 PATH = 10.0
 PATIENCE = 500
 RISE = 0.3
@@ -42,6 +44,16 @@ class Progress(NamedTuple):
     waited: NDArray[np.float64]  # share of the patience used up since
     sweeps: NDArray[np.int64]
     status: NDArray[np.int64]
+
+
+def empty_progress(count: int) -> Progress:
+    """Arrays for `count` chains."""
+    shapes = {"past": (count, MEMORY)}
+    integers = ("chain", "sweeps", "status")
+    arrays: dict[str, Any] = {}
+    for name in Progress._fields:
+        arrays[name] = np.zeros(shapes.get(name, (count,)), np.int64 if name in integers else np.float64)
+    return Progress(**arrays)
 
 
 class Rule(NamedTuple):
@@ -123,8 +135,8 @@ def _sweep(
 def mix(mean: Array, var: Array, new_mean: Array, new_var: Array, damping: float) -> float:
     """Move (mean, var) to damping * old + (1 - damping) * new; the largest |new - old|, NaN if any is.
 
-    On return `new_mean` holds new - old. The largest magnitude is found among bit patterns, which for non-negative floats are in
-    the same order, NaN above inf: a maximum of integers vectorises without giving up NaN.
+    On return `new_mean` holds new - old. The largest magnitude is found among bit patterns, which for non-negative
+    floats are in the same order, NaN above inf: a maximum of integers vectorises without giving up NaN.
     """
     d = mean.dtype.type(damping)
     top = float_to_bits(mean.dtype.type(0.0))
@@ -185,8 +197,9 @@ def _judge(progress: Progress, rule: Rule, k: int, units: int) -> None:
     if residual == 0.0:
         progress.distance[k] = 0.0
     elif rate < 1.0:
-        # Damped by d, an error e leaves the residual e (1 - rate)/(1 - d). The residual may be small by chance: take what the
-        # previous one predicts if that is more; and the error before the sweep, not after it, since rates tend to grow.
+        # Damped by d, an error e leaves the residual e (1 - rate)/(1 - d). The residual may be small by chance: take
+        # what the previous one predicts if that is more; and the error before the sweep, not after it, since rates tend
+        # to grow.
         progress.distance[k] = max(residual, rate * past[0]) * (1.0 - d) / (1.0 - rate)
     else:
         progress.distance[k] = np.inf

@@ -1,7 +1,7 @@
 """Exponential, sigmoid, hyperbolic tangent and their logarithms, for arrays and inside compiled code.
 
-Each public name serves two worlds. From Python it broadcasts over arrays like a NumPy function, on one thread. Inside a function
-compiled by Numba it is a scalar function without branches, tables or calls, which LLVM vectorises in loops.
+Each public name serves two worlds. From Python it broadcasts over arrays like a NumPy function, on one thread. Inside a
+function compiled by Numba it is a scalar function without branches, tables or calls, which LLVM vectorises in loops.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def exp(x: ArrayLike, out: Array | None = None) -> Any:
     Returns
     -------
     array or scalar
-        Shape of `x`. ``exp(-inf)`` is 0, ``exp(nan)`` is NaN; overflow gives inf without a warning, and subnormal results are kept.
+        Shape of `x`. ``exp(-inf)`` is 0, ``exp(nan)`` is NaN; overflow gives inf without a warning, and subnormal
+        results are kept.
 
     Raises
     ------

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
@@ -53,18 +52,19 @@ def fit(
 ) -> FitResult:
     """Train an RBM by ascending the TAP log-likelihood of `X` (Alg. 2, Eqs. 38-41).
 
-    For each mini-batch, K chains take a few sweeps of the TAP equations and stand for the solutions in the gradient; then
-    ``step = learning_rate (dW - strength dR/dW) + momentum * previous step``, ``W += step``, and ``theta += learning_rate dtheta``
-    for the units' parameters, without momentum or penalty.
+    For each mini-batch, K chains take a few sweeps of the TAP equations and stand for the solutions in the gradient;
+    then ``step = learning_rate (dW - strength dR/dW) + momentum * previous step``, ``W += step``, and
+    ``theta += learning_rate dtheta`` for the units' parameters, without momentum or penalty.
 
     Parameters
     ----------
     machine : Machine
-        Of two layers; it is not changed. Its weights are W(0): `RBM` draws them from N(0, 1e-3^2). If every parameter of its
-        visible layer is at its default, the layer is first fitted to the data, theta(0) in Alg. 2; any other layer is taken as is,
-        as one trained before or made by ``from_data``.
+        Of two layers; it is not changed. Its weights are W(0): `RBM` draws them from N(0, 1e-3^2). If every parameter
+        of its visible layer is at its default, the layer is first fitted to the data, theta(0) in Alg. 2; any other
+        layer is taken as is, as one trained before or made by ``from_data``.
     X : (n, n_visible) array_like
-        Samples in the visible layer's support; any real dtype, boolean, or memory-mapped. One batch at a time is converted.
+        Samples in the visible layer's support; any real dtype, boolean, or memory-mapped. One batch at a time is
+        converted.
     epochs : int
         Passes over the data, in an order shuffled anew each time.
     batch_size : int
@@ -79,18 +79,19 @@ def fit(
     sweeps : int
         Sweeps of each chain for each mini-batch, undamped.
     chain_init : {"data", "persistent", "random"}
-        Chains start from samples (those of the batch, then those that follow in the epoch's order), go on from the previous
-        batch, or start from uniformly random visible means.
+        Chains start from samples (those of the batch, then those that follow in the epoch's order), go on from the
+        previous batch, or start from uniformly random visible means.
     gradient : {"tap", "nmf"}
         The equations that chains solve and the gradient that goes with them.
     seed : int
         At least 0. Same seed and thread count: the same bits.
     checkpoint : path, optional
-        Folder of the run; a checkpoint is written at the start, after every `checkpoint_every` epochs and after the last.
+        Folder of the run; a checkpoint is written at the start, after every `checkpoint_every` epochs and after the
+        last.
     checkpoint_every : int
     resume : bool
-        Go on from the newest checkpoint in the folder, with the same result, to the bit, as if never stopped; start afresh if
-        there is none. The weights of `machine` are then those of the checkpoint.
+        Go on from the newest checkpoint in the folder, with the same result, to the bit, as if never stopped; start
+        afresh if there is none. The weights of `machine` are then those of the checkpoint.
     progress : bool, optional
         Show a progress bar; None shows one when standard error is a terminal.
     callbacks : sequence of callable
@@ -104,8 +105,9 @@ def fit(
     Raises
     ------
     ValueError
-        Before any work: samples of the wrong width, empty, not finite or outside the support; an argument outside its range; a
-        folder that holds a run while `resume` is false; a checkpoint that is damaged or contradicts the arguments.
+        Before any work: samples of the wrong width, empty, not finite or outside the support; an argument outside its
+        range; a folder that holds a run while `resume` is false; a checkpoint that is damaged or contradicts the
+        arguments.
     FloatingPointError
         Weights became infinite or NaN; checkpoints written before remain.
     KeyboardInterrupt

@@ -1,8 +1,8 @@
 """Gradients of the TAP log-likelihood (Eqs. 39-41), for users and, in the same kernels, for training steps.
 
 The model average is taken from the data average in one matrix product: with chains and samples stacked,
-``[a_v; x]^T [-a_h/K; H/n]``, H the hidden means given the samples. Blocks go over visible rows of W, so that a training step
-finishes each block of weights while its gradient is still in the core's cache.
+``[a_v; x]^T [-a_h/K; H/n]``, H the hidden means given the samples. Blocks go over visible rows of W, so that a training
+step finishes each block of weights while its gradient is still in the core's cache.
 """
 
 from __future__ import annotations
@@ -65,17 +65,17 @@ def workspace(sizes: tuple[int, ...], chains: int, samples: int, dtype: Any) -> 
     row_blocks = split(chains + samples, thread_count())
     weight_blocks = split(visible, thread_count(), WEIGHT_ROWS)
     rows = WEIGHT_ROWS * len(weight_blocks)
-    shapes = [(samples, hidden)] * 4 + [(chains + samples, hidden), (rows, chains + samples), (rows, chains)]
-    shapes += [(rows, hidden)] * 2
-    return Workspace(*(np.zeros(shape, dtype) for shape in shapes), row_blocks, weight_blocks)
+    given = [np.zeros((samples, hidden), dtype) for _ in range(4)]
+    shapes = [(chains + samples, hidden), (rows, chains + samples), (rows, chains), (rows, hidden), (rows, hidden)]
+    return Workspace._make([*given, *(np.zeros(shape, dtype) for shape in shapes), row_blocks, weight_blocks])
 
 
 class Averages(NamedTuple):
     """What a gradient averages: K chains and n samples, and the weight of each one."""
 
     x: Array  # (n, n_visible)
-    mean: tuple[Array, Array]  # (K, n_visible), (K, n_hidden)
-    var: tuple[Array, Array]
+    mean: tuple[Array, ...]  # (K, n_visible), (K, n_hidden)
+    var: tuple[Array, ...]
     per_sample: float
     per_chain: float
     second_order: bool  # the term in W c c: TAP with, naive mean field without
@@ -138,7 +138,15 @@ def _add_weight_gradient(b: int, W: Array, of: Averages, work: Workspace, out: A
 
 @kernel()
 def move_weights(
-    b: int, pair: Couplings, step: Array, of: Averages, work: Workspace, rate: float, momentum: float, l1: float, l2: float
+    b: int,
+    pair: Couplings,
+    step: Array,
+    of: Averages,
+    work: Workspace,
+    rate: float,
+    momentum: float,
+    l1: float,
+    l2: float,
 ) -> None:
     """Take a training step with block `b` of the visible rows of W."""
     lo, hi = work.weight_blocks[b, 0], work.weight_blocks[b, 0] + work.weight_blocks[b, 1]
@@ -150,29 +158,30 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
     """Gradient of the average TAP log-likelihood of samples of an RBM (Eqs. 39-41).
 
     ``dW = <x f_a(x W)>_samples - <a_v a_h + W c_v c_h>_solutions``, and for a parameter theta of a unit
-    ``<d ln phi/d theta>_samples - <d ln phi/d theta>_solutions``, hidden units given each sample. Naive mean-field solutions leave
-    out the term in ``c_v c_h``.
+    ``<d ln phi/d theta>_samples - <d ln phi/d theta>_solutions``, hidden units given each sample. Naive mean-field
+    solutions leave out the term in ``c_v c_h``.
 
     Parameters
     ----------
     machine : Machine
         Of two layers.
     X : (n, n_visible) array_like
-        Samples in the visible layer's support; any real dtype, boolean, or memory-mapped; read a thousand rows at a time.
+        Samples in the visible layer's support; any real dtype, boolean, or memory-mapped; read a thousand rows at a
+        time.
     solutions : Solutions
         Of this machine. All count alike, whether converged or not.
 
     Returns
     -------
     Gradient
-        float64 arrays, per weight and unit parameter. It is the derivative of ``mean(log_likelihood(...))`` where the solutions
-        have converged, there being no derivative through the fixed point: F is stationary.
+        float64 arrays, per weight and unit parameter. It is the derivative of ``mean(log_likelihood(...))`` where the
+        solutions have converged, there being no derivative through the fixed point: F is stationary.
 
     Raises
     ------
     ValueError
-        A machine of more than two layers; samples of the wrong width, empty or outside the support; solutions of another
-        machine's sizes or not finite.
+        A machine of more than two layers; samples of the wrong width, empty or outside the support; solutions of
+        another machine's sizes or not finite.
     """
     if len(machine.layers) != 2:
         raise ValueError(f"machine must have two layers, got {len(machine.layers)}")

@@ -36,9 +36,9 @@ class History(Sequence[EpochRecord]):
 
     ``history[-1]`` is the last epoch's record, ``history.log_likelihood`` the column of all epochs.
 
-    After each epoch the machine is scored on a sample drawn once from the training data by the seed: `SCORED` = 10,000 rows, or
-    all of them if there are fewer. TAP solutions are sought from the first K = `chains` of these rows, damping adapting, until
-    they are within 1e-4 of a solution by estimate or have taken 300 sweeps.
+    After each epoch the machine is scored on a sample drawn once from the training data by the seed: `SCORED` = 10,000
+    rows, or all of them if there are fewer. TAP solutions are sought from the first K = `chains` of these rows, damping
+    adapting, until they are within 1e-4 of a solution by estimate or have taken 300 sweeps.
 
     Attributes
     ----------
@@ -46,8 +46,8 @@ class History(Sequence[EpochRecord]):
         From 1.
     learning_rate : (n,) array
     log_likelihood : (n,) array
-        TAP log-likelihood (Eq. 38) in nats, averaged over the sample and divided by the number of units of both layers. F in it
-        is the average over all K chains, whether converged or not.
+        TAP log-likelihood (Eq. 38) in nats, averaged over the sample and divided by the number of units of both layers.
+        F in it is the average over all K chains, whether converged or not.
     free_energy : (n,) array
         That average of F, in nats.
     residual : (n,) array
@@ -109,7 +109,8 @@ class History(Sequence[EpochRecord]):
     def from_array(cls, array: NDArray[np.float64]) -> History:
         """Inverse of `to_array`."""
         kinds = [int if name in cls._COUNTS else float for name in EpochRecord._fields]
-        return cls([EpochRecord(*(kind(x) for kind, x in zip(kinds, row, strict=True))) for row in array])
+        rows = ([kind(x) for kind, x in zip(kinds, row, strict=True)] for row in array)
+        return cls([EpochRecord._make(row) for row in rows])
 
 
 class Score(NamedTuple):
@@ -124,7 +125,8 @@ class Score(NamedTuple):
 def draw_sample(X: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     """Rows to score, in the data's dtype."""
     rows = rng.permutation(X.shape[0])[:SCORED]
-    # Sorted, a memory map is read in one pass; the random order is then restored, so that the first rows are a sample too.
+    # Sorted, a memory map is read in one pass; the random order is then restored, so that the first rows are a sample
+    # too.
     order = np.argsort(rows)
     sample = np.empty((len(rows), X.shape[1]), X.dtype)
     sample[order] = X[rows[order]]

@@ -78,7 +78,7 @@ def _rates(learning_rate: Any, epochs: int) -> tuple[float, ...]:
 
 
 def refuse_contradictions(now: dict[str, Any], then: dict[str, Any], begun: int, where: str) -> None:
-    """Raise ValueError at the first setting that differs from the checkpoint's; rates count for the epochs already begun.
+    """Raise ValueError at the first setting that differs from the checkpoint's; rates count in epochs already begun.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def refuse_contradictions(now: dict[str, Any], then: dict[str, Any], begun: int,
             if differ:
                 i = differ[0]
                 raise ValueError(
-                    f"resume: learning_rate contradicts {where}: epoch {i + 1} was run with {there[i]!r}, got {here[i]!r}"
+                    f"resume: learning_rate contradicts {where}: epoch {i + 1} ran with {there[i]!r}, got {here[i]!r}"
                 )
         elif here != there:
             raise ValueError(f"resume: {name} contradicts {where}: it has {there!r}, got {here!r}")

@@ -58,7 +58,7 @@ class Trainer:
     @property
     def batches(self) -> int:
         """Batches of an epoch; the last one may be smaller."""
-        return -(-self.X.shape[0] // self.settings.batch_size)
+        return -(-int(self.X.shape[0]) // self.settings.batch_size)
 
     def snapshot(self) -> Machine:
         """The machine as it is now."""
@@ -142,7 +142,7 @@ class Trainer:
         arrays = (*self.pair.W, *(p for site in self.sites for p in site))
         if not all(np.isfinite(a).all() for a in arrays):
             raise FloatingPointError(
-                f"training diverged in epoch {self.epoch + 1}: weights are no longer finite; try a smaller learning_rate"
+                f"training diverged in epoch {self.epoch + 1}: weights are not finite; try a smaller learning_rate"
             )
 
     def _stream(self, *key: int) -> np.random.Generator:

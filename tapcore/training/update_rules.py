@@ -49,9 +49,7 @@ def slopes(penalty: L1 | L2 | None) -> tuple[float, float]:
 
 
 @scalar
-def move(
-    W: Array, W2: Array, step: Array, gradient: Array, rate: float, momentum: float, l1: float, l2: float
-) -> None:
+def move(W: Array, W2: Array, step: Array, gradient: Array, rate: float, momentum: float, l1: float, l2: float) -> None:
     """Take one step in place (Alg. 2): ``step = rate (gradient - dR/dW) + momentum step``, W += step; W2 = W^2.
 
     All arrays are (rows, n).

@@ -13,4 +13,4 @@ for _module in pkgutil.iter_modules(__path__):
 UNITS = Unit.registry
 
 globals().update(UNITS)
-__all__ = ["UNITS", "Unit", *UNITS]  # noqa: PLE0604
+__all__ = ["UNITS", "Unit", *UNITS]

@@ -6,13 +6,15 @@ A unit type is one file that defines
 - a NamedTuple of its parameter arrays, the *site*, made by ``site()``;
 - ``row_moments`` and ``row_log_z`` for that NamedTuple, registered below.
 
-Kernels take sites and never ask which unit they belong to: the compiler picks the row functions by the NamedTuple's type.
+Kernels take sites and never ask which unit they belong to: the compiler picks the row functions by the NamedTuple's
+type.
 """
 
 from __future__ import annotations
 
 import abc
-from typing import Any, ClassVar, NamedTuple, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,7 +32,7 @@ def row_moments(site: Any, B: Array, A: Array, mean: Array, var: Array) -> None:
 
 @by_type
 def row_log_z(site: Any, B: Array, A: Array, log_z: Array) -> None:
-    """ln Z(B, A) of every site of a layer, for one chain."""
+    """Ln Z(B, A) of every site of a layer, for one chain."""
 
 
 # The same for layer `l` of a tuple of sites: ``layer_moments(sites, l, B, A, mean, var)``.
@@ -59,7 +61,7 @@ class Unit(abc.ABC):
     #: Parameter names in the constructor's order.
     names: ClassVar[tuple[str, ...]]
     #: The site type handed to kernels.
-    site_type: ClassVar[type[NamedTuple]]  # type: ignore[valid-type]
+    site_type: ClassVar[Callable[..., Any]]
     #: What the support is, for error messages.
     support: ClassVar[str]
 
@@ -106,7 +108,7 @@ class Unit(abc.ABC):
 
     @abc.abstractmethod
     def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
-        """Per parameter, the average over rows of <d ln phi/d parameter> in the model with fields B, A (Eqs. 40, 41)."""
+        """Per parameter, the average over rows of <d ln phi/d parameter> in fields B, A (Eqs. 40, 41)."""
 
     @abc.abstractmethod
     def data_statistics(self, X: Array) -> dict[str, Array]:
@@ -184,11 +186,11 @@ class Unit(abc.ABC):
         return self.with_parameters({name: p.astype(dtype) for name, p in self.parameters.items()})
 
     def check_data(self, name: str, X: Array) -> None:
-        """Raise ValueError, naming the first bad index, unless every entry of `X` (rows, n) is finite and in the support."""
+        """Raise ValueError, naming the first bad index, unless all of `X` (rows, n) is finite and in the support."""
         _checks.every(name, X, f"must be {self.support} for a {type(self).__name__} layer", self.contains)
 
     def check_means(self, name: str, X: Array) -> None:
-        """Raise ValueError, naming the first bad index, unless every entry of `X` (rows, n) can be a mean of its site."""
+        """Raise ValueError, naming the first bad index, unless every entry of `X` (rows, n) can be a mean."""
         lo, hi = self.bounds()
         rule = f"must lie in the range of means of a {type(self).__name__} layer ({np.min(lo):g} to {np.max(hi):g})"
         _checks.every(name, X, rule, lambda x: np.isfinite(x) & (x >= lo) & (x <= hi))

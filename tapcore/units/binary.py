@@ -18,14 +18,14 @@ class BinarySite(NamedTuple):
     U: Array
 
 
-@row_moments.register(BinarySite)  # type: ignore[attr-defined]
+@row_moments.register(BinarySite)
 def _row_moments(site: BinarySite, B: Array, A: Array, mean: Array, var: Array) -> None:
     half = B.dtype.type(0.5)
     for i in range(B.size):
         mean[i], var[i] = sigmoid_moments(B[i] + site.U[i] - half * A[i])
 
 
-@row_log_z.register(BinarySite)  # type: ignore[attr-defined]
+@row_log_z.register(BinarySite)
 def _row_log_z(site: BinarySite, B: Array, A: Array, log_z: Array) -> None:
     half = B.dtype.type(0.5)
     for i in range(B.size):
@@ -64,7 +64,7 @@ class Binary(Unit):
 
     def contains(self, x: Array) -> NDArray[np.bool_]:
         """Which entries are 0 or 1."""
-        return (x == 0) | (x == 1)
+        return np.asarray((x == 0) | (x == 1))
 
     def bounds(self) -> tuple[Array, Array]:
         """Means lie in [0, 1]."""
@@ -87,8 +87,8 @@ class Binary(Unit):
     def from_data(cls, X: ArrayLike) -> Self:
         """Fields that give each unit the mean of its column, on its own.
 
-        A column that never changes would need an infinite field. One imaginary sample, half on and half off, keeps it finite:
-        the mean used is ``(sum + 1/2)/(samples + 1)``.
+        A column that never changes would need an infinite field. One imaginary sample, half on and half off, keeps it
+        finite: the mean used is ``(sum + 1/2)/(samples + 1)``.
 
         Parameters
         ----------

@@ -18,13 +18,13 @@ class SpinSite(NamedTuple):
     U: Array
 
 
-@row_moments.register(SpinSite)  # type: ignore[attr-defined]
+@row_moments.register(SpinSite)
 def _row_moments(site: SpinSite, B: Array, A: Array, mean: Array, var: Array) -> None:
     for i in range(B.size):
         mean[i], var[i] = tanh_moments(B[i] + site.U[i])
 
 
-@row_log_z.register(SpinSite)  # type: ignore[attr-defined]
+@row_log_z.register(SpinSite)
 def _row_log_z(site: SpinSite, B: Array, A: Array, log_z: Array) -> None:
     half = B.dtype.type(0.5)
     for i in range(B.size):
@@ -63,7 +63,7 @@ class Spin(Unit):
 
     def contains(self, x: Array) -> NDArray[np.bool_]:
         """Which entries are -1 or +1."""
-        return (x == 1) | (x == -1)
+        return np.asarray((x == 1) | (x == -1))
 
     def bounds(self) -> tuple[Array, Array]:
         """Means lie in [-1, 1]."""
@@ -78,7 +78,8 @@ class Spin(Unit):
     def from_data(cls, X: ArrayLike) -> Self:
         """Fields that give each unit the mean of its column, on its own.
 
-        A column that never changes would need an infinite field: one imaginary sample, half up and half down, keeps it finite.
+        A column that never changes would need an infinite field: one imaginary sample, half up and half down, keeps it
+        finite.
 
         Parameters
         ----------
