@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numba
@@ -77,8 +78,8 @@ def blas_held() -> Iterator[None]:
 def split(rows: int, threads: int, most: int = BLOCK_ROWS) -> NDArray[np.int64]:
     """Deal `rows` rows to blocks of nearly equal size: (blocks, 2) array of first row and count."""
     blocks = max(1, min(rows, threads * -(-rows // (threads * most))))
-    edges = np.linspace(0, rows, blocks + 1).round().astype(np.int64)
-    return np.stack((edges[:-1], np.diff(edges)), axis=1)
+    edges = [rows * b // blocks for b in range(blocks + 1)]
+    return np.array([(lo, hi - lo) for lo, hi in pairwise(edges)], dtype=np.int64)
 
 
 def for_each_block(kernel: Callable[..., None], count: int, *args: Any) -> None:

@@ -70,9 +70,10 @@ class Chains:
         return np.asarray(self.progress.status == CONVERGED)
 
     def _restore_order(self) -> None:
-        order = np.argsort(self.progress.chain)
-        if np.array_equal(order, np.arange(self.count)):
+        chain = self.progress.chain
+        if (chain[:-1] < chain[1:]).all():
             return
+        order = np.argsort(chain)
         state, p = self.state, self.progress
         for x in (*state.mean, *state.var, *state.B, *state.A, *p):
             x[:] = x[order]

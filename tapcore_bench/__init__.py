@@ -1,0 +1,1 @@
+"""Benchmarks and experiments: `micro` times kernels, `paper` repeats experiments of the paper."""

@@ -1,0 +1,34 @@
+"""Run microbenchmarks: ``python -m tapcore_bench.micro [NAME ...] [--repeats N] [--out FILE]``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+
+from tapcore_bench.micro.harness import machine_name, table
+
+NAMES = ("exponential", "sweep", "epoch", "startup")
+
+
+def main() -> None:
+    """Run the named benchmarks, or all, and print a table; with --out, write it too."""
+    parser = argparse.ArgumentParser(description="Time kernels against what they cannot be faster than.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(NAMES)} (all)")
+    parser.add_argument("--repeats", type=int, default=31, help="rounds in which competitors take turns")
+    parser.add_argument("--out", type=Path, help="Markdown file to write")
+    options = parser.parse_args()
+    for name in options.names:
+        if name not in NAMES:
+            parser.error(f"{name} is none of {', '.join(NAMES)}")
+    rows = []
+    for name in options.names or NAMES:
+        rows += importlib.import_module(f"tapcore_bench.micro.{name}").rows(options.repeats)
+    text = f"{machine_name()}; medians of {options.repeats} rounds.\n\n{table(rows)}"
+    print(text)
+    if options.out is not None:
+        options.out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

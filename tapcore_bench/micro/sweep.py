@@ -1,0 +1,56 @@
+"""One TAP sweep of K = 100 chains against its own four matrix products, on all threads."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+import tapcore as tc
+from tapcore.fields import couplings
+from tapcore.inference.chains import Chains
+from tapcore.inference.solve import rule_for
+from tapcore_bench.micro.harness import Row, take_turns
+from tapcore_bench.micro.products import Products
+
+CHAINS = 100
+# Sweeps in a call, as in a training step.
+CALLED = 10
+TARGETS = {("float64", 500): 1.10, ("float64", 100): 1.25, ("float32", 500): 1.20, ("float32", 100): 1.45}
+
+
+class Sweeps:
+    """Chains of a machine with weights as large as those after training, ready to sweep."""
+
+    def __init__(self, visible: int, hidden: int, dtype: str) -> None:
+        rng = np.random.default_rng(0)
+        weights = rng.normal(0, 0.1, (visible, hidden))
+        machine = tc.RBM(tc.Binary(visible), tc.Binary(hidden), weights=weights, dtype=dtype)
+        self.sites = tuple(layer.site() for layer in machine.layers)
+        self.pair = couplings(machine.weights)
+        self.rule = rule_for(machine, "tap", adapt=True, by_distance=True, tol=0.0)
+        self.chains = Chains(machine.sizes, CHAINS, machine.dtype)
+        self.chains.start_from_visible(rng.choice([0.0, 1.0], (CHAINS, visible)))
+        self.run(1)
+
+    def run(self, sweeps: int) -> None:
+        """Sweep all chains."""
+        self.chains.run(self.sites, self.pair, self.rule, sweeps, 0.0)
+
+
+def rows(repeats: int) -> list[Row]:
+    """Ten sweeps a call, as in training, and one: then the cost of waking the threads counts in full."""
+    made = []
+    for (dtype, hidden), target in TARGETS.items():
+        sweeps, products = Sweeps(784, hidden, dtype), Products(784, hidden, CHAINS, CHAINS, dtype)
+        competitors = [
+            partial(sweeps.run, CALLED),
+            partial(products.sweep, CALLED),
+            partial(sweeps.run, 1),
+            partial(products.sweep, 1),
+        ]
+        ten, ten_products, one, one_products = take_turns(competitors, repeats)
+        what = f"a sweep, {dtype}, 784x{hidden}, K = {CHAINS}"
+        made.append(Row(f"{what}, {CALLED} a call", ten / CALLED, ten_products / CALLED, "its 4 products", target))
+        made.append(Row(f"{what}, 1 a call", one, one_products, "its 4 products"))
+    return made
