@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def start_of(layers: list[naive.Layer], init: str) -> list[float]:
 def random_machine(seed: int, *kinds: tuple[str, int], width: float = 0.3) -> tuple[list[naive.Layer], list[Any]]:
     rng = np.random.default_rng(seed)
     layers = [[{"kind": kind, "U": float(U)} for U in rng.normal(0.0, 0.5, n)] for kind, n in kinds]
-    pairs = zip(kinds[:-1], kinds[1:], strict=True)
+    pairs = pairwise(kinds)
     return layers, [rng.normal(0.0, width, (below[1], above[1])) for below, above in pairs]
 
 

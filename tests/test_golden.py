@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from cases import CASES, MACHINES, POINTS, close, layers_of, library_machine, start_of
@@ -68,5 +70,5 @@ def test_error_of_log_z_falls_with_the_order_of_the_expansion(name: str) -> None
         scales = [row["scale"] for row in entry["scaling"]]
         # Above 1/16 signs of the error change, and any order can appear.
         small = [error for error, scale in zip(errors, scales, strict=True) if scale <= 1 / 16]
-        for larger, smaller in zip(small[:-1], small[1:], strict=True):
+        for larger, smaller in pairwise(small):
             assert np.log2(larger / smaller) > order - 0.15

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -96,7 +97,7 @@ def test_errors_fall_with_the_order_of_the_expansion(name: str) -> None:
     entries = [entry for entry in machine["scaling"] if entry["scale"] <= 1 / 16]
     for key, order in (("tap_lnZ", 3), ("nmf_lnZ", 2)):
         errors = [abs(float(entry[key]) - float(entry["exact_lnZ"])) for entry in entries]
-        for larger, smaller in zip(errors[:-1], errors[1:], strict=True):
+        for larger, smaller in pairwise(errors):
             assert np.log2(larger / smaller) > order - 0.15
     for entry in machine["scaling"]:
         weights = [entry["scale"] * np.array(machine["W"])]
