@@ -23,7 +23,11 @@ def integer(name: str, value: Any, *, minimum: int) -> int:
 
 def number(name: str, value: Any, *, minimum: float = -math.inf, below: float = math.inf) -> float:
     """`value` as a finite float with ``minimum <= value < below``."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+    try:
+        finite = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        finite = False
+    if not finite:
         raise ValueError(f"{name} must be a finite number, got {value!r}")
     if not minimum <= float(value) < below:
         upper = "" if below == math.inf else f" and below {below:g}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import math
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -31,6 +33,10 @@ _NPZ_NAMES = ("X", "data", "train", "x_train", "images")
 _IDX_DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 _CHUNK = 1 << 20
+
+# What NumPy raises for a damaged .npy header, and zipfile for a damaged archive (bzip2 in one gives OSError).
+_BAD_NPY = (ValueError, EOFError, OverflowError, SyntaxError, tokenize.TokenError)
+_BAD_NPZ = (*_BAD_NPY, zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, OSError)
 
 
 class Dataset(NamedTuple):
@@ -142,9 +148,11 @@ def _unknown(path: Path) -> ValueError:
 
 def _npy(path: Path) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        array: np.memmap[Any, np.dtype[Any]] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except _BAD_NPY as error:
         raise ValueError(f"{path}: {error}") from error
+    _check(path, array.dtype, array.shape)
+    _check_size(path, array.offset + array.nbytes, path.stat().st_size)
     return array
 
 
@@ -159,7 +167,7 @@ def _npz(path: Path, key: str | None) -> NDArray[Any]:
             for name in _NPZ_NAMES:
                 if key is None and name in names and (found := _candidate(archive, name)) is not None:
                     return found
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except _BAD_NPZ as error:
         raise ValueError(f"{path}: {error}") from error
     if key is not None:
         raise ValueError(f"{path}: no array {key!r}, only {names}")
@@ -170,8 +178,10 @@ def _candidate(archive: Any, name: str) -> NDArray[Any] | None:
     """The array `name` where it could be data, else None."""
     try:
         array = np.asarray(archive[name])
-    except ValueError:  # Python objects
-        return None
+    except ValueError:
+        if archive.zip.testzip() is not None:
+            raise
+        return None  # Python objects
     return array if array.ndim >= 2 and array.dtype.kind in "biuf" else None
 
 
@@ -227,7 +237,7 @@ def _idx_size(dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
 def _check_size(path: Path, expected: int, actual: int) -> None:
     if actual != expected:
         what = "cut short" if actual < expected else "too long"
-        raise ValueError(f"{path}: {what}: its IDX header calls for {expected} bytes, it has {actual}")
+        raise ValueError(f"{path}: {what}: its header calls for {expected} bytes, it has {actual}")
 
 
 def _swapped(values: NDArray[Any]) -> NDArray[Any]:
@@ -255,7 +265,9 @@ def _binarise(source: str | os.PathLike[str], X: NDArray[Any], threshold: float)
     above = np.empty(X.shape, dtype=np.bool_)
     # For integers x > t is x > floor(t), which compares them as they are instead of as floats.
     limit = threshold if X.dtype.kind == "f" else math.floor(threshold)
-    for start, rows in row_blocks(X):
+    # NumPy compares only small Python integers with bool.
+    values = X.view(np.uint8) if X.dtype.kind == "b" else X
+    for start, rows in row_blocks(values):
         if X.dtype.kind == "f" and (bad := np.isnan(rows)).any():
             row, column = first_index(bad)
             raise ValueError(f"{source}: a threshold needs numbers: X[{start + row}, {column}] is nan")

@@ -74,10 +74,10 @@ def receptive_fields(
     _write(path, figure)
 
 
-def mosaic(W: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Images in the columns of `W`, side by side with a line of NaN between."""
+def mosaic(W: NDArray[np.float64], shape: tuple[int, int], columns: int | None = None) -> NDArray[np.float64]:
+    """Images in the columns of `W`, side by side with a line of NaN between; about square unless `columns` is given."""
     count = W.shape[1]
-    columns = math.ceil(math.sqrt(count * shape[0] / shape[1])) or 1
+    columns = columns or math.ceil(math.sqrt(count * shape[0] / shape[1]))
     rows = -(-count // columns)
     canvas = np.full((rows * (shape[0] + 1) - 1, columns * (shape[1] + 1) - 1), np.nan)
     for k in range(count):

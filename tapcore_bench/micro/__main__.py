@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tapcore_bench.micro.harness import machine_name, table
 
+MARKS = ("<!-- begin: micro -->", "<!-- end: micro -->")
 NAMES = ("exponential", "sweep", "epoch", "startup")
 
 
@@ -16,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Time kernels against what they cannot be faster than.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(NAMES)} (all)")
     parser.add_argument("--repeats", type=int, default=31, help="rounds in which competitors take turns")
-    parser.add_argument("--out", type=Path, help="Markdown file to write")
+    parser.add_argument("--out", type=Path, help="Markdown file to write, or one with marks to renew the table in")
     options = parser.parse_args()
     for name in options.names:
         if name not in NAMES:
@@ -27,7 +28,17 @@ def main() -> None:
     text = f"{machine_name()}; medians of {options.repeats} rounds.\n\n{table(rows)}"
     print(text)
     if options.out is not None:
-        options.out.write_text(text, encoding="utf-8")
+        write(options.out, text)
+
+
+def write(path: Path, text: str) -> None:
+    """Write `text` to `path`; between `MARKS`, if the file has them."""
+    if path.exists():
+        before, begin, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
+        _, end, after = rest.partition(MARKS[1])
+        if begin and end:
+            text = f"{before}{begin}\n{text}{end}{after}"
+    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

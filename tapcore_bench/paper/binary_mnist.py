@@ -1,7 +1,7 @@
 """Train on binary MNIST with the settings of the paper's Table I: ``python -m tapcore_bench.paper.binary_mnist``.
 
-Writes the machine, the record of epochs as CSV, and the pictures to a folder; prints each epoch's log-likelihood and its
-time, scoring included, against the matrix products it cannot avoid, with which it takes turns every few batches.
+Writes the machine, the record of epochs as CSV, and the pictures to a folder; prints each epoch's log-likelihood and
+its time, scoring included, against the matrix products it cannot avoid, with which it takes turns every few batches.
 """
 
 from __future__ import annotations

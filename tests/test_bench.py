@@ -1,0 +1,66 @@
+"""The benchmarks run and report; their figures are for people to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tapcore_bench.micro import __main__ as command
+from tapcore_bench.micro import epoch, exponential, harness, startup, sweep
+from tapcore_bench.micro.products import Products
+
+
+def test_competitors_take_turns() -> None:
+    calls: list[str] = []
+    medians = harness.take_turns([lambda: calls.append("a"), lambda: calls.append("b")], 4)
+    assert calls == ["a", "b", "a", "b", "b", "a", "a", "b", "b", "a"]
+    assert len(medians) == 2
+    assert min(medians) > 0
+
+
+def test_table_shows_ratio_and_target() -> None:
+    rows = [harness.Row("x", 2e-3, 1e-3, "y", 1.5), harness.Row("z", 3e-9, 2e-6, "w")]
+    text = harness.table(rows)
+    assert "| x | 2 ms | y | 1 ms | 2.00 | 1.50 |" in text
+    assert "| z | 3 ns | w | 2 us | 0.00 |  |" in text
+
+
+def test_table_is_renewed_between_its_marks(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
+    path.write_text("before\n<!-- begin: micro -->\nold\n<!-- end: micro -->\nafter\n")
+    command.write(path, "new\n")
+    assert path.read_text() == "before\n<!-- begin: micro -->\nnew\n<!-- end: micro -->\nafter\n"
+    command.write(tmp_path / "other.md", "new\n")
+    assert (tmp_path / "other.md").read_text() == "new\n"
+
+
+def test_machine_is_named() -> None:
+    assert "Numba" in harness.machine_name()
+
+
+@pytest.mark.parametrize("module", [exponential, startup])
+def test_small_benchmarks_give_rows(module: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exponential, "CALLS", 1)
+    rows = module.rows(1)  # type: ignore[attr-defined]
+    assert len(rows) == 4
+    assert all(row.ours > 0 and row.reference > 0 for row in rows)
+
+
+def test_sweep_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "TARGETS", {("float64", 5): 9.0})
+    rows = sweep.rows(1)
+    assert [row.target for row in rows] == [9.0, None]
+    assert all(row.ours > 0 for row in rows)
+
+
+def test_epoch_benchmark_trains_a_whole_epoch_and_times_as_many_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = epoch._trainer(3, 2350)
+    counted = {"sweeps": 0, "gradients": 0}
+    products = Products(784, 3, 4, 4, "float64")
+    monkeypatch.setattr(Products, "sweep", lambda self, n: counted.update(sweeps=counted["sweeps"] + n))
+    monkeypatch.setattr(Products, "gradient", lambda self: counted.update(gradients=counted["gradients"] + 1))
+    ours, _ = epoch.Turns(trainer, products).run()
+    assert ours > 0
+    assert trainer.epoch == 1
+    assert counted == {"sweeps": 240, "gradients": 24}

@@ -1,0 +1,454 @@
+"""Checkpoint files come back exactly, are refused when any byte of them is wrong, and survive killed writers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from tapcore import _files
+from tapcore._files import CheckpointError
+
+HEADER = {"name": "a", "sizes": [3, 4], "state": {"n": 2**70, "x": 0.1}}
+TENSORS = {"A": np.arange(3.0), "B": np.array([[True, False]])}
+
+NUMBERS = st.integers() | st.integers(2**64, 2**200) | st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+DTYPES = st.sampled_from(["float64", "float32", "int64", "uint8", "bool"])
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "machine.tap"
+
+
+def exactly(value: Any) -> Any:
+    """`value` in a form that tells 1, 1.0 and True apart, and -0.0 from 0.0."""
+    if isinstance(value, dict):
+        return {key: exactly(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [exactly(inner) for inner in value]
+    return (type(value), value.hex() if isinstance(value, float) else value)
+
+
+def assert_same_bits(found: NDArray[Any], expected: NDArray[Any]) -> None:
+    assert found.dtype == expected.dtype
+    assert found.shape == expected.shape
+    assert found.tobytes() == expected.tobytes()
+
+
+def sealed(text: bytes, body: bytes = b"") -> bytes:
+    """A file with this JSON after its digest and this body, whose digest is right."""
+    text = b'{"__metadata__":{"sha256":"' + b"0" * 64 + b'"' + text
+    data = bytearray(struct.pack("<Q", len(text)) + text + body)
+    data[_files._DIGEST] = _files._digest(data)
+    return bytes(data)
+
+
+def refusal(path: Path, data: bytes) -> str:
+    """The message without the path, which it must have."""
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError) as caught:
+        _files.read(path)
+    assert str(path) in str(caught.value)
+    return str(caught.value).replace(str(path), "")
+
+
+# Round trips
+
+
+@given(st.dictionaries(st.text(), VALUES, max_size=4))
+@example({"nested": {"list": [[], [{}], {"deep": [None, True, 1, 1.0]}]}})
+@example({"big": [2**64 + 1, -(2**127), 2**1000 + 1]})
+@example({"floats": [0.1, -0.0, 5e-324, 1.7976931348623157e308, 1 / 3, 1e16, 123456789.123456789]})
+def test_header_comes_back_exactly(tmp_path_factory: pytest.TempPathFactory, header: dict[str, Any]) -> None:
+    path = tmp_path_factory.getbasetemp() / "header.tap"
+    _files.write(path, header, {})
+    assert exactly(_files.read(path)[0]) == exactly(header)
+
+
+def test_tuples_come_back_as_lists(path: Path) -> None:
+    _files.write(path, {"shape": (3, (4,))}, {})
+    assert _files.read(path)[0] == {"shape": [3, [4]]}
+
+
+@given(DTYPES.flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, min_side=0, max_side=4))))
+def test_tensor_comes_back_with_every_bit(tmp_path_factory: pytest.TempPathFactory, tensor: NDArray[Any]) -> None:
+    path = tmp_path_factory.getbasetemp() / "tensor.tap"
+    _files.write(path, {}, {"A": tensor})
+    assert_same_bits(_files.read(path)[1]["A"], np.asarray(tensor))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int64", "uint8", "bool"])
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (1,), (5,), (2, 3, 4)])
+def test_every_dtype_and_shape(path: Path, dtype: str, shape: tuple[int, ...]) -> None:
+    tensor = np.array(np.arange(np.prod(shape, dtype=int)).reshape(shape) % 3, dtype=dtype)
+    _files.write(path, {}, {"A": tensor})
+    assert_same_bits(_files.read(path)[1]["A"], tensor)
+
+
+def test_many_tensors_of_mixed_dtypes(path: Path) -> None:
+    tensors = {f"{dtype}.{n}": np.arange(n).astype(dtype) for dtype in ("uint8", "float64", "bool") for n in (1, 3, 8)}
+    _files.write(path, {}, tensors)
+    found = _files.read(path)[1]
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert_same_bits(found[name], tensor)
+
+
+def test_nan_payloads_and_signed_zeros_are_kept(path: Path) -> None:
+    # Quiet and signalling NaNs with a payload, a negative NaN, -0.0, the smallest number.
+    doubles = np.array([0x7FF8DEAD0000BEEF, 0x7FF0000000000001, 0xFFF8000000000000, 1 << 63, 1], dtype=np.uint64)
+    singles = np.array([0x7FC0BEEF, 0x7F800001, 0xFFC00000, 1 << 31, 1], dtype=np.uint32)
+    _files.write(path, {}, {"double": doubles.view(np.float64), "single": singles.view(np.float32)})
+    found = _files.read(path)[1]
+    np.testing.assert_array_equal(found["double"].view(np.uint64), doubles)
+    np.testing.assert_array_equal(found["single"].view(np.uint32), singles)
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        np.arange(12.0).reshape(3, 4).T,
+        np.arange(12.0)[::-2],
+        np.arange(24).reshape(4, 6)[1::2, ::-1],
+        np.broadcast_to(np.float64(3), (2, 3)),
+        np.asfortranarray(np.arange(24, dtype=np.uint8).reshape(2, 3, 4)),
+    ],
+    ids=["transposed", "reversed", "sliced", "broadcast", "fortran"],
+)
+def test_tensors_that_are_not_contiguous(path: Path, tensor: NDArray[Any]) -> None:
+    _files.write(path, {}, {"A": tensor})
+    assert_same_bits(_files.read(path)[1]["A"], tensor)
+
+
+def test_big_endian_tensors_keep_their_values(path: Path) -> None:
+    _files.write(path, {}, {"A": np.array([1.5, -2.0], dtype=">f8")})
+    assert_same_bits(_files.read(path)[1]["A"], np.array([1.5, -2.0]))
+
+
+def test_tensors_read_are_the_callers_own(path: Path) -> None:
+    _files.write(path, HEADER, TENSORS)
+    before = path.read_bytes()
+    tensor = _files.read(path)[1]["A"]
+    assert tensor.flags.owndata
+    tensor += 1  # writeable
+    assert path.read_bytes() == before
+    np.testing.assert_array_equal(_files.read(path)[1]["A"], TENSORS["A"])
+
+
+def test_equal_contents_give_equal_bytes() -> None:
+    expected = _files.pack(HEADER, TENSORS)
+    for _ in range(20):  # safetensors alone orders metadata at random
+        assert _files.pack(HEADER, TENSORS) == expected
+    other_order = _files.pack(dict(reversed(HEADER.items())), dict(reversed(TENSORS.items())))
+    assert other_order == expected
+    column = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    assert _files.pack({}, {"A": column}) == _files.pack({}, {"A": column.copy(order="C")})
+    assert _files.pack(HEADER, {**TENSORS, "A": -TENSORS["A"]}) != expected
+
+
+def test_plain_safetensors_reads_the_file(path: Path) -> None:
+    _files.write(path, HEADER, TENSORS)
+    plain = safetensors.numpy.load_file(path)
+    assert plain.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        assert_same_bits(plain[name], tensor)
+    with safetensors.safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+    assert metadata["format"] == "tapcore"
+    assert json.loads(metadata["header"]) == HEADER
+
+
+# Refusals of contents
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int32", "uint64", "complex128", "U3", "O"])
+def test_other_dtypes_are_refused(dtype: str) -> None:
+    with pytest.raises(ValueError, match=r"tensor 'A' must be one of bool, float32, float64, int64, uint8"):
+        _files.pack({}, {"A": np.zeros(2).astype(dtype)})
+
+
+def test_reserved_tensor_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="__metadata__"):
+        _files.pack({}, {"__metadata__": np.zeros(2)})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_floats_that_are_not_finite_are_refused_in_a_header(value: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        _files.pack({"deep": [{"x": value}]}, {})
+
+
+@pytest.mark.parametrize("value", [{1, 2}, b"bytes", np.int64(1), np.zeros(2), 1j])
+def test_what_json_cannot_hold_is_refused_in_a_header(value: object) -> None:
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        _files.pack({"x": value}, {})
+
+
+def test_refused_contents_leave_the_old_file(path: Path) -> None:
+    _files.write(path, HEADER, TENSORS)
+    with pytest.raises(ValueError, match="must be one of"):
+        _files.write(path, HEADER, {"A": np.zeros(2, dtype=np.int16)})
+    assert _files.read(path)[0] == HEADER
+
+
+# Damage
+
+
+def test_every_wrong_byte_is_refused(path: Path) -> None:
+    data = _files.pack({"a": [1, 0.5]}, {"A": np.arange(3, dtype=np.uint8)})
+    for position, byte in enumerate(data):
+        for wrong in ({byte ^ 1 << bit for bit in range(8)} | {0, 0x20, 0x30, 0xFF}) - {byte}:
+            refusal(path, data[:position] + bytes([wrong]) + data[position + 1 :])
+
+
+def test_every_truncation_is_refused(path: Path) -> None:
+    data = _files.pack({"a": [1, 0.5]}, {"A": np.arange(3, dtype=np.uint8)})
+    for length in range(len(data)):
+        refusal(path, data[:length])
+
+
+def test_added_and_swapped_bytes_are_refused(path: Path) -> None:
+    data = _files.pack({"a": [1, 0.5]}, {"A": np.arange(3, dtype=np.uint8)})
+    for wrong in (data + b"\0", data + b" ", data + data, b"\0" + data, data[:-2] + data[:-3:-1]):
+        refusal(path, wrong)
+
+
+def test_damage_is_told_from_another_format(path: Path) -> None:
+    data = _files.pack(HEADER, TENSORS)
+    assert "damaged checkpoint" in refusal(path, data[:-1] + b"\7")
+    assert "not a tapcore checkpoint" in refusal(path, b"\7" + data)
+    assert "the file is empty" in refusal(path, b"")
+    assert "not a tapcore checkpoint" in refusal(path, b"just a line of text\n" * 20)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_safetensors_files_of_others_are_refused(path: Path, metadata: dict[str, str] | None) -> None:
+    plain = safetensors.numpy.save(TENSORS, metadata)
+    assert "not a tapcore checkpoint" in refusal(path, plain)
+
+
+def test_newer_version_is_refused_as_such(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    newer = _files.VERSION + 1
+    with monkeypatch.context() as patch:
+        patch.setattr(_files, "VERSION", newer)
+        data = _files.pack(HEADER, TENSORS)
+    message = refusal(path, data)
+    assert f"written by a newer tapcore (checkpoint version {newer}, this one reads up to {newer - 1})" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"", "not a tapcore checkpoint"),  # no JSON
+        (b"}}", "not a tapcore checkpoint: KeyError"),
+        (b',"format":"tapcore"}}', "KeyError('version')"),
+        (b',"format":"tapcore","version":"one"}}', "not a tapcore checkpoint: ValueError"),
+        (b',"format":"other","version":"1"}}', "its format is 'other'"),
+        (b',"format":"tapcore","version":"1"}}', "cannot be read: KeyError('header')"),
+        (b',"format":"tapcore","version":"1","header":"{"}}', "cannot be read: JSONDecodeError"),
+        (b',"format":"tapcore","version":"1","header":"{}"},"A":{}}', "cannot be read: SafetensorError"),
+    ],
+)
+def test_wrong_contents_with_a_right_digest_are_refused(path: Path, text: bytes, reason: str) -> None:
+    assert reason in refusal(path, sealed(text))
+
+
+def test_sealed_makes_readable_files(path: Path) -> None:
+    path.write_bytes(sealed(b',"format":"tapcore","version":"1","header":"{}"}}'))
+    assert _files.read(path) == ({}, {})
+
+
+def test_missing_file(path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"machine\.tap"):
+        _files.read(path)
+
+
+# Writing whole or not at all
+
+
+@pytest.mark.parametrize("function", ["replace", "fsync"])
+@pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt()], ids=["OSError", "interrupt"])
+def test_failed_write_leaves_the_old_content(
+    path: Path, monkeypatch: pytest.MonkeyPatch, function: str, error: BaseException
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    path.write_bytes(b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, function, fail)
+        with pytest.raises(type(error)):
+            _files.write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_write_replaces_longer_content(path: Path) -> None:
+    _files.write_whole(path, b"long old content")
+    _files.write_whole(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="missing"):
+        _files.write_whole(tmp_path / "missing" / "machine.tap", b"new")
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_in_place_of_the_file(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(OSError, match=r"machine\.tap"):
+        _files.write_whole(path, b"new")
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_threads_writing_one_file_leave_one_of_their_contents(path: Path) -> None:
+    contents = [bytes([n]) * 100_000 for n in range(4)]
+    failures: list[BaseException] = []
+
+    def write_often(data: bytes) -> None:
+        try:
+            for _ in range(20):
+                _files.write_whole(path, data)
+                assert path.read_bytes() in contents
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write_often, args=(data,)) for data in contents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert list(path.parent.iterdir()) == [path]
+
+
+# Processes that die
+
+WRITE_FOREVER = """
+import itertools, pathlib, sys
+import numpy as np
+from tapcore import _files
+
+packed = [_files.pack({"n": n}, {"A": np.full(500_000, n)}) for n in range(2)]
+for n in itertools.count():
+    _files.write_whole(pathlib.Path(sys.argv[1]), packed[n % 2])
+    if n == int(sys.argv[2]):
+        print("written", flush=True)
+"""
+
+DIE_BEFORE = """
+import os, pathlib, signal, sys
+from tapcore import _files
+
+setattr(os, sys.argv[2], lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+_files.write_whole(pathlib.Path(sys.argv[1]), b"new" * 10_000)
+"""
+
+
+def started(code: str, *arguments: str) -> subprocess.Popen[str]:
+    root = Path(_files.__file__).parents[1]
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], cwd=root, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+
+@pytest.fixture
+def live() -> Iterator[int]:
+    """Id of another process that runs."""
+    with started("input()") as process:
+        yield process.pid
+        process.kill()
+
+
+@pytest.fixture
+def dead() -> int:
+    """Id of a process that ran."""
+    process = started("")
+    process.communicate()
+    return process.pid
+
+
+def leftover(folder: Path, process: int, token: str = "0123456789abcdef", suffix: str = "") -> Path:
+    path = folder / f".tapcore-{process}-{token}-0.tmp{suffix}"
+    path.write_bytes(b"partial")
+    return path
+
+
+def test_leftovers_of_dead_processes_are_removed(tmp_path: Path, dead: int) -> None:
+    leftover(tmp_path, dead)
+    leftover(tmp_path, dead, "f" * 16)
+    leftover(tmp_path, os.getpid())  # of an earlier process with our id
+    _files.remove_leftovers(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_of_running_processes_are_kept(tmp_path: Path, live: int) -> None:
+    kept = {leftover(tmp_path, live), leftover(tmp_path, os.getpid(), _files._TOKEN)}
+    _files.remove_leftovers(tmp_path)
+    assert set(tmp_path.iterdir()) == kept
+
+
+def test_files_of_other_users_processes_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, live: int) -> None:
+    def forbidden(*_: int) -> None:
+        raise PermissionError
+
+    kept = leftover(tmp_path, live)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "kill", forbidden)
+        _files.remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_files_of_other_names_are_kept(tmp_path: Path, dead: int) -> None:
+    kept = {leftover(tmp_path, dead, suffix="x"), leftover(tmp_path, dead, "short"), tmp_path / f".tapcore-{dead}.tmp"}
+    (tmp_path / f".tapcore-{dead}.tmp").touch()
+    _files.remove_leftovers(tmp_path)
+    assert set(tmp_path.iterdir()) == kept
+
+
+@pytest.mark.parametrize("function", ["fsync", "replace"])
+def test_writer_killed_before_its_last_steps_leaves_the_old_content(path: Path, function: str) -> None:
+    path.write_bytes(b"old")
+    process = started(DIE_BEFORE, str(path), function)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert path.read_bytes() == b"old"
+    assert len(list(path.parent.iterdir())) == 2
+    _files.remove_leftovers(path.parent)
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("writes", [0, 1, 3, 6, 10])
+def test_killed_writer_leaves_a_readable_file(path: Path, writes: int) -> None:
+    with started(WRITE_FOREVER, str(path), str(writes)) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "written\n"
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    header, tensors = _files.read(path)
+    np.testing.assert_array_equal(tensors["A"], np.full(500_000, header["n"]))
+    _files.remove_leftovers(path.parent)
+    assert list(path.parent.iterdir()) == [path]
