@@ -190,13 +190,14 @@ def _judge(progress: Progress, rule: Rule, k: int, units: int) -> None:
         progress.distance[k] = np.inf
         progress.status[k] = FAILED
         return
-    if residual > rule.floor:
+    known = min(past[1], past[2], past[3]) > 0.0
+    if known and residual > rule.floor:
         # Over two sweeps at a time, since residuals of oscillating chains alternate; the slowest of the recent ones.
         progress.rate[k] = np.sqrt(max(residual / past[1], past[0] / past[2], past[1] / past[3]))
     rate, d = progress.rate[k], progress.damping[k]
     if residual == 0.0:
         progress.distance[k] = 0.0
-    elif rate < 1.0:
+    elif (known or residual <= rule.floor) and rate < 1.0:
         # Damped by d, an error e leaves the residual e (1 - rate)/(1 - d). The residual may be small by chance: take
         # what the previous one predicts if that is more; and the error before the sweep, not after it, since rates tend
         # to grow.
