@@ -136,7 +136,7 @@ def test_refuses_bad_input() -> None:
         tc.gradient(machine, X[:, :4], solutions)
     with pytest.raises(ValueError, match="X must have at least one row"):
         tc.gradient(machine, X[:0], solutions)
-    with pytest.raises(ValueError, match=r"solutions must be of layers \(7, 5\)"):
+    with pytest.raises(ValueError, match=r"solutions must be solutions of layers \(7, 5\)"):
         tc.gradient(machine, X, tc.solve(random_rbm(7, sizes=(7, 4)), X[:2]))
     with pytest.raises(ValueError, match="solutions must hold at least one chain"):
         tc.gradient(machine, X, solutions[:0])

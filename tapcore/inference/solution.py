@@ -102,3 +102,17 @@ class Solutions:
 
 
 _PER_CHAIN = ("free_energy", "residual", "distance", "sweeps", "converged")
+
+
+def check_solutions(name: str, solutions: Any, sizes: tuple[int, ...]) -> None:
+    """Refuse, as the argument `name`, all but finite solutions of layers of these sizes."""
+    if not isinstance(solutions, Solutions):
+        raise ValueError(f"{name} must be the result of tapcore.solve, got {type(solutions).__name__}")
+    given = tuple(m.shape[1] for m in solutions.mean)
+    if given != sizes:
+        raise ValueError(f"{name} must be solutions of layers {sizes}, got layers {given}")
+    if len(solutions) == 0:
+        raise ValueError(f"{name} must hold at least one chain, got none")
+    for field in ("mean", "var"):
+        for layer, x in enumerate(getattr(solutions, field)):
+            _checks.finite(f"{name}.{field}[{layer}]", x)

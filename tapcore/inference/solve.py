@@ -11,7 +11,7 @@ from tapcore import _checks
 from tapcore.energy import evaluate
 from tapcore.fields import couplings
 from tapcore.inference.chains import Chains
-from tapcore.inference.solution import Solutions
+from tapcore.inference.solution import Solutions, check_solutions
 from tapcore.inference.tap import Rule
 from tapcore.machine import Machine
 
@@ -115,15 +115,8 @@ def _started(machine: Machine, init: ArrayLike | Solutions) -> Chains:
     if not isinstance(machine, Machine):
         raise ValueError(f"machine must be a tapcore.Machine, got {type(machine).__name__}")
     if isinstance(init, Solutions):
-        sizes = tuple(m.shape[1] for m in init.mean)
-        if sizes != machine.sizes:
-            raise ValueError(f"init must be solutions of layers {machine.sizes}, got layers {sizes}")
-        if len(init) == 0:
-            raise ValueError("init must hold at least one chain, got none")
-        for name in ("mean", "var"):
-            for layer, x in enumerate(getattr(init, name)):
-                _checks.finite(f"init.{name}[{layer}]", x)
-        chains = Chains(sizes, len(init), machine.dtype)
+        check_solutions("init", init, machine.sizes)
+        chains = Chains(machine.sizes, len(init), machine.dtype)
         chains.start_from_moments(init.mean, init.var)
         return chains
     X = check_start(machine, "init", init)

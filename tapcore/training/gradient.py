@@ -16,7 +16,7 @@ from tapcore import _checks
 from tapcore._jit import kernel, scalar
 from tapcore._threads import for_each_block, split, thread_count
 from tapcore.fields import Couplings
-from tapcore.inference.solution import Solutions
+from tapcore.inference.solution import Solutions, check_solutions
 from tapcore.machine import Machine
 from tapcore.training.update_rules import move
 from tapcore.units._protocol import row_moments
@@ -187,7 +187,7 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
         raise ValueError(f"machine must have two layers, got {len(machine.layers)}")
     samples = _checks.matrix("X", X, machine.layers[0].n, rows="samples")
     machine.layers[0].check_data("X", samples)
-    _check_solutions(machine, solutions)
+    check_solutions("solutions", solutions, machine.sizes)
     wide = machine.replace(dtype="float64")
     means, variances, fields, precisions = (
         tuple(np.ascontiguousarray(x, dtype=np.float64) for x in layers)
@@ -219,16 +219,3 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
 def data_statistics(layers: Any, of: Averages, work: Workspace) -> tuple[dict[str, Array], dict[str, Array]]:
     """Averages over the samples of d ln phi/d parameter, for the visible and the hidden layer."""
     return layers[0].data_statistics(of.x), layers[1].statistics(work.mean, work.var, work.B, work.A)
-
-
-def _check_solutions(machine: Machine, solutions: Solutions) -> None:
-    if not isinstance(solutions, Solutions):
-        raise ValueError(f"solutions must be the result of tapcore.solve, got {type(solutions).__name__}")
-    sizes = tuple(m.shape[1] for m in solutions.mean)
-    if sizes != machine.sizes:
-        raise ValueError(f"solutions must be of layers {machine.sizes}, got layers {sizes}")
-    if len(solutions) == 0:
-        raise ValueError("solutions must hold at least one chain, got none")
-    for name in ("mean", "var"):
-        for layer, x in enumerate(getattr(solutions, name)):
-            _checks.finite(f"solutions.{name}[{layer}]", x)
