@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -23,7 +24,7 @@ def draw(path: Path) -> None:
     weights = result.machine.weights[0]
     strongest = np.argsort(-np.square(weights).sum(axis=0))[:SHOWN]
     figure = Figure(figsize=(11, 5.2), dpi=110, layout="constrained")
-    panels = figure.subplot_mosaic([["data", "fields", "solutions"], ["curve", "curve", "energies"]],
+    panels: dict[str, Any] = figure.subplot_mosaic([["data", "fields", "solutions"], ["curve", "curve", "energies"]],
                                    height_ratios=[1.35, 1])  # fmt: skip
     scale = float(np.percentile(np.abs(weights), 99))
     seen = np.random.default_rng(0).permutation(len(X))[:SHOWN]
