@@ -24,3 +24,9 @@ from hypothesis import settings  # noqa: E402
 
 settings.register_profile("tapcore", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("tapcore")
+
+if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+    import numpy as np
+
+    # Compiled code does not warn of overflow, which kernels use on purpose; run in Python it should not either.
+    np.seterr(all="ignore")

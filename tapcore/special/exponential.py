@@ -43,7 +43,7 @@ def exp(x: ArrayLike, out: Array | None = None) -> Any:
 
     Notes
     -----
-    Largest error against mpmath over the whole range: 1.00 ulp in float64, 1.05 ulp in float32.
+    Largest error against mpmath among 40 million points over the whole range: 1.03 ulp in float64, 1.05 ulp in float32.
     """
     return _broadcast(_exp_loop, x, out)
 
@@ -60,7 +60,7 @@ def sigmoid(x: ArrayLike, out: Array | None = None) -> Any:
 
     Notes
     -----
-    Largest error against mpmath over the whole range: 2.2 ulp in float64 and in float32.
+    Largest error against mpmath among 40 million points over the whole range: 2.4 ulp in float64 and in float32.
     """
     return _broadcast(_sigmoid_loop, x, out)
 
@@ -77,7 +77,7 @@ def log1pexp(x: ArrayLike, out: Array | None = None) -> Any:
 
     Notes
     -----
-    Largest error against mpmath over the whole range: 1.7 ulp in float64 and in float32.
+    Largest error against mpmath among 40 million points over the whole range: 1.65 ulp in float64 and in float32.
     """
     return _broadcast(_log1pexp_loop, x, out)
 
@@ -94,7 +94,7 @@ def tanh(x: ArrayLike, out: Array | None = None) -> Any:
 
     Notes
     -----
-    Largest error against mpmath over the whole range: 1.5 ulp in float64 and in float32.
+    Largest error against mpmath among 40 million points over the whole range: 1.5 ulp in float64 and in float32.
     """
     return _broadcast(_tanh_loop, x, out)
 
@@ -111,7 +111,7 @@ def log2cosh(x: ArrayLike, out: Array | None = None) -> Any:
 
     Notes
     -----
-    Largest error against mpmath over the whole range: 1.5 ulp in float64, 1.7 ulp in float32.
+    Largest error against mpmath among 40 million points over the whole range: 1.5 ulp in float64, 1.6 ulp in float32.
     """
     return _broadcast(_log2cosh_loop, x, out)
 

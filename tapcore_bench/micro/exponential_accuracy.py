@@ -1,0 +1,105 @@
+"""Largest errors of the exponential family in ulp: ``python -m tapcore_bench.micro.exponential_accuracy [--points N]``.
+
+The truth is mpmath's. To look at more points than mpmath can, the points with the largest errors against 80-bit floats
+are picked first, and only those are measured with mpmath.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+import mpmath
+import numpy as np
+from numpy.typing import NDArray
+
+from tapcore import special
+
+DIGITS = 60
+# Points measured with mpmath.
+PICKED = 2000
+
+EXACT: dict[str, Callable[[Any], Any]] = {
+    "exp": mpmath.exp,
+    "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
+    "log1pexp": lambda x: mpmath.log1p(mpmath.exp(x)),
+    "tanh": mpmath.tanh,
+    "log2cosh": lambda x: abs(x) + mpmath.log1p(mpmath.exp(-2 * abs(x))),
+}
+WIDE: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "exp": np.exp,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "log1pexp": lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
+    "tanh": np.tanh,
+    "log2cosh": lambda x: np.abs(x) + np.log1p(np.exp(-2 * np.abs(x))),
+}
+# Beyond these the functions are constant, linear or out of range.
+ACTIVE = {np.float64: 760.0, np.float32: 110.0}
+
+
+def spread(dtype: Any, count: int, seed: int = 0) -> NDArray[Any]:
+    """Finite points: bit patterns of all floats, logarithmic, uniform where functions vary, and near k log(2)/2."""
+    rng = np.random.default_rng(seed)
+    part = count // 5
+    info, limit = np.finfo(dtype), ACTIVE[dtype]
+    bits = np.frombuffer(rng.bytes(part * info.dtype.itemsize), dtype)
+    signs = rng.choice([-1.0, 1.0], part)
+    logarithmic = signs * np.exp(rng.uniform(np.log(float(info.smallest_subnormal)) + 1, np.log(limit), part))
+    near = rng.integers(-int(2 * limit / np.log(2)), int(2 * limit / np.log(2)), part) * (np.log(2) / 2)
+    near = near * (1 + rng.uniform(-4, 4, part).round() * float(info.eps))
+    pieces = [bits, logarithmic, rng.uniform(-limit, limit, part), rng.uniform(-20, 20, part), near]
+    points: NDArray[Any] = np.concatenate([np.asarray(p).astype(dtype) for p in pieces])
+    return np.asarray(points[np.isfinite(points)])
+
+
+def ulp_errors(name: str, points: NDArray[Any]) -> NDArray[np.float64]:
+    """Error at each point against mpmath, in units of the spacing of floats at the exact result."""
+    dtype = points.dtype.type
+    info = np.finfo(dtype)
+    found = getattr(special, name)(points)
+    errors = np.empty(len(points))
+    with mpmath.workdps(DIGITS):
+        least, most = mpmath.mpf(float(info.smallest_subnormal)), mpmath.mpf(float(info.max))
+        for i, (x, y) in enumerate(zip(points.tolist(), found.tolist(), strict=True)):
+            exact = EXACT[name](mpmath.mpf(x))
+            if not np.isfinite(y):
+                # inf is right from half a spacing above the largest float.
+                over = most * (1 + mpmath.mpf(2) ** -(info.nmant + 2))
+                errors[i] = 0.0 if y > 0 and exact >= over else np.inf
+                continue
+            _, exponent = mpmath.frexp(exact)
+            spacing = max(mpmath.mpf(2) ** (int(exponent) - 1 - info.nmant), least)
+            errors[i] = float(abs(mpmath.mpf(y) - exact) / spacing)
+    return errors
+
+
+def largest_error(name: str, dtype: Any, count: int) -> tuple[float, float]:
+    """(ulp, x) of the largest error found among `count` points."""
+    points = spread(dtype, count)
+    wide = points.astype(np.longdouble)
+    with np.errstate(all="ignore"):
+        exact = WIDE[name](wide)
+        spacing = np.maximum(np.spacing(np.abs(exact).astype(dtype)), np.finfo(dtype).smallest_subnormal)
+        errors = np.abs(getattr(special, name)(points).astype(np.longdouble) - exact) / spacing
+    errors[np.isnan(errors)] = 0  # both are infinite
+    picked = points[np.argsort(-errors)[:PICKED]]
+    measured = ulp_errors(name, picked)
+    worst = int(np.argmax(measured))
+    return float(measured[worst]), float(picked[worst])
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description="Measure the errors of the special functions.")
+    parser.add_argument("--points", type=int, default=2_000_000, help="for each function and dtype")
+    options = parser.parse_args()
+    print("| function | dtype | largest error, ulp | at |\n| --- | --- | --- | --- |")
+    for name in EXACT:
+        for dtype in ACTIVE:
+            ulp, x = largest_error(name, dtype, options.points)
+            print(f"| {name} | {np.dtype(dtype).name} | {ulp:.3f} | {x!r} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,383 @@
+"""exp, sigmoid, log1pexp, tanh and log2cosh: accuracy, identities, extreme arguments, and both their faces."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import mpmath
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from tapcore import special
+from tapcore._jit import JIT_DISABLED
+from tapcore.special import exponential
+from tapcore_bench.micro.exponential_accuracy import EXACT, largest_error, spread, ulp_errors
+
+NAMES = sorted(EXACT)
+DTYPES = [np.float64, np.float32]
+# Largest errors that the docstrings state, float64 and float32.
+STATED = {"exp": (1.03, 1.05), "sigmoid": (2.4, 2.4), "log1pexp": (1.65, 1.65), "tanh": (1.5, 1.5),
+          "log2cosh": (1.5, 1.6)}  # fmt: skip
+EPS = 2.0**-52
+compiled_only = pytest.mark.skipif(JIT_DISABLED, reason="is about compiled code")
+
+reals = st.floats(allow_nan=False, allow_infinity=False)
+moderate = st.floats(-700, 700)
+by_name = pytest.mark.parametrize("name", NAMES)
+by_dtype = pytest.mark.parametrize("dtype", DTYPES)
+
+
+def values(name: str, x: Any) -> Any:
+    return getattr(special, name)(x)
+
+
+# --- Accuracy ---
+
+
+@pytest.mark.nojit
+@by_name
+@by_dtype
+def test_error_against_mpmath(name: str, dtype: Any) -> None:
+    points = spread(dtype, 300 if JIT_DISABLED else 4000, seed=1)
+    errors = ulp_errors(name, points)
+    worst = np.argmax(errors)
+    assert errors[worst] <= STATED[name][DTYPES.index(dtype)], points[worst]
+
+
+@compiled_only
+@by_name
+@by_dtype
+def test_error_at_the_worst_of_many_points(name: str, dtype: Any) -> None:
+    ulp, x = largest_error(name, dtype, 300_000)
+    assert ulp <= STATED[name][DTYPES.index(dtype)], x
+
+
+@by_name
+def test_docstrings_state_these_errors(name: str) -> None:
+    text = re.sub(r"\s+", " ", getattr(special, name).__doc__)
+    stated = re.search(r"over the whole range: ([\d.]+) ulp in float64(?:, ([\d.]+) ulp| and) in float32", text)
+    assert stated is not None
+    assert (float(stated[1]), float(stated[2] or stated[1])) == STATED[name]
+
+
+@compiled_only
+@by_dtype
+def test_subnormal_results_of_exp(dtype: Any) -> None:
+    info = np.finfo(dtype)
+    least, normal = math.log(float(info.smallest_subnormal)), math.log(float(info.smallest_normal))
+    points = np.linspace(least - 1, normal, 500).astype(dtype)
+    assert (np.abs(special.exp(points).astype(np.longdouble) - np.exp(points.astype(np.longdouble)))
+            <= info.smallest_subnormal).all()  # fmt: skip
+    assert 0 < special.exp(dtype(least + 0.1)) <= info.smallest_subnormal
+
+
+# --- Extreme arguments ---
+
+LOG2 = math.log(2.0)
+
+
+@pytest.mark.nojit
+@by_dtype
+@pytest.mark.parametrize(
+    ("name", "x", "expected"),
+    [
+        ("exp", math.inf, math.inf), ("exp", -math.inf, 0.0), ("exp", 0.0, 1.0), ("exp", -0.0, 1.0),
+        ("sigmoid", math.inf, 1.0), ("sigmoid", -math.inf, 0.0), ("sigmoid", 0.0, 0.5), ("sigmoid", -0.0, 0.5),
+        ("log1pexp", math.inf, math.inf), ("log1pexp", -math.inf, 0.0), ("log1pexp", 0.0, LOG2),
+        ("tanh", math.inf, 1.0), ("tanh", -math.inf, -1.0), ("tanh", 0.0, 0.0), ("tanh", -0.0, -0.0),
+        ("log2cosh", math.inf, math.inf), ("log2cosh", -math.inf, math.inf), ("log2cosh", 0.0, LOG2),
+    ],
+)  # fmt: skip
+def test_limits(name: str, x: float, expected: float, dtype: Any) -> None:
+    found = values(name, dtype(x))
+    assert found.tobytes() == dtype(expected).tobytes()
+
+
+@pytest.mark.nojit
+@by_name
+@by_dtype
+def test_nan_stays_nan(name: str, dtype: Any) -> None:
+    assert np.isnan(values(name, dtype(math.nan)))
+    assert_array_equal(np.isnan(values(name, np.array([1, math.nan, 2], dtype))), [False, True, False])
+
+
+@by_dtype
+def test_largest_and_smallest_floats(dtype: Any) -> None:
+    info = np.finfo(dtype)
+    tiny = info.smallest_subnormal
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [values(name, info.max) for name in NAMES] == [math.inf, info.max, info.max, 1.0, 1.0]
+        assert [values(name, info.min) for name in NAMES] == [0.0, 0.0, info.max, 0.0, -1.0]
+    assert values("tanh", tiny) == tiny
+    assert values("tanh", -tiny) == -tiny
+    assert values("exp", tiny) == 1.0
+
+
+# --- Identities ---
+
+
+@pytest.mark.nojit
+@given(st.floats(-350, 350), st.floats(-350, 350))
+def test_exp_of_a_sum_is_a_product(x: float, y: float) -> None:
+    with mpmath.workdps(30):
+        exact = mpmath.mpf(x) + mpmath.mpf(y)
+        rounding = float(exact - mpmath.mpf(x + y))
+    assert special.exp(x) * special.exp(y) == pytest.approx(special.exp(x + y) * (1 + rounding), rel=4 * EPS)
+
+
+@given(moderate)
+def test_exp_of_minus_x_is_its_inverse(x: float) -> None:
+    assert special.exp(x) * special.exp(-x) == pytest.approx(1, abs=3 * EPS)
+
+
+@pytest.mark.nojit
+@given(reals)
+def test_sigmoids_of_x_and_minus_x_add_to_one(x: float) -> None:
+    assert special.sigmoid(x) + special.sigmoid(-x) == pytest.approx(1, abs=4 * EPS)
+
+
+@given(reals)
+def test_log1pexp_of_minus_x_is_less_by_x(x: float) -> None:
+    assert special.log1pexp(x) - special.log1pexp(-x) == pytest.approx(x, rel=4 * EPS, abs=4 * EPS)
+
+
+@given(reals)
+def test_tanh_is_odd_and_log2cosh_even_to_the_bit(x: float) -> None:
+    assert special.tanh(-x) == -special.tanh(x)
+    assert special.log2cosh(-x) == special.log2cosh(x)
+
+
+@given(moderate)
+def test_tanh_is_a_sigmoid(x: float) -> None:
+    assert special.tanh(x) == pytest.approx(2 * special.sigmoid(2 * x) - 1, abs=6 * EPS)
+    assert special.log2cosh(x) == pytest.approx(special.log1pexp(2 * x) - x, rel=4 * EPS, abs=abs(x) * 4 * EPS)
+
+
+@given(st.floats(-30, 30))
+def test_derivatives(x: float) -> None:
+    h = 1e-5
+    for of, slope in ((special.log1pexp, special.sigmoid), (special.log2cosh, special.tanh)):
+        assert (of(x + h) - of(x - h)) / (2 * h) == pytest.approx(slope(x), abs=2e-9)
+
+
+@pytest.mark.nojit
+@given(reals)
+def test_bounds(x: float) -> None:
+    assert 0 <= special.sigmoid(x) <= 1
+    assert abs(special.tanh(x)) <= min(1.0, abs(x))
+    assert special.log1pexp(x) >= max(x, 0.0)
+    assert special.log2cosh(x) >= max(abs(x), LOG2)
+    assert special.exp(x) >= 0
+
+
+@compiled_only
+@by_name
+@by_dtype
+def test_monotone_up_to_its_error(name: str, dtype: Any) -> None:
+    points = np.sort(spread(dtype, 200_000, seed=2))
+    points = points[points >= 0] if name == "log2cosh" else points
+    found = values(name, points)
+    best = np.maximum.accumulate(found)
+    finite = np.isfinite(best)
+    fall = (best[finite] - found[finite]) / np.spacing(best[finite])
+    assert fall.max() <= 2 * max(STATED[name])
+
+
+# --- Moments for sweeps ---
+
+
+@numba.njit
+def binary_moments(z: float) -> tuple[float, float]:
+    return exponential.sigmoid_moments(z)
+
+
+@numba.njit
+def spin_moments(b: float) -> tuple[float, float]:
+    return exponential.tanh_moments(b)
+
+
+@pytest.mark.nojit
+@given(moderate)
+def test_moments_have_their_digits_in_both_tails(x: float) -> None:
+    with mpmath.workdps(700):
+        s = 1 / (1 + mpmath.exp(-mpmath.mpf(x)))
+        t = mpmath.tanh(mpmath.mpf(x))
+        binary, spin = (s, s * (1 - s)), (t, 1 - t * t)
+    for found, exact in ((binary_moments(x), binary), (spin_moments(x), spin)):
+        assert found[0] == pytest.approx(float(exact[0]), rel=6 * EPS, abs=1e-300)
+        assert found[1] == pytest.approx(float(exact[1]), rel=8 * EPS, abs=1e-300)
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("x", [math.inf, -math.inf, 1e300, -1e300, 0.0, -0.0, math.nan])
+def test_moments_at_extremes(x: float) -> None:
+    for (mean, var), least in ((binary_moments(x), 0.0), (spin_moments(x), -1.0)):
+        if math.isnan(x):
+            assert math.isnan(mean)
+            assert math.isnan(var)
+        elif x == 0:
+            assert mean == (1 + least) / 2
+            assert var == (1 - least) ** 2 / 4
+        else:
+            assert mean == (1.0 if x > 0 else least)
+            assert var == 0
+
+
+# --- For arrays ---
+
+
+@pytest.mark.nojit
+@by_name
+def test_scalars_and_dtypes(name: str) -> None:
+    for x in (1, 1.0, True, np.int8(1), np.uint64(1), np.float16(1), np.float64(1), [1], [[1, 0]], np.array(1)):
+        found = values(name, x)
+        assert found.dtype == np.float64
+        assert np.shape(found) == np.shape(x)
+        assert np.ravel(found)[0] == values(name, 1.0)
+    assert isinstance(values(name, 1), np.float64)
+    assert isinstance(values(name, np.float32(1)), np.float32)
+    assert values(name, np.ones(3, np.float32)).dtype == np.float32
+    assert values(name, []).shape == (0,)
+
+
+@by_name
+@by_dtype
+def test_any_layout_of_memory(name: str, dtype: Any) -> None:
+    x = np.random.default_rng(0).normal(0, 3, (4, 6, 5)).astype(dtype)
+    plain = values(name, x)
+    assert_array_equal(plain.ravel(), [values(name, v) for v in x.ravel()])
+    assert_array_equal(values(name, x.T), plain.T)
+    assert_array_equal(values(name, x[::-1, ::2]), plain[::-1, ::2])
+    assert_array_equal(values(name, np.asfortranarray(x)), plain)
+    assert_array_equal(values(name, x.astype(x.dtype.newbyteorder(">")).astype(dtype)), plain)
+    read_only = x.copy()
+    read_only.flags.writeable = False
+    assert_array_equal(values(name, read_only), plain)
+
+
+@by_name
+def test_out(name: str) -> None:
+    x = np.random.default_rng(0).normal(0, 3, (6, 4))
+    plain = values(name, x)
+    out = np.empty_like(x)
+    assert getattr(special, name)(x, out=out) is out
+    assert_array_equal(out, plain)
+    strided = np.full((6, 8), 7.0)
+    getattr(special, name)(x, out=strided[:, ::2])
+    assert_array_equal(strided[:, ::2], plain)
+    assert (strided[:, 1::2] == 7).all()
+    overlapping = np.concatenate([x.ravel(), [0.0]])
+    getattr(special, name)(overlapping[:-1], out=overlapping[1:])
+    assert_array_equal(overlapping[1:], plain.ravel())
+    assert_array_equal(getattr(special, name)(x, out=x), plain)
+    assert_array_equal(x, plain)
+
+
+@pytest.mark.nojit
+@by_name
+def test_refuses_what_is_no_real_array(name: str) -> None:
+    function = getattr(special, name)
+    for x in (1j, "one", None, np.array([object()])):
+        with pytest.raises(TypeError, match="x must hold real numbers"):
+            function(x)
+    x = np.ones(3)
+    with pytest.raises(TypeError, match="out must be a float64 array, got float32"):
+        function(x, out=np.ones(3, np.float32))
+    with pytest.raises(TypeError, match="out must be a float64 array, got list"):
+        function(x, out=[0.0, 0.0, 0.0])
+    with pytest.raises(ValueError, match=r"out must have the shape of x, \(3,\), got \(1, 3\)"):
+        function(x, out=np.ones((1, 3)))
+    out = np.ones(3)
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        function(x, out=out)
+
+
+# --- Inside compiled code ---
+
+
+@compiled_only
+@by_name
+def test_scalar_in_compiled_code(name: str) -> None:
+    function = getattr(special, name)
+
+    @numba.njit
+    def fill(x: Any, out: Any) -> None:
+        for i in range(x.size):
+            out[i] = function(x[i])
+
+    for dtype in DTYPES:
+        x = np.append(spread(dtype, 500), np.array([math.inf, -math.inf, math.nan, -0.0], dtype))
+        out = np.empty_like(x)
+        fill(x, out)
+        # In float32 these bits come from float32 arithmetic only.
+        assert_array_equal(out, values(name, x))
+    integers = np.arange(-5, 6)
+    out = np.empty(integers.size)
+    fill(integers, out)
+    assert_array_equal(out, values(name, integers))
+
+
+@compiled_only
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="looks for instructions of x86-64")
+@by_name
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_loops_vectorise(name: str, dtype: str) -> None:
+    loop = getattr(exponential, f"_{name}_loop").py_func
+    fresh = numba.njit(error_model="numpy")(loop)
+    fresh(np.ones(8, dtype), np.ones(8, dtype))
+    (assembly,) = fresh.inspect_asm().values()
+    packed = {"float64": r"v?mulpd|vfn?m\w+pd", "float32": r"v?mulps|vfn?m\w+ps"}[dtype]
+    assert re.search(packed, assembly)
+    # Nothing is called for each element.
+    assert not re.search(rf"call\w*\s+\S*_{name}\b", assembly)
+
+
+USER = """
+import numba, numpy as np
+from tapcore.special import {name}
+
+@numba.njit(cache=True)
+def total(x):
+    s = 0.0
+    for i in range(x.size):
+        s += {name}(x[i])
+    return s
+
+if __name__ == "__main__":
+    print(total(np.ones(3)))
+"""
+
+
+@compiled_only
+def test_second_process_compiles_nothing(tmp_path: Path) -> None:
+    """Neither the library's loops nor a user's own kernel that calls them."""
+    (tmp_path / "user.py").write_text(USER.format(name="sigmoid"))
+    code = (
+        "import numpy as np, user\n"
+        "from tapcore.special import exponential as e\n"
+        "user.total(np.ones(3)); e.exp(np.ones(3))\n"
+        "for f in (user.total, e._exp_loop):\n"
+        "    print(sum(f.stats.cache_hits.values()), sum(f.stats.cache_misses.values()))\n"
+    )
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", code]
+    first, second = (
+        subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, env=environment).stdout
+        for _ in range(2)
+    )
+    assert first == "0 1\n0 1\n"
+    assert second == "1 0\n1 0\n"
