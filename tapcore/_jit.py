@@ -171,7 +171,7 @@ def _python_fma(a: Any, b: Any, c: Any) -> Any:
     try:
         rounded = float(exact)
     except OverflowError:
-        rounded = math.copysign(math.inf, exact)
+        rounded = math.inf if exact > 0 else -math.inf
     return np.float32(rounded) if isinstance(a, np.float32) else np.float64(rounded)
 
 

@@ -168,9 +168,12 @@ def larger(a: float, b: float) -> float:
 @scalar
 def _retire(state: State, progress: Progress, rule: Rule, lo: int, active: int) -> int:
     """Judge each active chain after a sweep; stopped ones move behind the active ones. How many are still active."""
+    units = 0
+    for layer in range(len(state.mean)):
+        units += state.mean[layer].shape[1]
     k = lo
     while k < lo + active:
-        _judge(progress, rule, k, len(state.mean))
+        _judge(progress, rule, k, units)
         if progress.status[k] == ACTIVE:
             k += 1
         else:
