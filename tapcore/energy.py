@@ -40,12 +40,12 @@ def free_energy(
     Returns
     -------
     (K,) float64 array
-        In float64 also for a float32 machine.
+        In float64 also for a float32 machine; NaN for a chain with NaN.
 
     Raises
     ------
     ValueError
-        Arrays of the wrong number or shape, or not finite.
+        Arrays of the wrong number or shape.
 
     Notes
     -----

@@ -10,7 +10,7 @@ from typing import Any
 import naive
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 import tapcore as tc
 
@@ -69,3 +69,50 @@ def random_rbm(
     rng = np.random.default_rng(seed)
     layers = [getattr(tc, kind)(n, U=rng.normal(0, 0.5, n)) for kind, n in zip((visible, hidden), sizes, strict=True)]
     return tc.RBM(*layers, weights=rng.normal(0, sigma, sizes))
+
+
+UNITS = {"binary": tc.Binary, "spin": tc.Spin}
+PAIRS = [("binary", "binary"), ("spin", "spin"), ("binary", "spin"), ("spin", "binary")]
+SHAPES = {f"{a}-{b}": ((a, 6), (b, 4)) for a, b in PAIRS} | {
+    "binary-spin-binary": (("binary", 5), ("spin", 4), ("binary", 3)),
+    "spin-binary-spin-spin": (("spin", 3), ("binary", 4), ("spin", 3), ("spin", 2)),
+}
+FIELDS = ("mean", "var", "B", "A")
+PLAIN: dict[str, Any] = {"tol": 0, "acceleration": None}
+
+
+def both(shape: str, seed: int = 0, sigma: float = 0.4) -> tuple[list[naive.Layer], list[Any], tc.Machine]:
+    """A random machine for the reference and for the library."""
+    kinds = SHAPES[shape]
+    layers, weights = random_machine(seed, *kinds, width=sigma)
+    units = [UNITS[kind](n, U=[site["U"] for site in layer]) for (kind, n), layer in zip(kinds, layers, strict=True)]
+    return layers, weights, tc.Machine(units, weights)
+
+
+def starts(machine: tc.Machine, count: int, seed: int = 1) -> np.ndarray:
+    return machine.layers[0].random_means(count, np.random.default_rng(seed))
+
+
+def state_of(solutions: tc.Solutions, chain: int) -> naive.State:
+    return naive.State([m[chain] for m in solutions.mean], [v[chain] for v in solutions.var])
+
+
+def same(a: tc.Solutions, b: tc.Solutions, tol: float = 1e-12) -> None:
+    for name in FIELDS:
+        for x, y in zip(getattr(a, name), getattr(b, name), strict=True):
+            assert_allclose(x, y, rtol=0, atol=tol)
+    assert_allclose(a.free_energy, b.free_energy, rtol=tol, atol=tol)
+
+
+def same_bits(a: tc.Solutions, b: tc.Solutions) -> None:
+    for name in FIELDS:
+        for x, y in zip(getattr(a, name), getattr(b, name), strict=True):
+            assert_array_equal(x, y)
+    for name in ("free_energy", "residual", "distance", "sweeps", "converged"):
+        assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+def error(rough: tc.Solutions, fine: tc.Solutions) -> np.ndarray:
+    """Largest difference in any mean or variance, one a chain."""
+    pairs = zip((*rough.mean, *rough.var), (*fine.mean, *fine.var), strict=True)
+    return np.max([np.abs(a - b).max(axis=1) for a, b in pairs], axis=0)

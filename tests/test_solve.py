@@ -1,70 +1,33 @@
-"""Inference: sweeps against the readable reference, what a solution means, and what is refused."""
+"""Inference: sweeps against the readable reference, symmetries, convergence, and what is refused."""
 
 from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
 from typing import Any
 
 import naive
 import numba
 import numpy as np
 import pytest
-from cases import random_machine, random_rbm
+from cases import (
+    FIELDS,
+    PLAIN,
+    SHAPES,
+    both,
+    error,
+    random_rbm,
+    same,
+    same_bits,
+    starts,
+    state_of,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import tapcore as tc
 from tapcore._threads import thread_limit
-
-UNITS = {"binary": tc.Binary, "spin": tc.Spin}
-PAIRS = [("binary", "binary"), ("spin", "spin"), ("binary", "spin"), ("spin", "binary")]
-SHAPES = {f"{a}-{b}": ((a, 6), (b, 4)) for a, b in PAIRS} | {
-    "binary-spin-binary": (("binary", 5), ("spin", 4), ("binary", 3)),
-    "spin-binary-spin-spin": (("spin", 3), ("binary", 4), ("spin", 3), ("spin", 2)),
-}
-FIELDS = ("mean", "var", "B", "A")
-PLAIN: dict[str, Any] = {"tol": 0, "acceleration": None}
-
-
-def both(shape: str, seed: int = 0, sigma: float = 0.4) -> tuple[list[naive.Layer], list[Any], tc.Machine]:
-    """A random machine for the reference and for the library."""
-    kinds = SHAPES[shape]
-    layers, weights = random_machine(seed, *kinds, width=sigma)
-    units = [UNITS[kind](n, U=[site["U"] for site in layer]) for (kind, n), layer in zip(kinds, layers, strict=True)]
-    return layers, weights, tc.Machine(units, weights)
-
-
-def starts(machine: tc.Machine, count: int, seed: int = 1) -> np.ndarray:
-    return machine.layers[0].random_means(count, np.random.default_rng(seed))
-
-
-def state_of(solutions: tc.Solutions, chain: int) -> naive.State:
-    return naive.State([m[chain] for m in solutions.mean], [v[chain] for v in solutions.var])
-
-
-def same(a: tc.Solutions, b: tc.Solutions, tol: float = 1e-12) -> None:
-    for name in FIELDS:
-        for x, y in zip(getattr(a, name), getattr(b, name), strict=True):
-            assert_allclose(x, y, rtol=0, atol=tol)
-    assert_allclose(a.free_energy, b.free_energy, rtol=tol, atol=tol)
-
-
-def same_bits(a: tc.Solutions, b: tc.Solutions) -> None:
-    for name in FIELDS:
-        for x, y in zip(getattr(a, name), getattr(b, name), strict=True):
-            assert_array_equal(x, y)
-    for name in ("free_energy", "residual", "distance", "sweeps", "converged"):
-        assert_array_equal(getattr(a, name), getattr(b, name))
-
-
-def error(rough: tc.Solutions, fine: tc.Solutions) -> np.ndarray:
-    """Largest difference in any mean or variance, one a chain."""
-    pairs = zip((*rough.mean, *rough.var), (*fine.mean, *fine.var), strict=True)
-    return np.max([np.abs(a - b).max(axis=1) for a, b in pairs], axis=0)
-
 
 # Sweeps
 
@@ -382,183 +345,17 @@ def test_solutions_of_a_similar_machine_are_a_start() -> None:
     same(warm, cold, tol=1e-11)
 
 
-# Free energy
-
-
 @pytest.mark.nojit
-@pytest.mark.parametrize("method", ["tap", "nmf"])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_free_energy_is_stationary_at_a_solution(shape: str, method: str) -> None:
-    _, _, machine = both(shape, seed=3)
-    found = tc.solve(machine, starts(machine, 1), method=method, tol=1e-14)
-    values = [x[0] for x in (*found.mean, *found.var)]
-    count = len(machine.layers)
-
-    def energy(part: int, i: int, step: float) -> float:
-        moved = [v.copy() for v in values]
-        moved[part][i] += step
-        return float(tc.free_energy(machine, moved[:count], moved[count:], method=method)[0])
-
-    for part, v in enumerate(values):
-        for i in range(v.size):
-            assert abs(energy(part, i, 1e-4) - energy(part, i, -1e-4)) / 2e-4 < 1e-7
-    # Away from a solution it is not.
-    assert abs(energy(0, 0, 0.1) - energy(0, 0, 0.0)) > 1e-6
-
-
-@pytest.mark.nojit
-@pytest.mark.parametrize("method", ["tap", "nmf"])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_free_energy_anywhere_is_that_of_the_reference(shape: str, method: str) -> None:
-    layers, weights, machine = both(shape, seed=4)
-    rng = np.random.default_rng(0)
-    mean = [layer.random_means(3, rng) for layer in machine.layers]
-    var = [rng.uniform(0, 0.25, m.shape) for m in mean]
-    found = tc.free_energy(machine, mean, var, method=method)
-    for k in range(3):
-        state = naive.State([m[k] for m in mean], [v[k] for v in var])
-        assert found[k] == pytest.approx(naive.free_energy(layers, weights, state.mean, state.var, method), abs=1e-12)
-
-
-@pytest.mark.parametrize("method", ["tap", "nmf"])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_free_energy_of_solutions_is_free_energy_of_their_moments(dtype: str, method: str) -> None:
-    machine = random_rbm(13).replace(dtype=dtype)
-    found = tc.solve(machine, starts(machine, 1500), method=method)  # more than are taken at a time
-    again = tc.free_energy(machine, found.mean, found.var, method=method)
-    assert again.dtype == np.float64
-    assert_array_equal(found.free_energy, again)
-    assert_allclose(tc.free_energy(machine, [m[7] for m in found.mean], [v[7] for v in found.var], method=method),
-                    found.free_energy[7], rtol=1e-13)  # fmt: skip
-
-
-@pytest.mark.nojit
-@pytest.mark.parametrize("method", ["tap", "nmf"])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_without_couplings_all_is_exact(shape: str, method: str) -> None:
-    layers, weights, machine = both(shape, seed=5)
-    machine = machine.replace(weights=[0 * W for W in weights])
-    exact = naive.enumerate_exact(layers, machine.weights)
-    found = tc.solve(machine, starts(machine, 2), method=method)
-    assert_allclose(found.free_energy, -exact.log_z, rtol=1e-14)
-    for layer, mean in enumerate(exact.mean):
-        assert_allclose(found.mean[layer], np.stack([mean] * 2), rtol=1e-13)
-        assert_allclose(found.var[layer], np.stack([exact.square[layer] - mean**2] * 2), rtol=1e-12)
-    X = starts(machine, 2).round()
-    X[X == 0] = machine.layers[0].bounds()[0]
-    expected = machine.layers[0].log_weight(X) - machine.layers[0].moments(0.0, 0.0)[0]
-    if len(layers) == 2:
-        assert_allclose(tc.log_likelihood(machine, X, found.free_energy), expected.sum(axis=1), rtol=1e-13)
-
-
-# Solutions
-
-
-def several() -> tuple[tc.Machine, tc.Solutions]:
-    """Chains at several solutions of a machine, some of them not yet there."""
-    rng = np.random.default_rng(1)
-    machine = tc.RBM(tc.Spin(20), tc.Spin(15), weights=rng.normal(0.0, 0.4, (20, 15)))
-    X = rng.choice([-1.0, 1.0], (60, 20))
-    sweeps = np.sort(tc.solve(machine, X).sweeps)
-    return machine, tc.solve(machine, X, max_sweeps=int(sweeps[50]))
-
-
-def test_unique_merges_chains_at_the_same_solution() -> None:
-    _, found = several()
-    merged = found.unique()
-    assert 1 < len(merged) < found.converged.sum() < len(found)
-    assert merged.converged.all()
-    assert merged.counts is not None
-    assert merged.labels is not None
-    assert merged.counts.sum() == found.converged.sum()
-    assert_array_equal(merged.labels == -1, ~found.converged)
-    assert_array_equal(np.bincount(merged.labels[found.converged]), merged.counts)
-    assert np.all(np.diff(merged.free_energy) >= 0)
-    for k in np.flatnonzero(found.converged):
-        assert np.abs(found.mean[0][k] - merged.mean[0][merged.labels[k]]).max() <= 1e-4
-        assert np.abs(found.mean[1][k] - merged.mean[1][merged.labels[k]]).max() <= 1e-4
-    means = np.concatenate(merged.mean, axis=1)
-    gaps = np.abs(means[:, None] - means[None]).max(axis=2)[np.triu_indices(len(merged), 1)]
-    assert gaps.min() > 1e-4
-
-
-def test_unique_keeps_the_most_tightly_converged_chain() -> None:
-    _, found = several()
-    merged = found.unique()
-    assert merged.labels is not None
-    for solution in range(len(merged)):
-        assert merged.distance[solution] == found.distance[merged.labels == solution].min()
-
-
-def test_unique_does_not_depend_on_the_order_of_chains() -> None:
-    _, found = several()
-    order = np.random.default_rng(2).permutation(len(found))
-    a, b = found.unique(), found[order].unique()
-    assert_array_equal(a.counts, b.counts)
-    assert a.labels is not None
-    assert_array_equal(a.labels[order], b.labels)
-    for x, y in zip((*a.mean, *a.var, *a.B, *a.A), (*b.mean, *b.var, *b.B, *b.A), strict=True):
-        assert_array_equal(x, y)
-
-
-def test_unique_respects_its_tolerance() -> None:
-    _, found = several()
-    assert len(found.unique(2.0)) == 1
-    converged = found[found.converged]
-    distinct = len(np.unique(np.concatenate(converged.mean, axis=1), axis=0))
-    assert len(found.unique(0.0)) == distinct > len(found.unique())
-    with pytest.raises(ValueError, match=r"^tol must be at least 0"):
-        found.unique(-1e-9)
-
-
-def test_unique_of_chains_that_did_not_converge_is_empty() -> None:
-    machine, _ = several()
-    merged = tc.solve(machine, starts(machine, 3), max_sweeps=1).unique()
-    assert len(merged) == 0
-    assert_array_equal(merged.labels, [-1, -1, -1])
-    assert_array_equal(merged.counts, [])
-
-
-@pytest.mark.nojit
-def test_unique_is_stable_when_repeated() -> None:
-    machine = random_rbm(14)
-    merged = tc.solve(machine, starts(machine, 5)).unique()
-    assert_array_equal(merged.counts, [5])
-    again = merged.unique()
-    same_bits(again, merged)
-    assert_array_equal(again.labels, [0])
-
-
-@pytest.mark.nojit
-def test_chains_are_picked_like_rows() -> None:
-    machine = random_rbm(14, sizes=(4, 3))
-    found = tc.solve(machine, starts(machine, 5))
-    assert len(found) == 5
-    assert repr(found) == "Solutions(5 chains of 4-3 units, 5 converged, tap)"
-    mask = np.array([True, False, True, False, True])
-    for pick in (slice(1, 4), slice(None, None, -2), [0, 3], np.array([4, 4, 0]), mask, []):
-        rows = np.arange(5)[pick] if len(np.shape(pick)) == 0 or len(pick) else np.arange(0)
-        part = found[pick] if len(rows) else found[:0]
-        assert len(part) == len(rows)
-        for name in FIELDS:
-            for x, whole in zip(getattr(part, name), getattr(found, name), strict=True):
-                assert_array_equal(x, whole[rows])
-        for name in ("free_energy", "residual", "distance", "sweeps", "converged"):
-            assert_array_equal(getattr(part, name), getattr(found, name)[rows])
-        assert part.method == found.method
-    assert len(found[2]) == 1
-    assert_array_equal(found[-1].mean[0], found.mean[0][4:])
-    assert repr(found[:0]) == "Solutions(0 chains of 4-3 units, 0 converged, tap)"
-    with pytest.raises(IndexError):
-        found[5]
-
-
-@pytest.mark.nojit
-def test_picked_solutions_keep_their_counts() -> None:
-    machine = random_rbm(14)
-    merged = tc.solve(machine, starts(machine, 5)).unique()
-    assert_array_equal(merged[0].counts, [5])
-    assert merged[0].labels is None
+def test_two_spins_by_hand() -> None:
+    """Naive mean field of two coupled spins: a = tanh(w a), F = -2 ln(2 cosh(w a)) + w a^2."""
+    w = 1.5
+    found = tc.solve(tc.RBM(tc.Spin(1), tc.Spin(1), weights=[[w]]), [[1.0], [-1.0], [0.0]], method="nmf", tol=1e-14)
+    a = 1.0
+    for _ in range(500):
+        a = math.tanh(w * a)
+    assert_allclose(found.mean[0][:, 0], [a, -a, 0.0], atol=1e-13)
+    ordered = -2 * math.log(2 * math.cosh(w * a)) + w * a * a
+    assert_allclose(found.free_energy, [ordered, ordered, -2 * math.log(2)], rtol=1e-13)
 
 
 # What is refused
@@ -643,123 +440,3 @@ def test_solutions_of_other_machines_are_refused() -> None:
         tc.solve(machine, found)
     with pytest.raises(ValueError, match=r"^machine must be a tapcore.Machine, got Binary"):
         tc.solve(tc.Binary(7), found)  # type: ignore[arg-type]
-
-
-@pytest.mark.nojit
-@pytest.mark.parametrize(
-    ("mean", "var", "message"),
-    [
-        ([np.zeros(7)], [np.zeros(7)], "mean must hold one array for each of 2 layers, got 1"),
-        ([np.zeros(7), np.zeros(5)], [np.zeros(7)], "var must hold one array for each of 2 layers, got 1"),
-        ([np.zeros(7), np.zeros(4)], [np.zeros(7), np.zeros(5)], "mean[1] must have 5 columns"),
-        ([np.zeros(7), np.zeros(5)], [np.zeros(8), np.zeros(5)], "var[0] must have 7 columns"),
-        ([np.zeros((0, 7)), np.zeros((0, 5))], [np.zeros((0, 7)), np.zeros((0, 5))], "mean[0] must have at least one"),
-        ([np.zeros((2, 7)), np.zeros((2, 5))], [np.zeros((2, 7)), np.zeros(5)], "mean and var must have the same"),
-        ([np.zeros(7), ["a"] * 5], [np.zeros(7), np.zeros(5)], "mean[1] must hold real numbers"),
-    ],
-)
-def test_free_energy_refuses_moments_that_do_not_fit(mean: Any, var: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        tc.free_energy(random_rbm(0), mean, var)
-
-
-@pytest.mark.nojit
-def test_free_energy_refuses_unknown_methods() -> None:
-    machine = random_rbm(0)
-    found = tc.solve(machine, starts(machine, 1), max_sweeps=1)
-    with pytest.raises(ValueError, match=r"^method must be one of 'tap', 'nmf', got 'exact'"):
-        tc.free_energy(machine, found.mean, found.var, method="exact")
-
-
-# Log-likelihood
-
-
-def data(machine: tc.Machine, count: int, seed: int = 2) -> np.ndarray:
-    lo, hi = machine.layers[0].bounds()
-    return np.random.default_rng(seed).choice([lo[0], hi[0]], (count, machine.sizes[0]))
-
-
-@pytest.mark.nojit
-@pytest.mark.parametrize("shape", [shape for shape, kinds in SHAPES.items() if len(kinds) == 2])
-def test_log_likelihood_agrees_with_the_reference(shape: str) -> None:
-    layers, weights, machine = both(shape, seed=6, sigma=1.0)
-    X = data(machine, 9)
-    expected = naive.log_likelihood(layers, weights, X, -3.25)
-    assert_allclose(tc.log_likelihood(machine, X, -3.25), expected, rtol=1e-13)
-    assert_allclose(tc.log_likelihood(machine, X, [-3.0, -3.5]), expected, rtol=1e-13)  # the average counts
-
-
-@pytest.mark.nojit
-@pytest.mark.parametrize("shape", [shape for shape, kinds in SHAPES.items() if len(kinds) == 2])
-def test_log_likelihood_with_the_exact_free_energy_is_normalised(shape: str) -> None:
-    layers, weights, machine = both(shape, seed=7)
-    lo, hi = machine.layers[0].bounds()
-    every = np.stack(np.meshgrid(*[[lo[0], hi[0]]] * machine.sizes[0]), axis=-1).reshape(-1, machine.sizes[0])
-    free_energy = -naive.enumerate_exact(layers, weights).log_z
-    assert np.exp(tc.log_likelihood(machine, every, free_energy)).sum() == pytest.approx(1.0, rel=1e-12)
-
-
-@pytest.mark.parametrize("visible", ["Binary", "Spin"])
-def test_log_likelihood_of_many_samples(visible: str, tmp_path: Path) -> None:
-    """More than are taken at a time, in any dtype, in memory or on disk."""
-    machine = random_rbm(15, visible)
-    X = data(machine, 2 * 4096 + 77)
-    whole = tc.log_likelihood(machine, X, 0.0)
-    rows = [0, 4095, 4096, 8191, 8192, len(X) - 1]
-    for k in rows:
-        assert_allclose(tc.log_likelihood(machine, X[k : k + 1], 0.0), whole[k : k + 1], rtol=1e-13)
-    dtypes = [np.int8, np.float32, np.int64] + [np.bool_, np.uint8] * (visible == "Binary")
-    for dtype in dtypes:
-        np.save(tmp_path / "X.npy", X.astype(dtype))
-        assert_array_equal(tc.log_likelihood(machine, X.astype(dtype), 0.0), whole)
-        assert_array_equal(tc.log_likelihood(machine, np.load(tmp_path / "X.npy", mmap_mode="r"), 0.0), whole)
-    assert_array_equal(tc.log_likelihood(machine, np.asfortranarray(X), 0.0), whole)
-
-
-@pytest.mark.nojit
-def test_log_likelihood_of_a_float32_machine_is_computed_in_float64() -> None:
-    machine = random_rbm(16).replace(dtype="float32")
-    found = tc.log_likelihood(machine, data(machine, 5), -3.0)
-    assert found.dtype == np.float64
-    assert_allclose(found, tc.log_likelihood(machine.replace(dtype="float64"), data(machine, 5), -3.0), rtol=1e-15)
-
-
-@pytest.mark.nojit
-@pytest.mark.parametrize(
-    ("X", "free_energy", "message"),
-    [
-        ([[0] * 6], 0.0, "X must have 7 columns, one per unit, got 6"),
-        ([0] * 7, 0.0, "X must have two axes (samples, 7)"),
-        (np.zeros((0, 7)), 0.0, "X must have at least one row"),
-        ([[0] * 7, [0] * 6 + [0.5]], 0.0, "X must be 0 or 1 for a Binary layer: X[1, 6] is 0.5"),
-        ([[0] * 6 + [np.nan]], 0.0, "X must be finite: X[0, 6] is nan"),
-        ([["a"] * 7], 0.0, "X must hold real numbers"),
-        ([[0] * 7], [], "free_energy must hold at least one value"),
-        ([[0] * 7], np.inf, "free_energy must be finite: free_energy is inf"),
-        ([[0] * 7], [0.0, np.nan], "free_energy must be finite: free_energy[1] is nan"),
-        ([[0] * 7], None, "free_energy must hold real numbers"),
-    ],
-)
-def test_log_likelihood_refuses(X: Any, free_energy: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        tc.log_likelihood(random_rbm(0), X, free_energy)
-
-
-@pytest.mark.nojit
-def test_log_likelihood_needs_an_rbm() -> None:
-    _, _, machine = both("binary-spin-binary")
-    with pytest.raises(ValueError, match=r"^machine must have two layers, got 3"):
-        tc.log_likelihood(machine, np.zeros((1, 5)), 0.0)
-
-
-@pytest.mark.nojit
-def test_two_spins_by_hand() -> None:
-    """Naive mean field of two coupled spins: a = tanh(w a), F = -2 ln(2 cosh(w a)) + w a^2."""
-    w = 1.5
-    found = tc.solve(tc.RBM(tc.Spin(1), tc.Spin(1), weights=[[w]]), [[1.0], [-1.0], [0.0]], method="nmf", tol=1e-14)
-    a = 1.0
-    for _ in range(500):
-        a = math.tanh(w * a)
-    assert_allclose(found.mean[0][:, 0], [a, -a, 0.0], atol=1e-13)
-    ordered = -2 * math.log(2 * math.cosh(w * a)) + w * a * a
-    assert_allclose(found.free_energy, [ordered, ordered, -2 * math.log(2)], rtol=1e-13)

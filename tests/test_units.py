@@ -268,6 +268,8 @@ def test_two_states_are_fitted_with_one_imaginary_sample(kind: str) -> None:
 def test_any_dtype_and_memory_mapped_data_are_fitted_alike(kind: str, tmp_path: Path) -> None:
     X = samples(kind, 5000, 3)  # more rows than are read at a time
     expected = UNITS[kind].from_data(X.astype(np.float64))
+    _, mean, _ = expected.moments(0.0, 0.0)
+    assert_allclose(mean, X.mean(axis=0), atol=np.ptp(X) / len(X))
     for dtype in usable_dtypes(X):
         np.save(tmp_path / "X.npy", X.astype(dtype))
         assert UNITS[kind].from_data(np.load(tmp_path / "X.npy", mmap_mode="r")) == expected
