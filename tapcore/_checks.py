@@ -65,14 +65,16 @@ def real_array(name: str, value: Any) -> NDArray[Any]:
     return array
 
 
-def matrix(name: str, value: Any, width: int, *, rows: str = "rows") -> NDArray[Any]:
-    """`value` as a non-empty (rows, `width`) array of a real dtype."""
+def matrix(name: str, value: Any, width: int | None, *, rows: str = "rows") -> NDArray[Any]:
+    """`value` as a non-empty (rows, `width`) array of a real dtype; of any width if that is None."""
     array = real_array(name, value)
     if array.ndim != 2:
-        raise ValueError(f"{name} must have two axes ({rows}, {width}), got shape {array.shape}")
+        raise ValueError(f"{name} must have two axes ({rows}, {width or 'units'}), got shape {array.shape}")
     if array.shape[0] == 0:
         raise ValueError(f"{name} must have at least one row, got shape {array.shape}")
-    if array.shape[1] != width:
+    if array.shape[1] == 0:
+        raise ValueError(f"{name} must have at least one column, got shape {array.shape}")
+    if width is not None and array.shape[1] != width:
         raise ValueError(f"{name} must have {width} columns, one per unit, got {array.shape[1]} (shape {array.shape})")
     return array
 
@@ -87,7 +89,7 @@ def every(name: str, array: NDArray[Any], rule: str, good: Callable[[NDArray[Any
         local = first_index(bad)
         value = block[local]
         index = (start + local[0], *local[1:]) if local else ()
-        if isinstance(value, np.floating) and not np.isfinite(value):
+        if isinstance(value, np.floating) and not np.isfinite(value) and "finite" not in rule:
             rule = "must be finite"
         where = f"[{', '.join(map(str, index))}]" if index else ""
         raise ValueError(f"{name} {rule}: {name}{where} is {value!s}")

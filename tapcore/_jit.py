@@ -118,7 +118,7 @@ def also_compiled(face: Callable[..., Any]) -> Callable[[F], F]:
             if isinstance(x, types.Float):
                 return lambda x: compiled(x)
             if isinstance(x, types.Integer | types.Boolean):
-                return lambda x: compiled(float(x))
+                return lambda x: compiled(np.float64(x))
             return None
 
         overload(face, strict=False, jit_options=_SCALAR_OPTIONS)(choose)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tapcore import _files
 from tapcore._files import CheckpointError
-from tapcore.machine import Machine
+from tapcore.machine import Machine, check_machine
 from tapcore.units import UNITS
 
 __all__ = ["CheckpointError", "RunFolder", "load", "save"]
@@ -37,8 +37,7 @@ def save(path: PathLike, machine: Machine) -> None:
     OSError
         The folder does not exist or cannot be written to.
     """
-    if not isinstance(machine, Machine):
-        raise ValueError(f"machine must be a tapcore.Machine, got {type(machine).__name__}")
+    check_machine(machine)
     _files.write(Path(path), {"kind": "machine", **describe(machine)}, tensors_of(machine))
 
 

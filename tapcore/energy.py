@@ -12,7 +12,7 @@ from tapcore import _checks
 from tapcore._jit import kernel, scalar
 from tapcore._threads import for_each_block, split, thread_count
 from tapcore.fields import Couplings, State, add_fields, couplings, empty_state, onsager
-from tapcore.machine import Machine
+from tapcore.machine import Machine, check_machine
 from tapcore.units._protocol import layer_log_z
 
 Array = NDArray[Any]
@@ -51,6 +51,7 @@ def free_energy(
     -----
     Relative error about 1e-15 times the sum of the magnitudes of the terms.
     """
+    check_machine(machine)
     _checks.choice("method", method, ("tap", "nmf"))
     means, variances = _layers(machine, "mean", mean), _layers(machine, "var", var)
     count = means[0].shape[0]

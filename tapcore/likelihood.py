@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from tapcore import _checks
 from tapcore._jit import kernel
 from tapcore._threads import for_each_block, split, thread_count
-from tapcore.machine import Machine
+from tapcore.machine import Machine, check_machine
 from tapcore.units._protocol import row_log_z
 
 Array = NDArray[Any]
@@ -43,8 +43,7 @@ def log_likelihood(machine: Machine, X: ArrayLike, free_energy: ArrayLike) -> ND
         A machine of more than two layers; samples of the wrong width, empty or outside the support; free energies that
         are empty or not finite.
     """
-    if len(machine.layers) != 2:
-        raise ValueError(f"machine must have two layers, got {len(machine.layers)}")
+    check_machine(machine, layers=2)
     samples = _checks.matrix("X", X, machine.layers[0].n, rows="samples")
     machine.layers[0].check_data("X", samples)
     energies = _checks.real_array("free_energy", free_energy)

@@ -61,13 +61,16 @@ class Machine:
             )
         set_ = object.__setattr__
         set_(self, "dtype", dtype)
-        set_(self, "layers", tuple(layer.astype(dtype) for layer in layers))
+        set_(self, "layers", tuple(_layer(f"layers[{i}]", layer, dtype) for i, layer in enumerate(layers)))
         shapes = zip(self.layers[:-1], self.layers[1:], strict=True)
         pairs = enumerate(zip(weights, shapes, strict=True))
         set_(self, "weights", tuple(_weight(f"weights[{i}]", W, a.n, b.n, dtype) for i, (W, (a, b)) in pairs))
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("a Machine is immutable: use machine.replace(...)")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("a Machine is immutable")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Machine, (self.layers, self.weights, self.dtype.name)
@@ -105,9 +108,32 @@ def _weight(name: str, value: ArrayLike, rows: int, columns: int, dtype: np.dtyp
     if array.shape != (rows, columns):
         raise ValueError(f"{name} must have shape ({rows}, {columns}), got {array.shape}")
     _checks.finite(name, array)
-    array = np.array(array, dtype=dtype, order="C")
+    with np.errstate(over="ignore"):
+        array = np.array(array, dtype=dtype, order="C")
+    _finite_in(name, array)
     array.flags.writeable = False
     return array
+
+
+def _layer(name: str, layer: Unit, dtype: np.dtype[Any]) -> Unit:
+    with np.errstate(over="ignore"):
+        layer = layer.astype(dtype)
+    for parameter, array in layer.parameters.items():
+        _finite_in(f"{name}.{parameter}", array)
+    return layer
+
+
+def _finite_in(name: str, array: NDArray[Any]) -> None:
+    """Refuse what float64 can hold and the machine's dtype cannot."""
+    _checks.every(name, array, f"must be finite in {array.dtype}", np.isfinite)
+
+
+def check_machine(machine: Any, layers: int | None = None) -> None:
+    """Refuse what is no `Machine`, or not one of so many layers."""
+    if not isinstance(machine, Machine):
+        raise ValueError(f"machine must be a tapcore.Machine, got {type(machine).__name__}")
+    if layers is not None and len(machine.layers) != layers:
+        raise ValueError(f"machine must have {layers} layers, got {len(machine.layers)}")
 
 
 def RBM(

@@ -93,5 +93,5 @@ def test_log_likelihood_refuses(X: Any, free_energy: Any, message: str) -> None:
 @pytest.mark.nojit
 def test_log_likelihood_needs_an_rbm() -> None:
     _, _, machine = both("binary-spin-binary")
-    with pytest.raises(ValueError, match=r"^machine must have two layers, got 3"):
+    with pytest.raises(ValueError, match=r"^machine must have 2 layers, got 3"):
         tc.log_likelihood(machine, np.zeros((1, 5)), 0.0)

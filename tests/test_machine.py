@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -195,3 +197,44 @@ def test_pickle(dtype: str) -> None:
 
 def test_repr_shows_the_layers() -> None:
     assert repr(deep()) == "Machine(Binary(4, U=0.5), Spin(3, U=0), Binary(2, U=<0.1 to 0.2>), dtype='float64')"
+
+
+@pytest.mark.parametrize("copied", [lambda m: pickle.loads(pickle.dumps(m)), copy.deepcopy, copy.copy])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_copies_are_as_immutable_as_the_machine(copied: Callable[[tc.Machine], tc.Machine], dtype: str) -> None:
+    machine = copied(random_rbm(0).replace(dtype=dtype))
+    assert machine == random_rbm(0).replace(dtype=dtype)
+    assert not machine.weights[0].flags.writeable
+    for layer in machine.layers:
+        assert not layer.U.flags.writeable
+    with pytest.raises(AttributeError, match="immutable"):
+        del machine.dtype
+    with pytest.raises(AttributeError, match="immutable"):
+        machine.layers[0].n = 3
+    with pytest.raises(AttributeError, match="immutable"):
+        del machine.layers[0].parameters
+
+
+def test_values_too_large_for_float32_are_refused() -> None:
+    W = np.zeros((3, 2))
+    W[2, 1] = 1e300
+    with pytest.raises(ValueError, match=r"weights\[0\] must be finite in float32: weights\[0\]\[2, 1\] is inf"):
+        tc.RBM(tc.Binary(3), tc.Binary(2), weights=W, dtype="float32")
+    with pytest.raises(ValueError, match=r"layers\[1\]\.U must be finite in float32: layers\[1\]\.U\[0\] is -inf"):
+        tc.RBM(tc.Binary(3), tc.Binary(2, U=[-1e300, 0]), dtype="float32")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda m: tc.solve(m, np.zeros((1, 3))),
+        lambda m: tc.fit(m, np.zeros((1, 3)), epochs=1),
+        lambda m: tc.gradient(m, np.zeros((1, 3)), None),
+        lambda m: tc.log_likelihood(m, np.zeros((1, 3)), 0.0),
+        lambda m: tc.free_energy(m, [], []),
+        lambda m: tc.save("nowhere", m),
+    ],
+)
+def test_what_is_no_machine_is_refused(call: Callable[[Any], Any]) -> None:
+    with pytest.raises(ValueError, match=r"machine must be a tapcore\.Machine, got Binary"):
+        call(tc.Binary(3))

@@ -120,3 +120,27 @@ def test_picked_solutions_keep_their_counts() -> None:
     merged = tc.solve(machine, starts(machine, 5)).unique()
     assert_array_equal(merged[0].counts, [5])
     assert merged[0].labels is None
+
+
+@pytest.mark.nojit
+def test_unique_merges_with_the_nearest_leader_within_its_tolerance() -> None:
+    """By hand: the closest to convergence lead, 0.09 and 0.06 are within 0.1 of a leader, 0.11 and 0.5 are not."""
+    values = np.array([[0.06], [0.5], [0.11], [0.09], [0.0]])
+    found = tc.Solutions(
+        *[(values, np.zeros((5, 1)))] * 4,
+        free_energy=np.array([0.0, -3.0, -2.0, 0.0, -1.0]),
+        residual=np.zeros(5),
+        distance=np.array([1e-5, 1e-6, 1e-7, 1e-8, 1e-9]),
+        sweeps=np.ones(5, np.int64),
+        converged=np.ones(5, bool),
+    )
+    merged = found.unique(0.1)
+    assert_array_equal(merged.mean[0], [[0.5], [0.11], [0.0]])
+    assert_array_equal(merged.counts, [1, 2, 2])
+    assert_array_equal(merged.labels, [1, 0, 1, 2, 2])
+
+
+def test_chains_are_picked_by_one_index() -> None:
+    _, found = several()
+    with pytest.raises(IndexError, match="one axis"):
+        found[np.array([[0, 1], [2, 3]])]

@@ -444,7 +444,7 @@ def test_equality(kind: str) -> None:
     unit = make(kind)
     assert unit == UNITS[kind](4, **unit.parameters)
     assert unit != make(kind, n=3)
-    assert unit != unit.astype(np.float32)
+    assert UNITS[kind](4) != UNITS[kind](4).astype(np.float32)
     assert unit != kind
     for name in unit.names:
         moved = {name: p.copy() for name, p in unit.parameters.items()}
@@ -536,3 +536,25 @@ def test_ascend_steps_along_the_gradient_in_place(kind: str) -> None:
     expected = 1e-3 * sum(float((g**2).sum()) for g in gradient.values())
     assert 0.99 * expected < gain <= expected
     assert all(parameters[name] is arrays[name] for name in unit.names)
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("kind", UNITS)
+def test_nan_in_a_precision_reaches_all_moments(kind: str) -> None:
+    assert np.isnan(UNITS[kind](2).moments(0.0, np.nan)).all()
+
+
+@pytest.mark.parametrize("kind", UNITS)
+def test_log_weight_of_infinity(kind: str) -> None:
+    with np.errstate(all="raise"):
+        assert_array_equal(UNITS[kind](1).log_weight([[np.inf], [-np.inf]]), [[-np.inf], [-np.inf]])
+
+
+@pytest.mark.parametrize("kind", UNITS)
+def test_samples_of_the_wrong_shape_are_named(kind: str) -> None:
+    with pytest.raises(ValueError, match=r"X must have two axes \(samples, units\), got shape \(3,\)"):
+        UNITS[kind].from_data(np.ones(3))
+    with pytest.raises(ValueError, match=r"X must have at least one column, got shape \(3, 0\)"):
+        UNITS[kind].from_data(np.ones((3, 0)))
+    with pytest.raises(ValueError, match="B must hold real numbers"):
+        UNITS[kind](2).moments("a", 0)

@@ -27,8 +27,9 @@ class Solutions:
     residual : (K,) float64 array
         Largest |update - value| over all means and variances in the last sweep, before damping.
     distance : (K,) float64 array
-        Estimated distance to the solution in any mean or variance: the residual and its contraction rate; inf while it
-        does not contract.
+        Estimated distance, in any mean or variance, to the fixed point that the chain approaches, from the residual and
+        its rate of contraction; inf while it does not contract. A chain that passes close by an unstable fixed point
+        approaches it for a while.
     sweeps : (K,) int64 array
         Sweeps each chain took.
     converged : (K,) bool array
@@ -63,8 +64,9 @@ class Solutions:
     def __getitem__(self, rows: Any) -> Solutions:
         """Chains picked by a slice, an index array or a mask."""
         rows = np.arange(len(self))[rows]
-        if rows.ndim == 0:
-            rows = rows[None]
+        if rows.ndim > 1:
+            raise IndexError(f"chains have one axis, got an index of {rows.ndim}")
+        rows = np.atleast_1d(rows)
         picked: dict[str, Any] = {
             name: tuple(x[rows] for x in getattr(self, name)) for name in ("mean", "var", "B", "A")
         }

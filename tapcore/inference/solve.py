@@ -13,7 +13,7 @@ from tapcore.fields import couplings
 from tapcore.inference.chains import Chains
 from tapcore.inference.solution import Solutions, check_solutions
 from tapcore.inference.tap import Rule
-from tapcore.machine import Machine
+from tapcore.machine import Machine, check_machine
 
 METHODS = ("nmf", "tap")
 CRITERIA = ("distance", "mse")
@@ -112,8 +112,7 @@ def check_start(machine: Machine, name: str, X: Any) -> NDArray[Any]:
 
 
 def _started(machine: Machine, init: ArrayLike | Solutions) -> Chains:
-    if not isinstance(machine, Machine):
-        raise ValueError(f"machine must be a tapcore.Machine, got {type(machine).__name__}")
+    check_machine(machine)
     if isinstance(init, Solutions):
         check_solutions("init", init, machine.sizes)
         chains = Chains(machine.sizes, len(init), machine.dtype)

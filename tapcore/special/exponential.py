@@ -60,7 +60,7 @@ def sigmoid(x: ArrayLike, out: Array | None = None) -> Any:
 
     Notes
     -----
-    Largest error against mpmath among 40 million points over the whole range: 2.4 ulp in float64 and in float32.
+    Largest error against mpmath among 40 million points over the whole range: 2.5 ulp in float64 and in float32.
     """
     return _broadcast(_sigmoid_loop, x, out)
 
@@ -77,7 +77,7 @@ def log1pexp(x: ArrayLike, out: Array | None = None) -> Any:
 
     Notes
     -----
-    Largest error against mpmath among 40 million points over the whole range: 1.65 ulp in float64 and in float32.
+    Largest error against mpmath among 40 million points over the whole range: 1.75 ulp in float64 and in float32.
     """
     return _broadcast(_log1pexp_loop, x, out)
 
@@ -111,7 +111,7 @@ def log2cosh(x: ArrayLike, out: Array | None = None) -> Any:
 
     Notes
     -----
-    Largest error against mpmath among 40 million points over the whole range: 1.5 ulp in float64, 1.6 ulp in float32.
+    Largest error against mpmath among 40 million points over the whole range: 1.65 ulp in float64 and in float32.
     """
     return _broadcast(_log2cosh_loop, x, out)
 
@@ -155,14 +155,16 @@ def _tanh(x: Any) -> Any:
 @scalar
 def _log2cosh(x: Any) -> Any:
     c = constants(x)
-    return abs(x) + log1p_unit(exp_negative(-c.two * abs(x)))
+    total = abs(x) + log1p_unit(exp_negative(-c.two * abs(x)))
+    # Rounding may lead just below the least value; NaN fails the comparison.
+    return c.log_2_high if total < c.log_2_high else total
 
 
 @scalar
 def sigmoid_moments(z: Any) -> Any:
     """Mean and variance of a binary unit with field `z`: sigmoid(z) and sigmoid(z) sigmoid(-z); compiled scalars only.
 
-    Relative accuracy of a few ulp in both tails; results below the least normal number are flushed to 0.
+    Relative accuracy of a few ulp in both tails; below some ten times the least normal number, results are 0.
     """
     c = constants(z)
     e = exp_negative(-abs(z))
@@ -175,7 +177,8 @@ def sigmoid_moments(z: Any) -> Any:
 def tanh_moments(b: Any) -> Any:
     """Mean and variance of a spin with field `b`: tanh(b) and 4 e/(1 + e)^2 with e = e^(-2|b|); compiled scalars only.
 
-    Relative accuracy of a few ulp in both tails; variances below the least normal number are flushed to 0.
+    Relative accuracy of a few ulp in both tails; below some ten times the least normal number, variances are flushed to
+    0.
     """
     c = constants(b)
     m, _, e = expm1_negative(-c.two * abs(b))
@@ -219,7 +222,8 @@ def _broadcast(loop: Callable[[Array, Array], None], x: ArrayLike, out: Array | 
     array = np.asarray(x)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"x must hold real numbers, got dtype {array.dtype}")
-    dtype = np.dtype(np.float32 if array.dtype == np.float32 else np.float64)
+    single = array.dtype.kind == "f" and array.dtype.itemsize == 4  # of either byte order
+    dtype = np.dtype(np.float32 if single else np.float64)
     if out is None:
         made = np.empty(array.shape, dtype)
         loop(np.ascontiguousarray(array, dtype).reshape(-1), made.reshape(-1))

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from tapcore import _checks, _files
 from tapcore.checkpoint import RunFolder
-from tapcore.machine import Machine
+from tapcore.machine import Machine, check_machine
 from tapcore.training.history import EpochRecord, History
 from tapcore.training.settings import LearningRate, Settings
 from tapcore.training.trainer import Interrupted, Trainer
@@ -113,10 +113,7 @@ def fit(
     KeyboardInterrupt
         On Ctrl-C, between two batches, after writing a checkpoint if there is a folder.
     """
-    if not isinstance(machine, Machine):
-        raise ValueError(f"machine must be a tapcore.Machine, got {type(machine).__name__}")
-    if len(machine.layers) != 2:
-        raise ValueError(f"machine must have two layers, got {len(machine.layers)}")
+    check_machine(machine, layers=2)
     settings = Settings.checked(
         epochs=epochs, batch_size=batch_size, chains=chains, learning_rate=learning_rate, momentum=momentum,
         penalty=penalty, sweeps=sweeps, chain_init=chain_init, gradient=gradient, seed=seed,

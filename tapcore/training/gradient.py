@@ -17,7 +17,7 @@ from tapcore._jit import kernel, scalar
 from tapcore._threads import for_each_block, split, thread_count
 from tapcore.fields import Couplings
 from tapcore.inference.solution import Solutions, check_solutions
-from tapcore.machine import Machine
+from tapcore.machine import Machine, check_machine
 from tapcore.training.update_rules import move
 from tapcore.units._protocol import row_moments
 
@@ -183,8 +183,7 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
         A machine of more than two layers; samples of the wrong width, empty or outside the support; solutions of
         another machine's sizes or not finite.
     """
-    if len(machine.layers) != 2:
-        raise ValueError(f"machine must have two layers, got {len(machine.layers)}")
+    check_machine(machine, layers=2)
     samples = _checks.matrix("X", X, machine.layers[0].n, rows="samples")
     machine.layers[0].check_data("X", samples)
     check_solutions("solutions", solutions, machine.sizes)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,7 @@ from tapcore import _checks
 from tapcore._jit import by_position, by_type, kernel
 
 Array = NDArray[Any]
+AnyUnit = TypeVar("AnyUnit", bound="Unit")
 
 
 @by_type
@@ -76,12 +77,23 @@ class Unit(abc.ABC):
         Unit.registry[cls.__name__] = cls
 
     def __init__(self, n: int, **parameters: ArrayLike) -> None:
-        self.n = _checks.integer("n", n, minimum=1)
-        self.parameters = {}
-        for name in self.names:
-            array = _checks.per_site(name, parameters[name], self.n)
+        n = _checks.integer("n", n, minimum=1)
+        self._set(n, {name: _checks.per_site(name, parameters[name], n) for name in self.names})
+
+    def _set(self, n: int, parameters: dict[str, Array]) -> None:
+        """Take over arrays of its own."""
+        for array in parameters.values():
             array.flags.writeable = False
-            self.parameters[name] = array
+        self.__dict__.update(n=n, parameters=parameters)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a {type(self).__name__} layer is immutable: make another one")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a {type(self).__name__} layer is immutable")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remade, (type(self), self.n, dict(self.parameters))
 
     # -- what a unit type defines ------------------------------------------------------------------------------------
 
@@ -135,8 +147,9 @@ class Unit(abc.ABC):
             B and A do not broadcast to (..., n).
         """
         dtype = self.dtype
+        b, a = (_checks.real_array(name, x).astype(dtype) for name, x in (("B", B), ("A", A)))
         try:
-            b, a, _ = np.broadcast_arrays(np.asarray(B, dtype), np.asarray(A, dtype), np.empty(self.n, dtype))
+            b, a, _ = np.broadcast_arrays(b, a, np.empty(self.n, dtype))
         except ValueError:
             raise ValueError(
                 f"B and A must broadcast to (..., {self.n}), got shapes {np.shape(B)} and {np.shape(A)}"
@@ -170,14 +183,7 @@ class Unit(abc.ABC):
 
     def with_parameters(self, parameters: dict[str, Array]) -> Self:
         """Copy with other parameter arrays, taken over unchecked (they have just been computed)."""
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        other.parameters = {}
-        for name in self.names:
-            array = np.array(parameters[name], dtype=parameters[name].dtype)
-            array.flags.writeable = False
-            other.parameters[name] = array
-        return other
+        return _remade(type(self), self.n, parameters)
 
     def astype(self, dtype: Any) -> Self:
         """Copy with parameters of `dtype`."""
@@ -209,6 +215,13 @@ class Unit(abc.ABC):
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={_brief(p)}" for name, p in self.parameters.items())
         return f"{type(self).__name__}({self.n}, {shown})"
+
+
+def _remade(cls: type[AnyUnit], n: int, parameters: dict[str, Array]) -> AnyUnit:
+    """Layer with copies of parameter arrays that are known to be right."""
+    unit = object.__new__(cls)
+    unit._set(n, {name: np.array(parameters[name]) for name in cls.names})
+    return unit
 
 
 def _brief(p: Array) -> str:

@@ -81,7 +81,8 @@ class Binary(Unit):
     def log_weight(self, x: ArrayLike) -> Array:
         """Log of the weight: ``U x`` on {0, 1}, -inf elsewhere; (..., n)."""
         x = np.asarray(x)
-        return np.where(self.contains(x), self.U * x, -np.inf)
+        inside = self.contains(x)
+        return np.where(inside, self.U * np.where(inside, x, 0), -np.inf)
 
     @classmethod
     def from_data(cls, X: ArrayLike) -> Self:
@@ -100,8 +101,8 @@ class Binary(Unit):
         ValueError
             Wrong shape, or an entry other than 0 and 1.
         """
-        array = _checks.real_array("X", X)
-        unit = cls(_checks.matrix("X", array, array.shape[-1] if array.ndim == 2 else 0).shape[1])
+        array = _checks.matrix("X", X, None, rows="samples")
+        unit = cls(array.shape[1])
         unit.check_data("X", array)
         total = np.zeros(unit.n)
         for _, rows in _checks.row_blocks(array):

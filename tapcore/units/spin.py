@@ -21,7 +21,8 @@ class SpinSite(NamedTuple):
 @row_moments.register(SpinSite)
 def _row_moments(site: SpinSite, B: Array, A: Array, mean: Array, var: Array) -> None:
     for i in range(B.size):
-        mean[i], var[i] = tanh_moments(B[i] + site.U[i])
+        # The difference is 0; x^2 = 1 leaves A no part in the moments, but NaN must reach them.
+        mean[i], var[i] = tanh_moments(B[i] + site.U[i] + (A[i] - A[i]))
 
 
 @row_log_z.register(SpinSite)
@@ -72,7 +73,8 @@ class Spin(Unit):
     def log_weight(self, x: ArrayLike) -> Array:
         """Log of the weight: ``U x`` on {-1, +1}, -inf elsewhere; (..., n)."""
         x = np.asarray(x)
-        return np.where(self.contains(x), self.U * x, -np.inf)
+        inside = self.contains(x)
+        return np.where(inside, self.U * np.where(inside, x, 0), -np.inf)
 
     @classmethod
     def from_data(cls, X: ArrayLike) -> Self:
@@ -91,8 +93,8 @@ class Spin(Unit):
         ValueError
             Wrong shape, or an entry other than -1 and +1.
         """
-        array = _checks.real_array("X", X)
-        unit = cls(_checks.matrix("X", array, array.shape[-1] if array.ndim == 2 else 0).shape[1])
+        array = _checks.matrix("X", X, None, rows="samples")
+        unit = cls(array.shape[1])
         unit.check_data("X", array)
         up = np.zeros(unit.n)
         for _, rows in _checks.row_blocks(array):

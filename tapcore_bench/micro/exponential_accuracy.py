@@ -39,9 +39,9 @@ ACTIVE = {np.float64: 760.0, np.float32: 110.0}
 
 
 def spread(dtype: Any, count: int, seed: int = 0) -> NDArray[Any]:
-    """Finite points: bit patterns of all floats, logarithmic, uniform where functions vary, and near k log(2)/2."""
+    """Finite points: all bit patterns, logarithmic, uniform where functions vary, near k log(2)/2 and near edges."""
     rng = np.random.default_rng(seed)
-    part = count // 5
+    part = count // 6
     info, limit = np.finfo(dtype), ACTIVE[dtype]
     bits = np.frombuffer(rng.bytes(part * info.dtype.itemsize), dtype)
     signs = rng.choice([-1.0, 1.0], part)
@@ -49,6 +49,10 @@ def spread(dtype: Any, count: int, seed: int = 0) -> NDArray[Any]:
     near = rng.integers(-int(2 * limit / np.log(2)), int(2 * limit / np.log(2)), part) * (np.log(2) / 2)
     near = near * (1 + rng.uniform(-4, 4, part).round() * float(info.eps))
     pieces = [bits, logarithmic, rng.uniform(-limit, limit, part), rng.uniform(-20, 20, part), near]
+    # Where e^x or e^2x overflows, becomes subnormal or vanishes.
+    edges = np.log(np.array([info.max, info.smallest_normal, info.smallest_subnormal], dtype).astype(np.float64))
+    edges = rng.choice(np.concatenate([edges, -edges, edges / 2, -edges / 2]), part)
+    pieces.append(edges * (1 + rng.integers(-100, 100, part) * float(info.eps)))
     points: NDArray[Any] = np.concatenate([np.asarray(p).astype(dtype) for p in pieces])
     return np.asarray(points[np.isfinite(points)])
 
@@ -80,9 +84,13 @@ def largest_error(name: str, dtype: Any, count: int) -> tuple[float, float]:
     wide = points.astype(np.longdouble)
     with np.errstate(all="ignore"):
         exact = WIDE[name](wide)
-        spacing = np.maximum(np.spacing(np.abs(exact).astype(dtype)), np.finfo(dtype).smallest_subnormal)
-        errors = np.abs(getattr(special, name)(points).astype(np.longdouble) - exact) / spacing
-    errors[np.isnan(errors)] = 0  # both are infinite
+        rounded = exact.astype(dtype)
+        found = getattr(special, name)(points)
+        spacing = np.maximum(np.spacing(np.abs(rounded)), np.finfo(dtype).smallest_subnormal)
+        errors = np.abs(found.astype(np.longdouble) - exact) / spacing
+    # What is not a number, or infinite on one side only, must be among the picked.
+    errors[~np.isfinite(errors)] = np.inf
+    errors[np.isinf(found) & (found == rounded)] = 0
     picked = points[np.argsort(-errors)[:PICKED]]
     measured = ulp_errors(name, picked)
     worst = int(np.argmax(measured))
