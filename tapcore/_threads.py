@@ -15,10 +15,10 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import pairwise
+from queue import SimpleQueue
 from typing import Any
 
 import numba
@@ -97,21 +97,56 @@ def for_each_block(kernel: Callable[..., None], count: int, *args: Any) -> None:
             kernel(b, *args)
 
     with blas_held():
-        started: list[Future[None]] = []
-        if helpers > 0:
-            pool = _pool(helpers)
-            pool.steer()
-            started = [pool.executor.submit(work) for _ in range(helpers)]
+        if helpers == 0:
+            work()
+            return
+        shared = _Shared(work)
+        pool = _pool(helpers)
+        pool.steer()
+        for _ in range(helpers):
+            pool.inbox.put(shared.help)
         try:
             work()
         finally:
-            wait(started)
-    for future in started:
-        future.result()
+            shared.wait()
+    if shared.errors:
+        raise shared.errors[0]
+
+
+class _Shared:
+    """Work that threads may join until its owner waits for those that did."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self.work = work
+        self.lock = threading.Lock()
+        self.over = False
+        self.joined = 0
+        self.left = threading.Semaphore(0)
+        self.errors: list[BaseException] = []
+
+    def help(self) -> None:
+        """Join, unless it is over."""
+        with self.lock:
+            if self.over:
+                return
+            self.joined += 1
+        try:
+            self.work()
+        except BaseException as error:  # raised again in the owner's thread
+            self.errors.append(error)
+        finally:
+            self.left.release()
+
+    def wait(self) -> None:
+        """Let nobody join any more, and wait for those who have; a thread that has not woken yet is not waited for."""
+        with self.lock:
+            self.over = True
+        for _ in range(self.joined):
+            self.left.acquire()
 
 
 class _Pool:
-    """Threads that wait for blocks, kept off the processor of the thread that deals them.
+    """Threads that wait for work, kept off the processor of the thread that shares it.
 
     The scheduler tends to wake a sleeping thread on the processor of its waker, and to part the two only after some 5
     ms: as long as several sweeps. Where the platform allows, each call therefore excludes the caller's processor from
@@ -119,16 +154,23 @@ class _Pool:
     """
 
     def __init__(self, workers: int) -> None:
+        # Lighter than an executor and its futures, which take as long to wake a thread as a small block takes.
+        self.inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self.workers = workers
-        self.executor = ThreadPoolExecutor(workers, thread_name_prefix="tapcore")
+        self.threads = [threading.Thread(target=self._serve, name="tapcore", daemon=True) for _ in range(workers)]
+        for thread in self.threads:
+            thread.start()
         self.avoided = -1
-        self.processors: set[int] = set()
-        self.native: list[int] = []
-        if _current_processor is not None:
-            self.processors = os.sched_getaffinity(0)
-            gate = threading.Barrier(workers)  # so that no thread answers twice
-            asked = [self.executor.submit(lambda: (gate.wait(), threading.get_native_id())[1]) for _ in range(workers)]
-            self.native = [answer.result() for answer in asked]
+        self.processors = set() if _current_processor is None else os.sched_getaffinity(0)
+
+    def _serve(self) -> None:
+        while (work := self.inbox.get()) is not None:
+            work()
+
+    def dismiss(self) -> None:
+        """Let the threads end."""
+        for _ in self.threads:
+            self.inbox.put(None)
 
     def steer(self) -> None:
         """Keep the threads off the caller's processor."""
@@ -140,8 +182,8 @@ class _Pool:
         self.avoided = here
         elsewhere = self.processors - {here}
         with suppress(OSError):  # forbidden in some sandboxes: nothing is lost but time
-            for thread in self.native:
-                os.sched_setaffinity(thread, elsewhere)
+            for thread in self.threads:
+                os.sched_setaffinity(thread.native_id or 0, elsewhere)
 
 
 def _find_current_processor() -> Callable[[], int] | None:
@@ -162,7 +204,7 @@ def _pool(workers: int) -> _Pool:
     global _threads
     if _threads is None or _threads.workers < workers:
         if _threads is not None:
-            _threads.executor.shutdown()
+            _threads.dismiss()
         _threads = _Pool(workers)
     return _threads
 
