@@ -36,7 +36,7 @@ def kernel(*, reassociate: bool = False) -> Callable[[F], F]:
 
 def scalar(function: F) -> F:
     """Compile a helper that only other compiled code calls."""
-    return cast(F, numba.njit(**_KERNEL_OPTIONS)(function))
+    return cast(F, numba.njit(forceinline=True, **_KERNEL_OPTIONS)(function))
 
 
 class ByType(Protocol):

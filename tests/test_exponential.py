@@ -18,9 +18,9 @@ from numpy.testing import assert_array_equal
 from tapcore import special
 from tapcore._jit import JIT_DISABLED
 from tapcore.special import exponential
-from tapcore_bench.micro.exponential_accuracy import EXACT, largest_error, spread, ulp_errors
+from tapcore_bench.micro.special_accuracy import largest_error, spread, ulp_errors
 
-NAMES = sorted(EXACT)
+NAMES = ["exp", "log1pexp", "log2cosh", "sigmoid", "tanh"]
 DTYPES = [np.float64, np.float32]
 # Largest errors that the docstrings state, float64 and float32.
 STATED = {"exp": (1.03, 1.05), "sigmoid": (2.5, 2.5), "log1pexp": (1.75, 1.75), "tanh": (1.5, 1.5),

@@ -27,17 +27,19 @@ class _Constants(NamedTuple):
     least: Any  # exp is 0 below
     most: Any  # exp is inf above
     least_normal: Any  # exp is subnormal or 0 below
+    greatest: Any  # the largest finite number
+    far: Any  # x + 3 is x above, to the last digit
 
 
 _DOUBLE = _Constants(
     0.0, 0.5, 1.0, 2.0, 4.0, 6755399441055744.0, 1.4426950408889634, 0.6931471805599453, 2.3190468138462996e-17,
-    -746.0, 710.0, -708.0,
+    -746.0, 710.0, -708.0, 1.7976931348623157e308, 1e17,
 )  # fmt: skip
 _SINGLE = _Constants(
     *map(
         np.float32,
         (0.0, 0.5, 1.0, 2.0, 4.0, 12582912.0, 1.4426950408889634, 0.6931471824645996, -1.904654299958e-09,
-         -105.0, 89.0, -87.0),
+         -105.0, 89.0, -87.0, 3.4028234663852886e38, 1e9),
     )
 )  # fmt: skip
 

@@ -6,14 +6,13 @@ function compiled by Numba it is a scalar function without branches, tables or c
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._jit import also_compiled, fma, kernel, scalar
 from tapcore.special._elementary import constants, exp_any, exp_negative, expm1_negative, log1p_unit
+from tapcore.special._faces import broadcast
 
 Array = NDArray[Any]
 
@@ -45,7 +44,7 @@ def exp(x: ArrayLike, out: Array | None = None) -> Any:
     -----
     Largest error against mpmath among 40 million points over the whole range: 1.03 ulp in float64, 1.05 ulp in float32.
     """
-    return _broadcast(_exp_loop, x, out)
+    return broadcast(_exp_loop, x, out)
 
 
 def sigmoid(x: ArrayLike, out: Array | None = None) -> Any:
@@ -62,7 +61,7 @@ def sigmoid(x: ArrayLike, out: Array | None = None) -> Any:
     -----
     Largest error against mpmath among 40 million points over the whole range: 2.5 ulp in float64 and in float32.
     """
-    return _broadcast(_sigmoid_loop, x, out)
+    return broadcast(_sigmoid_loop, x, out)
 
 
 def log1pexp(x: ArrayLike, out: Array | None = None) -> Any:
@@ -79,7 +78,7 @@ def log1pexp(x: ArrayLike, out: Array | None = None) -> Any:
     -----
     Largest error against mpmath among 40 million points over the whole range: 1.75 ulp in float64 and in float32.
     """
-    return _broadcast(_log1pexp_loop, x, out)
+    return broadcast(_log1pexp_loop, x, out)
 
 
 def tanh(x: ArrayLike, out: Array | None = None) -> Any:
@@ -96,7 +95,7 @@ def tanh(x: ArrayLike, out: Array | None = None) -> Any:
     -----
     Largest error against mpmath among 40 million points over the whole range: 1.5 ulp in float64 and in float32.
     """
-    return _broadcast(_tanh_loop, x, out)
+    return broadcast(_tanh_loop, x, out)
 
 
 def log2cosh(x: ArrayLike, out: Array | None = None) -> Any:
@@ -113,7 +112,7 @@ def log2cosh(x: ArrayLike, out: Array | None = None) -> Any:
     -----
     Largest error against mpmath among 40 million points over the whole range: 1.65 ulp in float64 and in float32.
     """
-    return _broadcast(_log2cosh_loop, x, out)
+    return broadcast(_log2cosh_loop, x, out)
 
 
 @also_compiled(exp)
@@ -215,27 +214,3 @@ def _tanh_loop(x: Array, out: Array) -> None:
 def _log2cosh_loop(x: Array, out: Array) -> None:
     for i in range(x.size):
         out[i] = _log2cosh(x[i])
-
-
-def _broadcast(loop: Callable[[Array, Array], None], x: ArrayLike, out: Array | None) -> Any:
-    """Run `loop` over all of `x`, whatever its shape and memory layout."""
-    array = np.asarray(x)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"x must hold real numbers, got dtype {array.dtype}")
-    single = array.dtype.kind == "f" and array.dtype.itemsize == 4  # of either byte order
-    dtype = np.dtype(np.float32 if single else np.float64)
-    if out is None:
-        made = np.empty(array.shape, dtype)
-        loop(np.ascontiguousarray(array, dtype).reshape(-1), made.reshape(-1))
-        return made[()]  # a scalar for a scalar
-    if not isinstance(out, np.ndarray) or out.dtype != dtype:
-        raise TypeError(f"out must be a {dtype} array, got {getattr(out, 'dtype', type(out).__name__)}")
-    if out.shape != array.shape:
-        raise ValueError(f"out must have the shape of x, {array.shape}, got {out.shape}")
-    if not out.flags.writeable:
-        raise ValueError("out must be writeable, got a read-only array")
-    if out.flags.c_contiguous and not np.may_share_memory(array, out):
-        loop(np.ascontiguousarray(array, dtype).reshape(-1), out.reshape(-1))
-    else:
-        out[...] = _broadcast(loop, array, None)
-    return out
