@@ -23,14 +23,20 @@ if TYPE_CHECKING:
     from tapcore.machine import Machine as Machine
     from tapcore.training.fit import FitResult as FitResult
     from tapcore.training.fit import fit as fit
+    from tapcore.training.gradient import Gradient as Gradient
     from tapcore.training.gradient import gradient as gradient
+    from tapcore.training.history import EpochRecord as EpochRecord
+    from tapcore.training.history import History as History
     from tapcore.training.update_rules import L1 as L1
     from tapcore.training.update_rules import L2 as L2
 
 # Where each public name lives, units apart; a module stands for itself.
 _HOMES = {
     "CheckpointError": "checkpoint",
+    "EpochRecord": "training.history",
     "FitResult": "training.fit",
+    "Gradient": "training.gradient",
+    "History": "training.history",
     "L1": "training.update_rules",
     "L2": "training.update_rules",
     "Machine": "machine",

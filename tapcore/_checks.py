@@ -56,6 +56,8 @@ def row_blocks(X: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
 
 def real_array(name: str, value: Any) -> NDArray[Any]:
     """`value` as an array of a real dtype, not copied when it is one already (a memory map stays one)."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise ValueError(f"{name} must not be a masked array, whose mask would be lost: fill or drop what is masked")
     try:
         array = value if isinstance(value, np.ndarray) else np.asarray(value)
     except ValueError as error:  # ragged nested sequences
@@ -69,7 +71,8 @@ def matrix(name: str, value: Any, width: int | None, *, rows: str = "rows") -> N
     """`value` as a non-empty (rows, `width`) array of a real dtype; of any width if that is None."""
     array = real_array(name, value)
     if array.ndim != 2:
-        raise ValueError(f"{name} must have two axes ({rows}, {width or 'units'}), got shape {array.shape}")
+        hint = f"; flatten each sample, e.g. {name}.reshape(len({name}), -1)" if array.ndim > 2 else ""
+        raise ValueError(f"{name} must have two axes ({rows}, {width or 'units'}), got shape {array.shape}{hint}")
     if array.shape[0] == 0:
         raise ValueError(f"{name} must have at least one row, got shape {array.shape}")
     if array.shape[1] == 0:

@@ -9,6 +9,7 @@ text in the file can be taken for it. Equal contents give equal bytes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import json
@@ -53,6 +54,8 @@ def write_whole(path: Path, data: bytes) -> None:
     OSError
         When the folder is missing or the disk is full; `path` is then as it was.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "No such folder", str(path.parent))
     temporary = path.parent / f".tapcore-{os.getpid()}-{_TOKEN}-{next(_serial)}.tmp"
     try:
         with temporary.open("xb") as file:

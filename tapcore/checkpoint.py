@@ -114,6 +114,8 @@ class RunFolder:
 
     def __init__(self, path: PathLike) -> None:
         self.path = Path(path)
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"checkpoint: {self.path} is not a folder")
 
     def positions(self) -> list[Position]:
         """All checkpoints, oldest first."""

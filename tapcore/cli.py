@@ -108,7 +108,8 @@ def main(arguments: list[str] | None = None) -> int:
         options.run_command(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        print(f"tapcore: interrupted{'; go on with --resume' if options.command == 'train' else ''}", file=sys.stderr)
+        begun = options.command == "train" and (Path(options.out) / DATA_NOTE).exists()
+        print(f"tapcore: interrupted{'; go on with --resume' if begun else ''}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -133,7 +134,7 @@ def _train(options: argparse.Namespace) -> None:
     from tapcore._threads import thread_limit
     from tapcore.datasets import load_with_shape
     from tapcore.machine import RBM
-    from tapcore.training.fit import fit
+    from tapcore.training.fit import prepare
     from tapcore.training.update_rules import L1, L2
     from tapcore.units.binary import Binary
 
@@ -144,18 +145,23 @@ def _train(options: argparse.Namespace) -> None:
     dataset = load_with_shape(options.data, threshold=options.threshold, key=options.key)
     machine = RBM(Binary(dataset.X.shape[1]), Binary(hidden), seed=seed, dtype=options.dtype)
     with thread_limit(options.threads):
-        result = fit(
+        run = prepare(
             machine, dataset.X, epochs=options.epochs, batch_size=options.batch_size, chains=options.chains,
             learning_rate=options.learning_rate, momentum=options.momentum, penalty=penalty, sweeps=options.sweeps,
             chain_init=options.chain_init, gradient=options.gradient, seed=seed, checkpoint=out,
             checkpoint_every=options.checkpoint_every, resume=options.resume,
+            progress=None, callbacks=(),
         )  # fmt: skip
-    _note_data(out, options, dataset.image_shape)
+        # Nothing can be refused any more; whatever interrupts the run, `solve` knows its data.
+        out.mkdir(parents=True, exist_ok=True)
+        _note_data(out, options, dataset.image_shape)
+        result = run.run()
     samples, width = dataset.X.shape
     print(f"{width} x {hidden} units trained on {samples} samples")
     if result.history:
         last = result.history[-1]
-        print(f"TAP log-likelihood per unit after epoch {last.epoch}: {last.log_likelihood:.4f} nats")
+        print(f"TAP log-likelihood per unit after epoch {last.epoch}: {last.log_likelihood:.4f} nats", end="")
+        print(f" (by {sum(result.machine.sizes)} units, visible and hidden)")
     _draw(out, result.machine, result.history, dataset.image_shape)
 
 

@@ -46,6 +46,8 @@ def log_likelihood(machine: Machine, X: ArrayLike, free_energy: ArrayLike) -> ND
     check_machine(machine, layers=2)
     samples = _checks.matrix("X", X, machine.layers[0].n, rows="samples")
     machine.layers[0].check_data("X", samples)
+    if hasattr(free_energy, "free_energy"):
+        raise ValueError("free_energy must be numbers: pass solutions.free_energy")
     energies = _checks.real_array("free_energy", free_energy)
     if energies.size == 0:
         raise ValueError("free_energy must hold at least one value, got none")

@@ -16,7 +16,8 @@ DTYPES = ("float64", "float32")
 class Machine:
     """A chain of layers with ``P(x, h, ...) = exp(x W h + ...) prod phi_i(x_i) prod phi_j(h_j) ... / Z``; immutable.
 
-    An RBM is two layers, a deep machine more; all code takes both the same way. Layer 0 is visible.
+    An RBM is two layers, a deep machine more. Layer 0 is visible. `solve` and `free_energy` take any chain of layers;
+    the likelihood, its gradient and training take two.
 
     Parameters
     ----------
@@ -47,6 +48,8 @@ class Machine:
     dtype: np.dtype[Any]
 
     def __init__(self, layers: Any, weights: Any, dtype: Any = "float64") -> None:
+        if isinstance(weights, np.ndarray) and weights.ndim == 2:
+            raise ValueError("weights must be a sequence of matrices, one per pair of layers: put the array in a tuple")
         layers, weights = tuple(layers), tuple(weights)
         try:
             name = np.dtype(dtype).name
@@ -153,9 +156,9 @@ def RBM(
     weights : (n_visible, n_hidden) array_like, optional
         The couplings W. Drawn from N(0, sigma^2) when not given, as W(0) in Alg. 2.
     sigma : float
-        Standard deviation of the drawn weights, at least 0.
+        Standard deviation of the drawn weights, at least 0; not used when weights are given.
     seed : int, optional
-        Of the drawn weights.
+        Of the drawn weights, at least 0; drawn anew each time when not given.
     dtype : {"float64", "float32"}
         What the machine is stored and swept in.
 
@@ -168,6 +171,8 @@ def RBM(
     for name, layer in (("visible", visible), ("hidden", hidden)):
         if not isinstance(layer, Unit):
             raise ValueError(f"{name} must be a layer of units such as tapcore.Binary(n), got {layer!r}")
+    if seed is not None:
+        seed = _checks.integer("seed", seed, minimum=0)
     if weights is None:
         weights = np.random.default_rng(seed).normal(0.0, sigma, (visible.n, hidden.n))
     return Machine((visible, hidden), (weights,), dtype)

@@ -46,7 +46,7 @@ def test_train_then_solve_then_info(run: Any, tmp_path: Path) -> None:
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
     expected = tc.fit(tc.RBM(tc.Binary(64), tc.Binary(5), seed=0), datasets.load("digits"), epochs=3, learning_rate=0.1)
     assert tc.load(folder) == expected.machine
-    assert lines[1].endswith(f"{expected.history[-1].log_likelihood:.4f} nats")
+    assert lines[1].endswith(f"{expected.history[-1].log_likelihood:.4f} nats (by 69 units, visible and hidden)")
 
     status, out, err = run("solve", folder, "--starts", "50")
     assert (status, err) == (0, "")
@@ -236,6 +236,9 @@ def test_ctrl_c_exits_130_after_saving_and_resumes(tmp_path: Path) -> None:
     newest = RunFolder(tmp_path / "a").newest()
     assert newest is not None
     assert (2, 0) <= newest[:2] < (400, 0)
+    # What was trained on is known from the start.
+    solved = subprocess.run(process("solve", str(tmp_path / "a"), "--starts", "5"), check=True, capture_output=True)
+    assert solved.stdout.startswith(b"5 chains: ")
     # To its end it would take a while: compare where the interrupted epoch is complete.
     epochs = str(newest.epoch + 1)
     for name in ("a", "b"):
@@ -243,3 +246,18 @@ def test_ctrl_c_exits_130_after_saving_and_resumes(tmp_path: Path) -> None:
     a, b = (_files.read(tmp_path / name / f"epoch-{int(epochs):04d}.safetensors")[1] for name in ("a", "b"))
     assert a["weights.0"].tobytes() == b["weights.0"].tobytes()
     assert a["momentum.0"].tobytes() == b["momentum.0"].tobytes()
+
+
+def test_a_refused_run_leaves_the_note_of_the_run_before(run: Any, tmp_path: Path) -> None:
+    run("train", "digits", "--out", tmp_path, *SHORT)
+    note = (tmp_path / "data.json").read_text()
+    assert run("train", "digits", "--threshold", "2", "--out", tmp_path, *SHORT)[0] == 2
+    assert run("train", "digits", "--threshold", "2", "--out", tmp_path, *SHORT, "--resume")[0] == 2
+    assert (tmp_path / "data.json").read_text() == note
+
+
+def test_out_may_not_be_a_file(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    status, _, err = run("train", "digits", "--out", tmp_path / "file", *SHORT)
+    assert (status, err) == (2, f"tapcore: checkpoint: {tmp_path / 'file'} is not a folder\n")
+    assert (tmp_path / "file").read_text() == "mine"

@@ -259,6 +259,8 @@ def test_threads_change_rounding_only() -> None:
         ("seed", -1, "seed must be an integer of at least 0"),
         ("checkpoint_every", 0, "checkpoint_every must be an integer of at least 1"),
         ("resume", True, "resume needs checkpoint"),
+        ("callbacks", [1], "callbacks must be a sequence of functions"),
+        ("callbacks", print, "callbacks must be a sequence of functions"),
     ],
 )
 def test_refuses_bad_arguments(argument: str, value: Any, message: str) -> None:
@@ -285,6 +287,8 @@ def bad_data() -> list[Any]:
         pytest.param(data()[0], "X must have two axes", id="one axis"),
         pytest.param(data().astype(complex), "X must hold real numbers", id="complex"),
         pytest.param([[0, 1], [1]], "X must be a rectangular array", id="ragged"),
+        pytest.param(np.ma.masked_array(data(), data()), "X must not be a masked array", id="masked"),
+        pytest.param(data().reshape(-1, 2, 3), r"flatten each sample, e\.g\. X\.reshape", id="images"),
     ]
 
 

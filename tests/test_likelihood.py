@@ -95,3 +95,10 @@ def test_log_likelihood_needs_an_rbm() -> None:
     _, _, machine = both("binary-spin-binary")
     with pytest.raises(ValueError, match=r"^machine must have 2 layers, got 3"):
         tc.log_likelihood(machine, np.zeros((1, 5)), 0.0)
+
+
+def test_solutions_in_place_of_their_free_energies_are_refused() -> None:
+    _, _, machine = both("binary-binary")
+    solutions = tc.solve(machine, np.zeros((1, 6)))
+    with pytest.raises(ValueError, match=r"pass solutions\.free_energy"):
+        tc.log_likelihood(machine, np.zeros((1, 6)), solutions)

@@ -238,3 +238,14 @@ def test_values_too_large_for_float32_are_refused() -> None:
 def test_what_is_no_machine_is_refused(call: Callable[[Any], Any]) -> None:
     with pytest.raises(ValueError, match=r"machine must be a tapcore\.Machine, got Binary"):
         call(tc.Binary(3))
+
+
+@pytest.mark.parametrize("seed", [1.5, -1, "1"])
+def test_seed_of_the_weights_is_an_integer(seed: Any) -> None:
+    with pytest.raises(ValueError, match="seed must be an integer of at least 0"):
+        tc.RBM(tc.Binary(3), tc.Binary(2), seed=seed)
+
+
+def test_one_matrix_is_no_sequence_of_matrices() -> None:
+    with pytest.raises(ValueError, match="weights must be a sequence of matrices"):
+        tc.Machine((tc.Binary(3), tc.Binary(2)), np.zeros((3, 2)))

@@ -60,7 +60,7 @@ def test_a_bad_start_far_down_is_named() -> None:
         ({"method": "bethe"}, "method must be one of 'nmf', 'tap', got 'bethe'"),
         ({"method": None}, "method must be one of"),
         ({"criterion": "energy"}, "criterion must be one of 'distance', 'mse', got 'energy'"),
-        ({"acceleration": "anderson"}, "acceleration must be one of 'auto', got 'anderson'"),
+        ({"acceleration": "anderson"}, "acceleration must be 'auto' or None, got 'anderson'"),
         ({"tol": -1e-9}, "tol must be at least 0, got -1e-09"),
         ({"tol": np.nan}, "tol must be a finite number"),
         ({"tol": "1e-6"}, "tol must be a finite number"),

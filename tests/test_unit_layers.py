@@ -110,7 +110,7 @@ def test_binary_hints_at_a_threshold_for_grey_values_only() -> None:
         tc.Binary(2).check_data("X", grey)
     with pytest.raises(ValueError, match=r"must be finite: pixels\[0, 1\] is nan$"):
         tc.Binary(2).check_data("pixels", np.array([[0.0, np.nan]]))
-    with pytest.raises(ValueError, match=r"must be -1 or \+1 for a Spin layer: X\[0, 0\] is 0$"):
+    with pytest.raises(ValueError, match=r"must be -1 or \+1 for a Spin layer: X\[0, 0\] is 0; for 0 and 1, give 2\.0"):
         tc.Spin(2).check_data("X", grey)
 
 
@@ -266,3 +266,11 @@ def test_public_under_its_own_name(kind: str) -> None:
     assert getattr(tc, kind) is UNITS[kind]
     assert kind in dir(tc)
     assert UNITS[kind].__name__ == kind
+
+
+@pytest.mark.nojit
+def test_spin_hints_at_signs_for_zeros_and_ones() -> None:
+    with pytest.raises(
+        ValueError, match=r"must be -1 or \+1 for a Spin layer: X\[0, 1\] is 0; for 0 and 1, give 2\.0 \* X - 1$"
+    ):
+        tc.Spin(2).check_data("X", np.array([[1, 0]]))

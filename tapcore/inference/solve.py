@@ -74,8 +74,8 @@ def solve(
     """
     _checks.choice("method", method, METHODS)
     _checks.choice("criterion", criterion, CRITERIA)
-    if acceleration is not None:
-        _checks.choice("acceleration", acceleration, ("auto",))
+    if acceleration is not None and acceleration != "auto":
+        raise ValueError(f"acceleration must be 'auto' or None, got {acceleration!r}")
     if damping is not None:
         damping = _checks.number("damping", damping, minimum=0, below=1)
     tol = _checks.number("tol", tol, minimum=0)

@@ -1,4 +1,4 @@
-"""Special functions: NumPy-broadcasting faces that are scalar functions inside compiled code."""
+"""Special functions: for arrays of any shape in Python, for one number at a time inside code compiled by Numba."""
 
 from tapcore.special.erfcx import erfcx
 from tapcore.special.exponential import exp, log1pexp, log2cosh, sigmoid, tanh

@@ -72,7 +72,7 @@ def log1pexp(x: ArrayLike, out: Array | None = None) -> Any:
     Returns
     -------
     array or scalar
-        Positive; `x` itself far to the right and ``exp(x)`` far to the left.
+        Not negative; `x` itself far to the right and ``exp(x)`` far to the left.
 
     Notes
     -----

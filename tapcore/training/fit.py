@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from tapcore import _checks, _files
-from tapcore.checkpoint import RunFolder
+from tapcore.checkpoint import CheckpointError, RunFolder
 from tapcore.machine import Machine, check_machine
 from tapcore.training.history import EpochRecord, History
 from tapcore.training.settings import LearningRate, Settings
@@ -73,7 +73,10 @@ def fit(
         Chains K that seek solutions; free of M.
     learning_rate : float or callable
         A number, or a function of the epoch, 1 to `epochs`; at least 0.
+        W starts near 0, where the gradient nearly vanishes: the log-likelihood stays at that of independent units until
+        the hidden units part, which takes some thousand steps of the default rate; on small data a larger one helps.
     momentum : float in [0, 1)
+        Share of the previous step of the weights that is added to the next.
     penalty : L1, L2 or None
         On the weights.
     sweeps : int
@@ -89,6 +92,7 @@ def fit(
         Folder of the run; a checkpoint is written at the start, after every `checkpoint_every` epochs and after the
         last.
     checkpoint_every : int
+        Epochs between checkpoints.
     resume : bool
         Go on from the newest checkpoint in the folder, with the same result, to the bit, as if never stopped; start
         afresh if there is none. The weights of `machine` are then those of the checkpoint.
@@ -100,7 +104,7 @@ def fit(
     Returns
     -------
     FitResult
-        ``(machine, history)``.
+        ``(machine, history)``: the trained machine, in the dtype of the one given, and its `History`.
 
     Raises
     ------
@@ -113,20 +117,38 @@ def fit(
     KeyboardInterrupt
         On Ctrl-C, between two batches, after writing a checkpoint if there is a folder.
     """
+    return prepare(
+        machine, X, epochs=epochs, batch_size=batch_size, chains=chains, learning_rate=learning_rate,
+        momentum=momentum, penalty=penalty, sweeps=sweeps, chain_init=chain_init, gradient=gradient, seed=seed,
+        checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume, progress=progress,
+        callbacks=callbacks,
+    ).run()  # fmt: skip
+
+
+def prepare(
+    machine: Machine,
+    X: ArrayLike,
+    *,
+    checkpoint: str | os.PathLike[str] | None,
+    checkpoint_every: int,
+    resume: bool,
+    progress: bool | None,
+    callbacks: Sequence[Callback],
+    **options: Any,
+) -> Run:
+    """Check what `fit` takes and read the checkpoint to resume; nothing is written yet."""
     check_machine(machine, layers=2)
-    settings = Settings.checked(
-        epochs=epochs, batch_size=batch_size, chains=chains, learning_rate=learning_rate, momentum=momentum,
-        penalty=penalty, sweeps=sweeps, chain_init=chain_init, gradient=gradient, seed=seed,
-    )  # fmt: skip
+    settings = Settings.checked(**options)
     checkpoint_every = _checks.integer("checkpoint_every", checkpoint_every, minimum=1)
     if resume and checkpoint is None:
         raise ValueError("resume needs checkpoint, the folder of the run to go on with")
+    if not isinstance(callbacks, Sequence) or not all(callable(c) for c in callbacks):
+        raise ValueError(f"callbacks must be a sequence of functions, got {callbacks!r}")
     samples = _checks.matrix("X", X, machine.layers[0].n, rows="samples")
     machine.layers[0].check_data("X", samples)
     trainer = Trainer(_with_theta_of_data(machine, samples), samples, settings)
     saver = None if checkpoint is None else _Saver(trainer, RunFolder(checkpoint), checkpoint_every, resume)
-    _run(trainer, saver, progress, callbacks)
-    return FitResult(trainer.snapshot(), trainer.history)
+    return Run(trainer, saver, progress, callbacks)
 
 
 def _with_theta_of_data(machine: Machine, X: NDArray[Any]) -> Machine:
@@ -141,13 +163,22 @@ class _Saver:
 
     def __init__(self, trainer: Trainer, folder: RunFolder, every: int, resume: bool) -> None:
         self.trainer, self.folder, self.every = trainer, folder, every
-        newest = folder.newest()
-        if newest is not None and not resume:
+        positions = folder.positions()
+        self.resumed = bool(positions)
+        if not positions:
+            return
+        if not resume:
             raise ValueError(f"checkpoint: {folder.path} holds a run already: resume it, or choose another folder")
-        if newest is not None:
-            trainer.restore(newest.path, *_files.read(newest.path))
-        folder.prepare()
-        if newest is None:
+        try:
+            trainer.restore(positions[-1].path, *_files.read(positions[-1].path))
+        except CheckpointError as error:
+            hint = "; delete it to resume from the checkpoint before it" if len(positions) > 1 else ""
+            raise CheckpointError(f"{error}{hint}") from None
+
+    def start(self) -> None:
+        """Make the folder; write the state that a new run starts from."""
+        self.folder.prepare()
+        if not self.resumed:
             self.save()
 
     def save(self) -> None:
@@ -161,32 +192,49 @@ class _Saver:
             self.save()
 
 
-def _run(trainer: Trainer, saver: _Saver | None, progress: bool | None, callbacks: Sequence[Callback]) -> None:
-    epochs, batches = trainer.settings.epochs, trainer.batches
-    # tqdm's own None: a bar on terminals only.
-    hidden = None if progress is None else not progress
-    done = trainer.epoch * batches + trainer.batch
-    with (
-        tqdm(total=epochs * batches, initial=done, unit="batch", disable=hidden) as bar,
-        _interrupts_wait(saver is not None) as asked,
-    ):
-        while trainer.epoch < epochs:
-            bar.set_description(f"epoch {trainer.epoch + 1}/{epochs}")
-            try:
-                record = trainer.run_epoch(bar.update, asked.is_set)
-            except Interrupted:
-                assert saver is not None
-                saver.save()
-                raise KeyboardInterrupt from None
-            bar.set_postfix_str(f"log-likelihood/unit {record.log_likelihood:.4f}")
-            if saver is not None:
-                saver.epoch_done()
-            for callback in callbacks:
-                callback(trainer.snapshot(), record)
-            if asked.is_set() and trainer.epoch < epochs:
-                assert saver is not None
-                saver.save()
-                raise KeyboardInterrupt
+class Run:
+    """A training run ready to start."""
+
+    def __init__(
+        self, trainer: Trainer, saver: _Saver | None, progress: bool | None, callbacks: Sequence[Callback]
+    ) -> None:
+        self.trainer, self.saver, self.progress, self.callbacks = trainer, saver, progress, callbacks
+
+    def run(self) -> FitResult:
+        """Train to the end."""
+        trainer, saver = self.trainer, self.saver
+        epochs, batches = trainer.settings.epochs, trainer.batches
+        if saver is not None:
+            saver.start()
+        # tqdm's own None: a bar on terminals only.
+        hidden = None if self.progress is None else not self.progress
+        done = trainer.epoch * batches + trainer.batch
+        with (
+            tqdm(total=epochs * batches, initial=done, unit="batch", disable=hidden) as bar,
+            _interrupts_wait(saver is not None) as asked,
+        ):
+            while trainer.epoch < epochs:
+                bar.set_description(f"epoch {trainer.epoch + 1}/{epochs}")
+                self._epoch(bar, asked)
+        return FitResult(trainer.snapshot(), trainer.history)
+
+    def _epoch(self, bar: Any, asked: threading.Event) -> None:
+        trainer, saver = self.trainer, self.saver
+        try:
+            record = trainer.run_epoch(bar.update, asked.is_set)
+        except Interrupted:
+            assert saver is not None
+            saver.save()
+            raise KeyboardInterrupt from None
+        bar.set_postfix_str(f"log-likelihood/unit {record.log_likelihood:.4f}")
+        if saver is not None:
+            saver.epoch_done()
+        for callback in self.callbacks:
+            callback(trainer.snapshot(), record)
+        if asked.is_set() and trainer.epoch < trainer.settings.epochs:
+            assert saver is not None
+            saver.save()
+            raise KeyboardInterrupt
 
 
 @contextmanager

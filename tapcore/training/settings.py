@@ -101,6 +101,8 @@ def refuse_contradictions(now: dict[str, Any], then: dict[str, Any], begun: int,
                 raise ValueError(
                     f"resume: learning_rate contradicts {where}: epoch {i + 1} ran with {there[i]!r}, got {here[i]!r}"
                 )
+        elif name == "X" and here != there:
+            raise ValueError(f"resume: X contradicts {where}: these are other data")
         elif here != there:
             raise ValueError(f"resume: {name} contradicts {where}: it has {there!r}, got {here!r}")
 

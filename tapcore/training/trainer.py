@@ -180,7 +180,7 @@ class Trainer:
             raise CheckpointError(f"{path}: holds a machine but no training run to resume")
         for name, mine in describe(self.machine).items():
             if header[name] != mine:
-                raise ValueError(f"resume: machine contradicts {path}: its {name} are {header[name]}, got {mine}")
+                raise ValueError(f"resume: machine contradicts {path}: {name} there: {header[name]}, here: {mine}")
         done, batch = header["epoch"], header["batch"]
         begun = done + (batch > 0)
         refuse_contradictions(self.header()["settings"], header["settings"], begun, str(path))

@@ -70,6 +70,14 @@ class Spin(Unit):
         """Means lie in [-1, 1]."""
         return np.full(1, -1.0), np.ones(1)
 
+    def check_data(self, name: str, X: Array) -> None:
+        """Raise ValueError with a hint unless every entry is -1 or +1."""
+        try:
+            super().check_data(name, X)
+        except ValueError as error:
+            hint = f"; for 0 and 1, give 2.0 * {name} - 1"
+            raise ValueError(f"{error}{hint if 'finite' not in str(error) else ''}") from None
+
     def log_weight(self, x: ArrayLike) -> Array:
         """Log of the weight: ``U x`` on {-1, +1}, -inf elsewhere; (..., n)."""
         x = np.asarray(x)
