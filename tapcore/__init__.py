@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tapcore.likelihood import log_likelihood as log_likelihood
     from tapcore.machine import RBM as RBM
     from tapcore.machine import Machine as Machine
+    from tapcore.special import truncnorm as truncnorm
     from tapcore.training.fit import FitResult as FitResult
     from tapcore.training.fit import fit as fit
     from tapcore.training.gradient import Gradient as Gradient
@@ -51,6 +52,7 @@ _HOMES = {
     "save": "checkpoint",
     "solve": "inference.solve",
     "special": "special",
+    "truncnorm": "special.truncnorm",
 }
 
 __all__ = ["__version__", *_HOMES]

@@ -17,7 +17,9 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic, overload
+from numba.np import arrayobj
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -109,17 +111,17 @@ def by_position(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def also_compiled(face: Callable[..., Any]) -> Callable[[F], F]:
-    """Give the Python function `face` the compiled scalar that runs where compiled code calls `face` on a number."""
+    """Give the Python function `face` the compiled scalar that runs where compiled code calls `face` on numbers."""
 
     def keep(implementation: F) -> F:
         compiled = implementation if hasattr(implementation, "py_func") else scalar(implementation)
 
-        def choose(x: Any) -> Callable[..., Any] | None:
-            if isinstance(x, types.Float):
-                return lambda x: compiled(x)
-            if isinstance(x, types.Integer | types.Boolean):
-                return lambda x: compiled(np.float64(x))
-            return None
+        def choose(*args: Any) -> Callable[..., Any] | None:
+            if not all(isinstance(x, types.Float | types.Integer | types.Boolean) for x in args):
+                return None
+            if len(args) > 1:  # converts by itself
+                return lambda *args: compiled(*args)
+            return (lambda x: compiled(x)) if isinstance(args[0], types.Float) else lambda x: compiled(np.float64(x))
 
         overload(face, strict=False, jit_options=_SCALAR_OPTIONS)(choose)
         return implementation
@@ -162,6 +164,30 @@ def _bits_to_float(typing_context, n):  # type: ignore[no-untyped-def]
     return real(n), codegen
 
 
+@intrinsic(prefer_literal=True)
+def _stack_array(typing_context, count, like):  # type: ignore[no-untyped-def]
+    if not (isinstance(count, types.IntegerLiteral) and isinstance(like, types.Float | types.Integer)):
+        return None
+    array = types.Array(types.unliteral(like), 1, "C")
+    size = count.literal_value
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        made = arrayobj.make_array(array)(context, builder)
+        item = context.get_value_type(array.dtype)
+        width = context.get_constant(types.intp, context.get_abi_sizeof(item))
+        arrayobj.populate_array(
+            made,
+            data=cgutils.alloca_once(builder, item, size=size),
+            shape=[context.get_constant(types.intp, size)],
+            strides=[width],
+            itemsize=width,
+            meminfo=None,
+        )
+        return made._getvalue()
+
+    return array(count, like), codegen
+
+
 def _python_fma(a: Any, b: Any, c: Any) -> Any:
     if not (math.isfinite(a) and math.isfinite(b) and math.isfinite(c)):
         return a * b + c
@@ -184,6 +210,14 @@ def _python_float_to_bits(x: Any) -> Any:
 def _python_bits_to_float(n: Any) -> Any:
     return n.view(np.float32) if isinstance(n, np.int32) else np.int64(n).view(np.float64)
 
+
+def _python_stack_array(count: int, like: Any) -> Any:
+    return np.empty(count, like.dtype)
+
+
+# `count` uninitialised numbers of the type of `like`, gone when the kernel that asks for them returns; `count` is a
+# constant. Kernels must not allocate in loops that run in parallel, and LLVM knows that nothing else points here.
+stack_array: Callable[[int, Any], Any] = _python_stack_array if JIT_DISABLED else _stack_array
 
 # a b + c with one rounding; the bits of a float as an integer of its width, and back.
 fma: Callable[[Any, Any, Any], Any] = _python_fma if JIT_DISABLED else _fma

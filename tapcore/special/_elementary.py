@@ -153,6 +153,25 @@ def exp_negative(x: Any) -> Any:
 
 
 @scalar
+def exp2_normal(x: Any) -> Any:
+    """2^x in float64 where it is a normal number and x is not NaN: nothing else is looked after."""
+    # The lowest bits of the sum hold the exponent of 2^n with n the integer next to x.
+    shifted = x + 6755399441056767.0
+    f = x - (shifted - 6755399441056767.0)
+    p = fma(4.4558180309131894e-10, f, 7.0725862145606216e-09)
+    p = fma(p, f, 1.0178057086967843e-07)
+    p = fma(p, f, 1.3215442586429446e-06)
+    p = fma(p, f, 1.5252733841558449e-05)
+    p = fma(p, f, 0.00015403530441738847)
+    p = fma(p, f, 0.0013333558146406469)
+    p = fma(p, f, 0.009618129107606887)
+    p = fma(p, f, 0.055504108664821625)
+    p = fma(p, f, 0.24022650695910097)
+    p = fma(p, f, 0.6931471805599453)
+    return fma(p, f, 1.0) * bits_to_float(float_to_bits(shifted) << np.int64(52))
+
+
+@scalar
 def expm1_negative(x: Any) -> Any:
     """(m, l, e^x) for x <= 0 and NaN: m + l = e^x - 1, l below the last digit of m; a subnormal e^x is flushed to 0."""
     c = constants(x)
@@ -176,3 +195,39 @@ def log1p_unit(t: Any) -> Any:
     z = s * s
     halved = c.half * f * f
     return high + (f - (halved - fma(s, fma(z, _log_tail(z), halved), low)))
+
+
+@by_type
+def _split(x: Any) -> Any:
+    """(n, m) with x = 2^n m and m in [3/4, 3/2), for a normal x > 0."""
+
+
+@_split.register(np.float64)
+def _split_double(x: Any) -> Any:
+    bits = float_to_bits(x)
+    n = (bits + np.int64(0x0008000000000000)) >> np.int64(52)
+    # The exponent set into the digits of 2^52 makes a float of it without a conversion.
+    shifted = bits_to_float(n | np.int64(0x4330000000000000))
+    return shifted - 4503599627371519.0, bits_to_float(bits - ((n - np.int64(1023)) << np.int64(52)))
+
+
+@_split.register(np.float32)
+def _split_single(x: Any) -> Any:
+    bits = float_to_bits(x)
+    n = np.int32((bits + np.int32(0x00400000)) >> np.int32(23))
+    shifted = bits_to_float(np.int32(n | np.int32(0x4B000000)))
+    return shifted - np.float32(8388735.0), bits_to_float(
+        np.int32(bits - np.int32((n - np.int32(127)) << np.int32(23)))
+    )
+
+
+@scalar
+def log_normal(x: Any) -> Any:
+    """Natural logarithm of a positive normal number; nothing else is looked after."""
+    c = constants(x)
+    n, m = _split(x)
+    f = m - c.one
+    s = f / (c.two + f)
+    z = s * s
+    halved = c.half * f * f
+    return fma(n, c.log_2_high, f - (halved - fma(s, fma(z, _log_tail(z), halved), n * c.log_2_low)))

@@ -31,6 +31,16 @@ def _erfcx(x: Any) -> Any:
     return mpmath.fsum(terms) / (x * mpmath.sqrt(mpmath.pi))
 
 
+def _dawson(x: Any) -> Any:
+    if abs(x) < 50:
+        return mpmath.exp(-x * x) * mpmath.erfi(x) * mpmath.sqrt(mpmath.pi) / 2
+    # The asymptotic series, as for erfcx.
+    terms = [1 / (2 * x)]
+    for k in range(25):
+        terms.append(terms[-1] * (2 * k + 1) / (2 * x * x))
+    return mpmath.fsum(terms)
+
+
 EXACT: dict[str, Callable[[Any], Any]] = {
     "exp": mpmath.exp,
     "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
@@ -38,6 +48,8 @@ EXACT: dict[str, Callable[[Any], Any]] = {
     "tanh": mpmath.tanh,
     "log2cosh": lambda x: abs(x) + mpmath.log1p(mpmath.exp(-2 * abs(x))),
     "erfcx": _erfcx,
+    "dawson": _dawson,
+    "erfi_scaled": lambda x: 2 / mpmath.sqrt(mpmath.pi) * _dawson(x),
 }
 WIDE: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "exp": np.exp,

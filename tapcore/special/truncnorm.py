@@ -1,0 +1,211 @@
+"""The weight ``exp(-s x^2/2 + b x)`` on ``[lo, hi]``, for precision s of any sign: moments, density, samples.
+
+Every function broadcasts over its arguments like a NumPy function. `moments` also runs on numbers inside functions
+compiled by Numba.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tapcore import _checks
+from tapcore._jit import also_compiled, kernel, scalar
+from tapcore.special._truncnorm_batch import CHUNK, moments_of_chunk
+from tapcore.special._truncnorm_draw import draw
+from tapcore.special._truncnorm_point import describe, energy_between
+
+Array = NDArray[Any]
+
+__all__ = ["cdf", "log_density", "moments", "sample"]
+
+
+def moments(
+    s: ArrayLike, b: ArrayLike, lo: ArrayLike, hi: ArrayLike, out: tuple[Array, Array, Array] | None = None
+) -> tuple[Any, Any, Any]:
+    """Log-mass, mean and variance of ``exp(-s x^2/2 + b x)`` on ``[lo, hi]``.
+
+    Parameters
+    ----------
+    s, b : array_like of real numbers
+        Precision, of any sign, and field.
+    lo, hi : array_like of real numbers
+        Ends of the interval; either may be infinite.
+    out : tuple of three arrays, optional
+        Where to write, each of the broadcast shape and of the result's dtype.
+
+    Returns
+    -------
+    log_z, mean, var : arrays or scalars
+        ``ln Z = ln of the integral``, ``d ln Z/db`` and ``d^2 ln Z/db^2``; float32 if every array among the arguments
+        is, or else float64; all are computed in float64. ``lo <= mean <= hi`` and ``var <= (hi - lo)^2/4`` hold
+        exactly. NaN where the weight cannot be normalised (an infinite end needs s > 0, or s = 0 and a decay), and
+        where s or b is NaN or infinite.
+
+    Raises
+    ------
+    ValueError
+        ``lo >= hi`` or NaN among the ends, arguments that do not broadcast, or `out` of another shape.
+    TypeError
+        Arguments that are not real numbers, or `out` of another dtype.
+
+    Notes
+    -----
+    Errors are measured as |d ln Z|/max(1, |ln Z|), |d mean|/max(|mean|, hi - lo) and |d var|/var. The largest against
+    values certified with 34 digits or more are 2e-15, 1e-15 and 5e-15, over s and b to +-1e8 and intervals of width
+    1e-7 to 1e6 within +-1e6, half-infinite and infinite ones. No asymptotic series is cut off at a fixed number of
+    terms anywhere: every regime reaches the last digits up to the seam with the next.
+
+    Examples
+    --------
+    >>> log_z, mean, var = moments(-40.0, -19.0, 0.0, 1.0)
+    """
+    arrays = [_checks.real_array(name, x) for name, x in (("s", s), ("b", b), ("lo", lo), ("hi", hi))]
+    dtype, flat, shape = _prepared(arrays, (s, b, lo, hi))
+    made = tuple(np.empty(flat[0].shape) for _ in range(3))
+    _moments_loop(*flat, *made)
+    results = tuple(x.reshape(shape) for x in made)
+    if out is None:
+        return tuple(x.astype(dtype, copy=False)[()] for x in results)  # type: ignore[return-value]
+    if not isinstance(out, tuple) or len(out) != 3:
+        raise TypeError("out must be a tuple of three arrays")
+    for array in out:
+        if not isinstance(array, np.ndarray) or array.dtype != dtype:
+            raise TypeError(f"out must hold {dtype} arrays, got {getattr(array, 'dtype', type(array).__name__)}")
+        if array.shape != shape:
+            raise ValueError(f"out must hold arrays of shape {shape}, got {array.shape}")
+    for array, result in zip(out, results, strict=True):
+        array[...] = result
+    return out
+
+
+def log_density(x: ArrayLike, s: ArrayLike, b: ArrayLike, lo: ArrayLike, hi: ArrayLike) -> Any:
+    """Logarithm of the normalised density at x: ``-s x^2/2 + b x - ln Z``.
+
+    Parameters
+    ----------
+    x : array_like of real numbers
+        Where; -inf comes back outside ``[lo, hi]``.
+    s, b, lo, hi : array_like
+        As for `moments`, errors too.
+
+    Returns
+    -------
+    float64 array or scalar
+        Computed from the dominating end or the mode, so that nothing cancels where ln Z is large: absolute error a few
+        times 1e-16 of ``max(1, |result|)`` plus that of x itself.
+    """
+    return _over_points(_log_density_loop, x, s, b, lo, hi)
+
+
+def cdf(x: ArrayLike, s: ArrayLike, b: ArrayLike, lo: ArrayLike, hi: ArrayLike) -> Any:
+    """Probability of a value up to x.
+
+    Parameters
+    ----------
+    x : array_like of real numbers
+        Where; 0 comes back below `lo` and 1 above `hi`.
+    s, b, lo, hi : array_like
+        As for `moments`, errors too. The probability above x is ``cdf(-x, s, -b, -hi, -lo)``.
+
+    Returns
+    -------
+    float64 array or scalar
+        Small probabilities keep their relative accuracy, some 1e-15 times the logarithm.
+    """
+    return _over_points(_cdf_loop, x, s, b, lo, hi)
+
+
+def sample(s: ArrayLike, b: ArrayLike, lo: ArrayLike, hi: ArrayLike, rng: np.random.Generator) -> Any:
+    """Draw from the normalised weight, exactly (by rejection), one value for each point of the broadcast arguments.
+
+    Parameters
+    ----------
+    s, b, lo, hi : array_like
+        As for `moments`, errors too. Give `lo` the wanted shape for many values of one weight.
+    rng : numpy.random.Generator
+        Where the random numbers come from; two or three draws a value.
+
+    Returns
+    -------
+    float64 array or scalar
+        In ``[lo, hi]``; NaN where `moments` gives NaN.
+    """
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a numpy.random.Generator, got {type(rng).__name__}")
+    arrays = [_checks.real_array(name, x) for name, x in (("s", s), ("b", b), ("lo", lo), ("hi", hi))]
+    _, flat, shape = _prepared(arrays, ())
+    made = np.empty(flat[0].shape)
+    s_, b_, lo_, hi_ = flat
+    _draw_loop(rng, s_, b_, lo_, hi_, made)
+    return made.reshape(shape)[()]
+
+
+def _over_points(loop: Callable[..., None], *arguments: ArrayLike) -> Any:
+    arrays = [_checks.real_array(name, x) for name, x in zip(("x", "s", "b", "lo", "hi"), arguments, strict=True)]
+    _, flat, shape = _prepared(arrays, ())
+    made = np.empty(flat[0].shape)
+    loop(*flat, made)
+    return made.reshape(shape)[()]
+
+
+def _prepared(arrays: list[Array], given: tuple[ArrayLike, ...]) -> tuple[Any, list[Array], tuple[int, ...]]:
+    """(dtype of the result, flat float64 arguments, broadcast shape); the ends are the last two arrays."""
+    single = bool(given) and np.result_type(*given) == np.float32
+    try:
+        full = np.broadcast_arrays(*arrays)
+    except ValueError:
+        shapes = ", ".join(str(x.shape) for x in arrays)
+        raise ValueError(f"arguments must broadcast together, got shapes {shapes}") from None
+    bad = ~(full[-2] < full[-1])
+    if bad.any():
+        at = tuple(int(i) for i in np.argwhere(bad)[0])
+        where = f" at index {at}" if at else ""
+        raise ValueError(f"lo must be below hi, got {full[-2][at]} and {full[-1][at]}{where}")
+    flat = [np.ascontiguousarray(x, np.float64).reshape(-1) for x in full]
+    return np.dtype(np.float32 if single else np.float64), flat, full[0].shape
+
+
+@also_compiled(moments)
+@scalar
+def _moments(s: float, b: float, lo: float, hi: float) -> tuple[float, float, float]:
+    _, energy, log_mass, mean, var = describe(np.float64(s), np.float64(b), np.float64(lo), np.float64(hi))
+    return energy + log_mass, mean, var
+
+
+@kernel()
+def _moments_loop(s: Array, b: Array, lo: Array, hi: Array, log_z: Array, mean: Array, var: Array) -> None:
+    for a in range(0, s.size, CHUNK):
+        z = min(a + CHUNK, s.size)
+        moments_of_chunk(z - a, s[a:z], b[a:z], lo[a:z], hi[a:z], True, log_z[a:z], mean[a:z], var[a:z])
+
+
+@kernel()
+def _log_density_loop(x: Array, s: Array, b: Array, lo: Array, hi: Array, out: Array) -> None:
+    for i in range(x.size):
+        reference, _, log_mass, _, _ = describe(s[i], b[i], lo[i], hi[i])
+        inside = lo[i] <= x[i] <= hi[i] and math.isfinite(x[i])
+        out[i] = energy_between(s[i], b[i], x[i], reference) - log_mass if inside else -math.inf
+        if math.isnan(log_mass) or math.isnan(x[i]):
+            out[i] = math.nan
+
+
+@kernel()
+def _cdf_loop(x: Array, s: Array, b: Array, lo: Array, hi: Array, out: Array) -> None:
+    for i in range(x.size):
+        reference, _, log_mass, _, _ = describe(s[i], b[i], lo[i], hi[i])
+        part, _, log_part, _, _ = describe(s[i], b[i], lo[i], x[i])
+        below = math.exp(min(energy_between(s[i], b[i], part, reference) + (log_part - log_mass), 0.0))
+        out[i] = 0.0 if x[i] <= lo[i] else (1.0 if x[i] >= hi[i] else below)
+        if math.isnan(log_mass) or math.isnan(x[i]):
+            out[i] = math.nan
+
+
+@kernel()
+def _draw_loop(rng: np.random.Generator, s: Array, b: Array, lo: Array, hi: Array, out: Array) -> None:
+    for i in range(s.size):
+        out[i] = draw(rng, s[i], b[i], lo[i], hi[i])
