@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import naive_real
 import numpy as np
 
 Site = dict[str, Any]
@@ -78,6 +79,7 @@ KINDS: dict[str, Kind] = {
         log_weight=lambda x, site: site["U"] * x,
     ),
 }
+KINDS |= {kind: Kind(*functions) for kind, functions in naive_real.KINDS.items()}
 
 
 def log_z(site: Site, B: float = 0.0, A: float = 0.0) -> float:

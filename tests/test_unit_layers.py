@@ -232,7 +232,7 @@ def test_equality(kind: str) -> None:
     assert unit != kind
     for name in unit.names:
         moved = {name: p.copy() for name, p in unit.parameters.items()}
-        moved[name][3] *= 1 + 1e-15
+        moved[name][3] = np.nextafter(moved[name][3], 9)
         assert unit != unit.with_parameters(moved)
     assert all(unit != other(4) for other in UNITS.values() if other is not UNITS[kind])
     with pytest.raises(TypeError, match="unhashable"):

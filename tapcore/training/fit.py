@@ -153,9 +153,7 @@ def prepare(
 
 def _with_theta_of_data(machine: Machine, X: NDArray[Any]) -> Machine:
     visible, hidden = machine.layers
-    if visible != type(visible)(visible.n).astype(machine.dtype):
-        return machine
-    return machine.replace(layers=(type(visible).from_data(X), hidden))
+    return machine.replace(layers=(visible.fitted(X), hidden)) if visible.untouched() else machine
 
 
 class _Saver:

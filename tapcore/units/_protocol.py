@@ -61,6 +61,8 @@ class Unit(abc.ABC):
 
     #: Parameter names in the constructor's order.
     names: ClassVar[tuple[str, ...]]
+    #: Those that say what the support is: neither fitted nor trained.
+    fixed: ClassVar[tuple[str, ...]] = ()
     #: The site type handed to kernels.
     site_type: ClassVar[Callable[..., Any]]
     #: What the support is, for error messages.
@@ -74,11 +76,14 @@ class Unit(abc.ABC):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        Unit.registry[cls.__name__] = cls
+        if "site_type" in cls.__dict__:  # not what only some types share
+            Unit.registry[cls.__name__] = cls
 
     def __init__(self, n: int, **parameters: ArrayLike) -> None:
         n = _checks.integer("n", n, minimum=1)
-        self._set(n, {name: _checks.per_site(name, parameters[name], n) for name in self.names})
+        arrays = {name: _checks.per_site(name, parameters[name], n) for name in self.names}
+        self.check_parameters(arrays)
+        self._set(n, arrays)
 
     def _set(self, n: int, parameters: dict[str, Array]) -> None:
         """Take over arrays of its own."""
@@ -112,7 +117,10 @@ class Unit(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def from_data(cls, X: ArrayLike) -> Self:
-        """Fit every site to its column of `X` (samples, n) on its own: the theta(0) <- X of Alg. 2."""
+        """Fit every site to its column of `X` (samples, n) on its own: the theta(0) <- X of Alg. 2.
+
+        A unit type with `fixed` parameters takes them by name.
+        """
 
     @abc.abstractmethod
     def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
@@ -125,6 +133,13 @@ class Unit(abc.ABC):
     @abc.abstractmethod
     def data_statistics(self, X: Array) -> dict[str, Array]:
         """Per parameter, the average of d ln phi/d parameter over the samples `X` (samples, n)."""
+
+    # -- what a unit type may refine -----------------------------------------------------------------------------------
+
+    @classmethod
+    def check_parameters(cls, parameters: dict[str, Array]) -> None:
+        """Raise ValueError, naming the first bad index, unless the weight makes sense with these (n,) parameters."""
+        return
 
     # -- what all share ----------------------------------------------------------------------------------------------
 
@@ -146,20 +161,33 @@ class Unit(abc.ABC):
         ValueError
             B and A do not broadcast to (..., n).
         """
-        dtype = self.dtype
-        b, a = (_checks.real_array(name, x).astype(dtype) for name, x in (("B", B), ("A", A)))
+        b, a = self.check_fields(B, A)
+        log_z, mean, var = (np.empty(b.shape, self.dtype) for _ in range(3))
+        _moments_of_rows(self.site(), *(x.reshape(-1, self.n) for x in (b, a, log_z, mean, var)))
+        return log_z, mean, var
+
+    def check_fields(self, B: ArrayLike, A: ArrayLike) -> tuple[Array, Array]:
+        """Broadcast fields and precisions to contiguous (..., n) arrays of the layer's dtype, or raise ValueError."""
+        b, a = (_checks.real_array(name, x).astype(self.dtype) for name, x in (("B", B), ("A", A)))
         try:
-            b, a, _ = np.broadcast_arrays(b, a, np.empty(self.n, dtype))
+            b, a, _ = np.broadcast_arrays(b, a, np.empty(self.n, self.dtype))
         except ValueError:
             raise ValueError(
                 f"B and A must broadcast to (..., {self.n}), got shapes {np.shape(B)} and {np.shape(A)}"
             ) from None
         if b.shape[-1] != self.n:
             raise ValueError(f"B and A must broadcast to (..., {self.n}), got {b.shape}")
-        log_z, mean, var = (np.empty(b.shape, dtype) for _ in range(3))
-        rows = [np.ascontiguousarray(x).reshape(-1, self.n) for x in (b, a)]
-        _moments_of_rows(self.site(), *rows, *(x.reshape(-1, self.n) for x in (log_z, mean, var)))
-        return log_z, mean, var
+        return np.ascontiguousarray(b), np.ascontiguousarray(a)
+
+    def fitted(self, X: ArrayLike) -> Self:
+        """`from_data` with the support of this layer."""
+        support: Any = {name: self.parameters[name] for name in self.fixed}
+        return type(self).from_data(X, **support)
+
+    def untouched(self) -> bool:
+        """Whether every parameter has its default, those of the support aside."""
+        support = {name: self.parameters[name] for name in self.fixed}
+        return bool(self == type(self)(self.n, **support).astype(self.dtype))
 
     def random_means(self, count: int, rng: np.random.Generator) -> Array:
         """Means drawn uniformly from the range of means: (count, n)."""

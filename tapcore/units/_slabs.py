@@ -1,0 +1,52 @@
+"""Rows of real-valued weights ``exp(-V x^2/2 + U x)``, on the line and on an interval, with and without an atom.
+
+Whatever the layer's dtype, these are computed in float64, `CHUNK` sites at a time in arrays on the stack.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tapcore._jit import scalar, stack_array
+from tapcore.special._elementary import log_normal
+from tapcore.special._truncnorm_batch import CHUNK, moments_of_chunk
+from tapcore.units._protocol import Array
+
+_LOG_TWO_PI = 1.8378770664093453
+
+
+@scalar
+def truncated_chunk(
+    U: Array, V: Array, lo: Array, hi: Array, B: Array, A: Array, with_log: bool, log_z: Array, mean: Array, var: Array
+) -> None:
+    """Log-normaliser (if `with_log`), mean and variance of at most CHUNK sites on their intervals."""
+    zero = np.float64(0.0)
+    s, b = stack_array(CHUNK, zero), stack_array(CHUNK, zero)
+    left, right = stack_array(CHUNK, zero), stack_array(CHUNK, zero)
+    for i in range(B.size):
+        s[i] = np.float64(A[i]) + np.float64(V[i])
+        b[i] = np.float64(B[i]) + np.float64(U[i])
+        left[i], right[i] = lo[i], hi[i]
+    moments_of_chunk(B.size, s, b, left, right, with_log, log_z, mean, var)
+
+
+@scalar
+def line_chunk(U: Array, V: Array, B: Array, A: Array, with_log: bool, log_z: Array, mean: Array, var: Array) -> None:
+    """As `truncated_chunk` for any number of sites on the whole line: NaN unless ``A + V > 0``."""
+    for i in range(B.size):
+        total = np.float64(A[i]) + np.float64(V[i])
+        b = np.float64(B[i]) + np.float64(U[i])
+        s = total if (total > 0.0) & (b == b) else np.nan
+        var[i] = 1.0 / s
+        mean[i] = b / s
+        if with_log:
+            log_z[i] = 0.5 * (_LOG_TWO_PI - log_normal(s) + b * (b / s))
+
+
+def ascend_positive(parameter: Array, gradient: Array, rate: float) -> None:
+    """Move ln of a positive parameter along the gradient, in place: it can approach 0 but never reach it."""
+    limits = np.finfo(parameter.dtype)
+    with np.errstate(over="ignore"):
+        moved = parameter * np.exp(rate * parameter * gradient)
+    # NaN stays. The ends of what the dtype can hold stand for 0 and infinity.
+    parameter[...] = np.clip(moved, limits.tiny, limits.max)

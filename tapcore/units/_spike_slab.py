@@ -1,0 +1,215 @@
+"""What units with an atom at zero share: weight ``(1 - rho) delta(x) + rho slab(x)``."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tapcore import _checks
+from tapcore._jit import by_type, kernel, scalar, stack_array
+from tapcore.special._elementary import log_normal
+from tapcore.special._truncnorm_batch import CHUNK
+from tapcore.special.exponential import log1pexp, sigmoid, sigmoid_moments
+from tapcore.units._protocol import Array, Unit
+
+# ln(rho/(1 - rho)) that from_data allows, down and up: a float32 machine can still tell rho from 0 and 1.
+_MOST_LOGIT_DOWN, _MOST_LOGIT_UP = 80.0, 14.0
+
+
+@by_type
+def slab_chunk(site: Any, a: int, z: int, B: Array, A: Array, log_z: Array, mean: Array, var: Array) -> None:
+    """Log-normaliser, mean and variance of the slabs of sites a..z, at most CHUNK, for fields B[a:z] and A[a:z]."""
+
+
+@scalar
+def mixed_moments(site: Any, B: Array, A: Array, mean: Array, var: Array) -> None:
+    """`row_moments` of atom and slab: ``P m`` and ``P v + P (1 - P) m^2``, P the probability of the slab."""
+    zero = np.float64(0.0)
+    log_z, m, v = stack_array(CHUNK, zero), stack_array(CHUNK, zero), stack_array(CHUNK, zero)
+    for a in range(0, B.size, CHUNK):
+        z = min(a + CHUNK, B.size)
+        slab_chunk(site, a, z, B, A, log_z, m, v)
+        rho, to_mean, to_var = site.rho[a:z], mean[a:z], var[a:z]
+        for i in range(z - a):
+            r = np.float64(rho[i])
+            p, both = sigmoid_moments(log_normal(r) - log_normal(1.0 - r) + log_z[i])
+            to_mean[i] = p * m[i]
+            to_var[i] = p * v[i] + (both * m[i]) * m[i]  # m^2 may overflow where both is 0
+
+
+@scalar
+def mixed_log_z(site: Any, B: Array, A: Array, log_z: Array) -> None:
+    """`row_log_z` of atom and slab: ``ln(1 - rho + rho I)``."""
+    zero = np.float64(0.0)
+    log_slab, m, v = stack_array(CHUNK, zero), stack_array(CHUNK, zero), stack_array(CHUNK, zero)
+    for a in range(0, B.size, CHUNK):
+        z = min(a + CHUNK, B.size)
+        slab_chunk(site, a, z, B, A, log_slab, m, v)
+        rho, to = site.rho[a:z], log_z[a:z]
+        for i in range(z - a):
+            r = np.float64(rho[i])
+            log_atom = log_normal(1.0 - r)
+            to[i] = log_atom + log1pexp(log_normal(r) - log_atom + log_slab[i])
+
+
+@kernel()
+def _slab_probabilities(site: Any, B: Array, A: Array, out: Array) -> None:
+    zero = np.float64(0.0)
+    log_z, m, v = stack_array(CHUNK, zero), stack_array(CHUNK, zero), stack_array(CHUNK, zero)
+    for k in range(B.shape[0]):
+        for a in range(0, B.shape[1], CHUNK):
+            z = min(a + CHUNK, B.shape[1])
+            slab_chunk(site, a, z, B[k], A[k], log_z, m, v)
+            for i in range(z - a):
+                r = np.float64(site.rho[a + i])
+                out[k, a + i] = sigmoid(log_normal(r) - log_normal(1.0 - r) + log_z[i])
+
+
+class SpikeSlab(Unit):
+    """A layer with an atom at zero: its `names` begin with "rho"."""
+
+    @property
+    def rho(self) -> Array:
+        """Weights of the slabs, (n,)."""
+        return self.parameters["rho"]
+
+    @property
+    def U(self) -> Array:
+        """Fields of the slabs, (n,)."""
+        return self.parameters["U"]
+
+    @property
+    def V(self) -> Array:
+        """Precisions of the slabs, (n,)."""
+        return self.parameters["V"]
+
+    @classmethod
+    def check_parameters(cls, parameters: dict[str, Array]) -> None:
+        """Raise ValueError unless every rho lies between 0 and 1."""
+        least = np.finfo(np.float64).tiny
+        _checks.every("rho", parameters["rho"], "must lie inside (0, 1)", lambda r: (r >= least) & (r < 1))
+
+    @classmethod
+    def with_slab_probability(cls, n: int, probability: ArrayLike, **slab: ArrayLike) -> Self:
+        """Layer in which, at B = A = 0, each x differs from 0 with the given probability.
+
+        rho itself is the weight of a slab that is not normalised: with I0 its integral, the probability of ``x != 0``
+        is ``rho I0/(1 - rho + rho I0)``.
+
+        Parameters
+        ----------
+        n : int
+            Number of units.
+        probability : float or (n,) array_like
+            Between 0 and 1, both excluded.
+        **slab
+            The other parameters of the constructor.
+
+        Raises
+        ------
+        ValueError
+            As the constructor; also where the rho that it takes is 0 or 1 to the last digit.
+        """
+        wanted = _checks.per_site("probability", probability, n)
+        _checks.every("probability", wanted, "must lie inside (0, 1)", lambda r: (r > 0) & (r < 1))
+        even = cls(n, rho=0.5, **slab)
+        return cls(n, rho=rho_for(wanted, even.log_slab()), **slab)
+
+    def log_slab(self) -> Array:
+        """Log of each slab's integral at B = A = 0, (n,)."""
+        raise NotImplementedError
+
+    def nonzero_probability(self, B: ArrayLike, A: ArrayLike) -> Array:
+        """Probability of ``x != 0`` in ``phi(x) exp(B x - A x^2/2)``, normalised.
+
+        Parameters
+        ----------
+        B, A : array_like
+            Fields and precisions, broadcasting to (..., n).
+
+        Returns
+        -------
+        (..., n) array
+            NaN where the slab cannot be normalised.
+
+        Raises
+        ------
+        ValueError
+            B and A do not broadcast to (..., n).
+        """
+        b, a = self.check_fields(B, A)
+        out = np.empty(b.shape, self.dtype)
+        _slab_probabilities(self.site(), *(x.reshape(-1, self.n) for x in (b, a, out)))
+        return out
+
+    def log_weight(self, x: ArrayLike) -> Array:
+        """Log of the weight, (..., n): ``ln(1 - rho)`` for the atom at 0, ``ln rho + U x - V x^2/2`` elsewhere.
+
+        -inf outside the support. The two are of different kinds, a probability and a density.
+        """
+        x = np.asarray(x)
+        inside = self.contains(x)
+        within = np.where(inside, x, 0)
+        slab = np.log(self.rho) + (self.U - 0.5 * self.V * within) * within
+        return np.where(inside, np.where(within == 0, np.log1p(-self.rho), slab), -np.inf)
+
+    def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
+        """Draw 0, or from the slab, in proportion to their weights; (..., n)."""
+        p = self.nonzero_probability(B, A)
+        slab = self.sample_slab(B, A, rng)
+        drawn = np.where(rng.random(p.shape) < p, slab, 0)
+        return np.where(np.isnan(p), np.nan, drawn).astype(self.dtype)
+
+    def sample_slab(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
+        """Draw from the slabs alone; (..., n)."""
+        raise NotImplementedError
+
+    def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
+        """Averages of the derivatives for rho, x for U and ``-x^2/2`` for V."""
+        p = self.nonzero_probability(B, A).mean(axis=0)
+        return {
+            "rho": self._rho_slope(p), "U": mean.mean(axis=0), "V": -0.5 * (var + mean * mean).mean(axis=0),
+        }  # fmt: skip
+
+    def data_statistics(self, X: Array) -> dict[str, Array]:
+        """Averages of the derivatives for rho, x for U and ``-x^2/2`` for V."""
+        p = (X != 0).mean(axis=0, dtype=self.dtype)
+        return {"rho": self._rho_slope(p), "U": X.mean(axis=0), "V": -0.5 * (X * X).mean(axis=0)}
+
+    def _rho_slope(self, p: Array) -> Array:
+        """Average of d ln phi/d rho: 1/rho on the slab and -1/(1 - rho) on the atom."""
+        return np.asarray((p - self.rho) / (self.rho * (1 - self.rho)))
+
+    def astype(self, dtype: Any) -> Self:
+        """Copy with parameters of `dtype`; ValueError where that rounds rho to 0 or 1."""
+        made = super().astype(dtype)
+        least = np.finfo(made.dtype).tiny
+        rule = f"must lie inside (0, 1) in {made.dtype}"
+        _checks.every("rho", made.rho, rule, lambda r: (r >= least) & (r < 1))
+        return made
+
+
+def ascend_rho(rho: Array, gradient: Array, rate: float) -> None:
+    """Move the logit of rho along the gradient, in place: rho can approach 0 and 1 but never reach them."""
+    slope = rho * (1 - rho)
+    logit = np.log(rho) - np.log1p(-rho) + rate * slope * gradient
+    rho[...] = _inside(sigmoid(logit))
+
+
+def rho_for(probability: Array, log_slab: Array) -> Array:
+    """Weight rho with which ``x != 0`` has that probability, for slabs of these log-integrals."""
+    return np.asarray(sigmoid(np.log(probability) - np.log1p(-probability) - log_slab))
+
+
+def representable(probability: Array, log_slab: Array) -> NDArray[np.bool_]:
+    """Where `rho_for` and 1 less it are normal numbers with room to spare."""
+    logit = np.log(probability) - np.log1p(-probability) - log_slab
+    return np.asarray((logit > -_MOST_LOGIT_DOWN) & (logit < _MOST_LOGIT_UP))
+
+
+def _inside(rho: Array) -> Array:
+    """`rho` with what was rounded to 0 or 1 moved to the next number inside; NaN stays."""
+    limits = np.finfo(rho.dtype)
+    return np.clip(rho, limits.tiny, 1 - limits.epsneg)

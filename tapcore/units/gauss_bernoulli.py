@@ -1,0 +1,153 @@
+"""Gauss-Bernoulli units: an atom at 0 and a slab ``exp(-V x^2/2 + U x)`` on the whole line."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tapcore import _checks
+from tapcore.units._fitting import column_sums, pooled_variance
+from tapcore.units._protocol import Array, row_log_z, row_moments
+from tapcore.units._slabs import ascend_positive, line_chunk
+from tapcore.units._spike_slab import (
+    SpikeSlab,
+    ascend_rho,
+    mixed_log_z,
+    mixed_moments,
+    representable,
+    rho_for,
+    slab_chunk,
+)
+
+
+class GaussBernoulliSite(NamedTuple):
+    """Parameters of a Gauss-Bernoulli layer, as kernels take them."""
+
+    rho: Array
+    U: Array
+    V: Array
+
+
+@slab_chunk.register(GaussBernoulliSite)
+def _slab(site: GaussBernoulliSite, a: int, z: int, B: Array, A: Array, log_z: Array, mean: Array, var: Array) -> None:
+    line_chunk(site.U[a:z], site.V[a:z], B[a:z], A[a:z], True, log_z, mean, var)
+
+
+@row_moments.register(GaussBernoulliSite)
+def _row_moments(site: GaussBernoulliSite, B: Array, A: Array, mean: Array, var: Array) -> None:
+    mixed_moments(site, B, A, mean, var)
+
+
+@row_log_z.register(GaussBernoulliSite)
+def _row_log_z(site: GaussBernoulliSite, B: Array, A: Array, log_z: Array) -> None:
+    mixed_log_z(site, B, A, log_z)
+
+
+class GaussBernoulli(SpikeSlab):
+    """Units with weight ``(1 - rho) delta(x) + rho exp(-V x^2/2 + U x)``, the slab on the whole line.
+
+    With ``s = A + V``, ``b = B + U``, ``ln I = ln(2 pi/s)/2 + b^2/(2 s)``, ``m = b/s``, ``v = 1/s`` and
+    ``P = rho I/(1 - rho + rho I)``: ``ln Z(B, A) = ln(1 - rho + rho I)``, mean ``P m``, variance
+    ``P v + P (1 - P) m^2``; NaN unless s > 0, and a chain in which TAP's A makes it so is lost, as `solve` reports.
+
+    Parameters
+    ----------
+    n : int
+        Number of units.
+    rho : float or (n,) array_like
+        Weights of the slabs, inside (0, 1); not the probability of ``x != 0``, for which see `with_slab_probability`.
+    U, V : float or (n,) array_like
+        Fields of the slabs; any finite value. Their precisions; positive.
+
+    Raises
+    ------
+    ValueError
+        `n` below 1, a parameter of the wrong shape or not finite, rho outside (0, 1), or V not positive.
+
+    Notes
+    -----
+    Training moves the logit of rho and ln V along the gradient, so that rho stays inside (0, 1) and V positive.
+    """
+
+    names = ("rho", "U", "V")
+    site_type = GaussBernoulliSite
+    support = "finite"
+
+    def __init__(self, n: int, rho: ArrayLike = 0.5, U: ArrayLike = 0.0, V: ArrayLike = 1.0) -> None:
+        super().__init__(n, rho=rho, U=U, V=V)
+
+    @classmethod
+    def check_parameters(cls, parameters: dict[str, Array]) -> None:
+        """Raise ValueError unless every rho is inside (0, 1) and every V positive."""
+        super().check_parameters(parameters)
+        _checks.every("V", parameters["V"], "must be positive", lambda v: v > 0)
+
+    def contains(self, x: Array) -> NDArray[np.bool_]:
+        """Which entries are finite."""
+        return np.isfinite(x)
+
+    def bounds(self) -> tuple[Array, Array]:
+        """Means may be any real numbers."""
+        return np.full(1, -np.inf), np.full(1, np.inf)
+
+    def random_means(self, count: int, rng: np.random.Generator) -> Array:
+        """Means drawn from the slabs' own law: (count, n)."""
+        return rng.normal(self.U / self.V, np.sqrt(1 / self.V), (count, self.n))
+
+    @classmethod
+    def from_data(cls, X: ArrayLike) -> Self:
+        """Maximum likelihood: zeros tell the atom from the slab, the other values U and V, column by column.
+
+        Imaginary samples keep the parameters finite: half a zero and half another value, and one in the slab, at 0 but
+        spread like all values together. Where other values hardly vary, more of these, until the weight of so narrow a
+        slab, which is not normalised, leaves a rho that can be told from 0 and 1.
+
+        Parameters
+        ----------
+        X : (samples, n) array_like
+            Any real dtype, boolean, or memory-mapped; read a bounded number of rows at a time.
+
+        Raises
+        ------
+        ValueError
+            Wrong shape, or an entry that is not finite.
+        """
+        array = _checks.matrix("X", X, None, rows="samples")
+        samples, n = array.shape
+        cls(n).check_data("X", array)
+        total, squares, count = column_sums(array, lambda x: x, lambda x: x * x, lambda x: (x != 0).astype(np.float64))
+        mean_squares = squares / np.maximum(count, 1.0)
+        spread = pooled_variance(mean_squares, mean_squares)
+        probability = (count + 0.5) / (samples + 1)
+        imaginary = np.ones(n)
+        while True:
+            mean = total / (count + imaginary)
+            var = (squares + imaginary * spread) / (count + imaginary) - mean * mean
+            log_slab = _log_slab(mean / var, 1 / var)
+            ready = representable(probability, log_slab)
+            if ready.all() or imaginary.max() > 1e6 * (samples + 1):
+                break
+            imaginary = np.where(ready, imaginary, 4 * imaginary)
+        return cls(n, rho=rho_for(probability, log_slab), U=mean / var, V=1 / var)
+
+    def log_slab(self) -> Array:
+        """Log of each slab's integral at B = A = 0, (n,)."""
+        return _log_slab(self.U, self.V)
+
+    def sample_slab(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
+        """Draw from the slabs alone; (..., n)."""
+        b, a = (x.astype(np.float64) for x in self.check_fields(B, A))
+        s = np.where(a + self.V > 0, a + self.V, np.nan)
+        return np.asarray(rng.normal((b + self.U) / s, np.sqrt(1 / s)))
+
+    def ascend(self, parameters: dict[str, Array], gradient: dict[str, Array], rate: float) -> None:
+        """Take a training step in place, in the logit of rho, U and ln V."""
+        ascend_rho(parameters["rho"], gradient["rho"], rate)
+        parameters["U"] += rate * gradient["U"]
+        ascend_positive(parameters["V"], gradient["V"], rate)
+
+
+def _log_slab(U: Array, V: Array) -> Array:
+    return np.asarray(0.5 * np.log(2 * np.pi / V) + 0.5 * U * U / V)

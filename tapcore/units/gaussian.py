@@ -1,0 +1,146 @@
+"""Gaussian units: weight ``exp(-V x^2/2 + U x)`` on the whole line."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tapcore import _checks
+from tapcore._jit import stack_array
+from tapcore.special._truncnorm_batch import CHUNK
+from tapcore.units._fitting import column_sums, pooled_variance
+from tapcore.units._protocol import Array, Unit, row_log_z, row_moments
+from tapcore.units._slabs import ascend_positive, line_chunk
+
+
+class GaussianSite(NamedTuple):
+    """Parameters of a Gaussian layer, as kernels take them."""
+
+    U: Array
+    V: Array
+
+
+@row_moments.register(GaussianSite)
+def _row_moments(site: GaussianSite, B: Array, A: Array, mean: Array, var: Array) -> None:
+    line_chunk(site.U, site.V, B, A, False, mean, mean, var)
+
+
+@row_log_z.register(GaussianSite)
+def _row_log_z(site: GaussianSite, B: Array, A: Array, log_z: Array) -> None:
+    for a in range(0, B.size, CHUNK):
+        z = min(a + CHUNK, B.size)
+        m, v = stack_array(CHUNK, np.float64(0.0)), stack_array(CHUNK, np.float64(0.0))
+        line_chunk(site.U[a:z], site.V[a:z], B[a:z], A[a:z], True, log_z[a:z], m, v)
+
+
+class Gaussian(Unit):
+    """Gaussian units, any real x, with weight ``exp(-V x^2/2 + U x)``.
+
+    With ``s = A + V`` and ``b = B + U``: ``ln Z(B, A) = ln(2 pi/s)/2 + b^2/(2 s)``, mean ``b/s``, variance ``1/s``; NaN
+    unless s > 0. TAP lowers s by ``sum W^2 c``: a chain in which it is not positive any more is lost, and `solve` says
+    so. A layer of hidden Gaussian units over spins is a Hopfield network.
+
+    Parameters
+    ----------
+    n : int
+        Number of units.
+    U, V : float or (n,) array_like
+        Fields; any finite value. Precisions; positive.
+
+    Raises
+    ------
+    ValueError
+        `n` below 1, a parameter of the wrong shape or not finite, or V not positive.
+
+    Notes
+    -----
+    Training moves ln V, not V, along the gradient, so that V stays positive.
+    """
+
+    names = ("U", "V")
+    site_type = GaussianSite
+    support = "finite"
+
+    def __init__(self, n: int, U: ArrayLike = 0.0, V: ArrayLike = 1.0) -> None:
+        super().__init__(n, U=U, V=V)
+
+    @classmethod
+    def check_parameters(cls, parameters: dict[str, Array]) -> None:
+        """Raise ValueError unless every V is positive."""
+        _checks.every("V", parameters["V"], "must be positive", lambda v: v > 0)
+
+    @property
+    def U(self) -> Array:
+        """Fields, (n,)."""
+        return self.parameters["U"]
+
+    @property
+    def V(self) -> Array:
+        """Precisions, (n,)."""
+        return self.parameters["V"]
+
+    def contains(self, x: Array) -> NDArray[np.bool_]:
+        """Which entries are finite."""
+        return np.isfinite(x)
+
+    def bounds(self) -> tuple[Array, Array]:
+        """Means may be any real numbers."""
+        return np.full(1, -np.inf), np.full(1, np.inf)
+
+    def random_means(self, count: int, rng: np.random.Generator) -> Array:
+        """Means drawn from the units' own law: (count, n)."""
+        return rng.normal(self.U / self.V, np.sqrt(1 / self.V), (count, self.n))
+
+    def log_weight(self, x: ArrayLike) -> Array:
+        """Log of the weight: ``U x - V x^2/2``; (..., n)."""
+        x = np.asarray(x)
+        inside = self.contains(x)
+        finite = np.where(inside, x, 0)
+        return np.where(inside, (self.U - 0.5 * self.V * finite) * finite, -np.inf)
+
+    @classmethod
+    def from_data(cls, X: ArrayLike) -> Self:
+        """Maximum likelihood: mean and variance of each column.
+
+        One imaginary sample at the column's mean, as far from it as the average column spreads (1 if none does), keeps
+        V finite for a column that never changes.
+
+        Parameters
+        ----------
+        X : (samples, n) array_like
+            Any real dtype, boolean, or memory-mapped; read a bounded number of rows at a time.
+
+        Raises
+        ------
+        ValueError
+            Wrong shape, or an entry that is not finite.
+        """
+        array = _checks.matrix("X", X, None, rows="samples")
+        unit = cls(array.shape[1])
+        unit.check_data("X", array)
+        (total,) = column_sums(array, lambda x: x)
+        mean = total / array.shape[0]
+        (squares,) = column_sums(array, lambda x: (x - mean) ** 2)
+        spread = pooled_variance(squares / array.shape[0], mean * mean)
+        var = (squares + spread) / (array.shape[0] + 1)
+        return cls(unit.n, U=mean / var, V=1 / var)
+
+    def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
+        """Draw from the normal law with mean ``(B + U)/(A + V)`` and variance ``1/(A + V)``; (..., n)."""
+        _, mean, var = self.moments(B, A)
+        return np.asarray(rng.normal(mean, np.sqrt(var)), self.dtype)
+
+    def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
+        """Averages of x and ``-x^2/2``, for U and V."""
+        return {"U": mean.mean(axis=0), "V": -0.5 * (var + mean * mean).mean(axis=0)}
+
+    def data_statistics(self, X: Array) -> dict[str, Array]:
+        """Averages of x and ``-x^2/2``, for U and V."""
+        return {"U": X.mean(axis=0), "V": -0.5 * (X * X).mean(axis=0)}
+
+    def ascend(self, parameters: dict[str, Array], gradient: dict[str, Array], rate: float) -> None:
+        """Take a training step in place, in U and ln V."""
+        parameters["U"] += rate * gradient["U"]
+        ascend_positive(parameters["V"], gradient["V"], rate)

@@ -1,0 +1,172 @@
+"""Truncated Gauss-Bernoulli units: an atom at 0 and a slab ``exp(-V x^2/2 + U x)`` on an interval, V of any sign."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tapcore import _checks
+from tapcore.special import truncnorm
+from tapcore.units._fitting import IntervalSums, below, ends
+from tapcore.units._protocol import Array, row_log_z, row_moments
+from tapcore.units._slabs import truncated_chunk
+from tapcore.units._spike_slab import (
+    SpikeSlab,
+    ascend_rho,
+    mixed_log_z,
+    mixed_moments,
+    representable,
+    rho_for,
+    slab_chunk,
+)
+
+
+class TruncatedGaussBernoulliSite(NamedTuple):
+    """Parameters of a truncated Gauss-Bernoulli layer, as kernels take them."""
+
+    rho: Array
+    U: Array
+    V: Array
+    lo: Array
+    hi: Array
+
+
+@slab_chunk.register(TruncatedGaussBernoulliSite)
+def _slab(
+    site: TruncatedGaussBernoulliSite, a: int, z: int, B: Array, A: Array, log_z: Array, mean: Array, var: Array
+) -> None:
+    truncated_chunk(
+        site.U[a:z], site.V[a:z], site.lo[a:z], site.hi[a:z], B[a:z], A[a:z], True, log_z, mean, var
+    )  # fmt: skip
+
+
+@row_moments.register(TruncatedGaussBernoulliSite)
+def _row_moments(site: TruncatedGaussBernoulliSite, B: Array, A: Array, mean: Array, var: Array) -> None:
+    mixed_moments(site, B, A, mean, var)
+
+
+@row_log_z.register(TruncatedGaussBernoulliSite)
+def _row_log_z(site: TruncatedGaussBernoulliSite, B: Array, A: Array, log_z: Array) -> None:
+    mixed_log_z(site, B, A, log_z)
+
+
+class TruncatedGaussBernoulli(SpikeSlab):
+    """Units with weight ``(1 - rho) delta(x) + rho exp(-V x^2/2 + U x)``, the slab on [lo, hi], V of any sign.
+
+    With I, m, v the integral, mean and variance of the slab at ``s = A + V``, ``b = B + U`` (`tapcore.truncnorm`) and
+    ``P = rho I/(1 - rho + rho I)``: ``ln Z(B, A) = ln(1 - rho + rho I)``, mean ``P m``, variance
+    ``P v + P (1 - P) m^2``.
+
+    Parameters
+    ----------
+    n : int
+        Number of units.
+    rho : float or (n,) array_like
+        Weights of the slabs, inside (0, 1); not the probability of ``x != 0``, for which see `with_slab_probability`.
+    U, V : float or (n,) array_like
+        Fields and precisions of the slabs; any finite values.
+    lo, hi : float or (n,) array_like
+        Ends of the slabs, finite, lo < hi. They are not trained. 0 need not lie between them.
+
+    Raises
+    ------
+    ValueError
+        `n` below 1, a parameter of the wrong shape or not finite, rho outside (0, 1), or ``lo >= hi``.
+
+    Notes
+    -----
+    Training moves the logit of rho along the gradient, so that rho stays inside (0, 1).
+    """
+
+    names = ("rho", "U", "V", "lo", "hi")
+    fixed = ("lo", "hi")
+    site_type = TruncatedGaussBernoulliSite
+    support = "0 or between lo and hi"
+
+    def __init__(
+        self,
+        n: int,
+        rho: ArrayLike = 0.5,
+        U: ArrayLike = 0.0,
+        V: ArrayLike = 1.0,
+        lo: ArrayLike = 0.0,
+        hi: ArrayLike = 1.0,
+    ) -> None:
+        super().__init__(n, rho=rho, U=U, V=V, lo=lo, hi=hi)
+
+    @classmethod
+    def check_parameters(cls, parameters: dict[str, Array]) -> None:
+        """Raise ValueError unless every rho is inside (0, 1) and every lo below its hi."""
+        super().check_parameters(parameters)
+        below("lo", parameters["lo"], "hi", parameters["hi"])
+
+    @property
+    def lo(self) -> Array:
+        """Left ends, (n,)."""
+        return self.parameters["lo"]
+
+    @property
+    def hi(self) -> Array:
+        """Right ends, (n,)."""
+        return self.parameters["hi"]
+
+    def contains(self, x: Array) -> NDArray[np.bool_]:
+        """Which entries are 0 or lie between lo and hi."""
+        return np.asarray((x == 0) | ((x >= self.lo) & (x <= self.hi)))
+
+    def bounds(self) -> tuple[Array, Array]:
+        """Means lie between lo or 0 and hi or 0."""
+        return np.minimum(self.lo, 0), np.maximum(self.hi, 0)
+
+    @classmethod
+    def from_data(cls, X: ArrayLike, lo: ArrayLike = 0.0, hi: ArrayLike = 1.0) -> Self:
+        """Maximum likelihood: zeros tell the atom from the slab, the other values U and V, column by column.
+
+        Imaginary samples keep the parameters finite: half a zero and half another value, and one in the slab, spread
+        evenly over the interval. Where other values hardly vary, more of these, until the weight of so narrow a slab,
+        which is not normalised, leaves a rho that can be told from 0 and 1.
+
+        Parameters
+        ----------
+        X : (samples, n) array_like
+            0 or between lo and hi; any real dtype, boolean, or memory-mapped; read a bounded number of rows at a time.
+        lo, hi : float or (n,) array_like
+            Ends of the slabs.
+
+        Raises
+        ------
+        ValueError
+            Wrong shape, or an entry outside the support.
+        """
+        array = _checks.matrix("X", X, None, rows="samples")
+        samples, n = array.shape
+        left, right = ends(lo, hi, n)
+        cls(n, lo=left, hi=right).check_data("X", array)
+        sums = IntervalSums.of(array, left, right, lambda x: (x != 0).astype(np.float64))
+        probability = (sums.count + 0.5) / (samples + 1)
+        imaginary = np.ones(n)
+        while True:
+            U, V = sums.blended(imaginary).fit(left, right)
+            log_slab = truncnorm.moments(V, U, left, right)[0]
+            ready = representable(probability, log_slab)
+            if ready.all() or imaginary.max() > 1e6 * (samples + 1):
+                break
+            imaginary = np.where(ready, imaginary, 4 * imaginary)
+        return cls(n, rho=rho_for(probability, log_slab), U=U, V=V, lo=left, hi=right)
+
+    def log_slab(self) -> Array:
+        """Log of each slab's integral at B = A = 0, (n,)."""
+        return np.asarray(truncnorm.moments(self.V, self.U, self.lo, self.hi)[0])
+
+    def sample_slab(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
+        """Draw from the slabs alone; (..., n)."""
+        b, a = (x.astype(np.float64) for x in self.check_fields(B, A))
+        return np.asarray(truncnorm.sample(a + self.V, b + self.U, self.lo, self.hi, rng))
+
+    def ascend(self, parameters: dict[str, Array], gradient: dict[str, Array], rate: float) -> None:
+        """Take a training step in place, in the logit of rho, U and V."""
+        ascend_rho(parameters["rho"], gradient["rho"], rate)
+        for name in ("U", "V"):
+            parameters[name] += rate * gradient[name]

@@ -1,0 +1,159 @@
+"""Truncated-Gaussian units: weight ``exp(-V x^2/2 + U x)`` on an interval, V of any sign."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tapcore import _checks
+from tapcore._jit import stack_array
+from tapcore.special import truncnorm
+from tapcore.special._truncnorm_batch import CHUNK
+from tapcore.units._fitting import IntervalSums, below, ends
+from tapcore.units._protocol import Array, Unit, row_log_z, row_moments
+from tapcore.units._slabs import truncated_chunk
+
+
+class TruncatedGaussianSite(NamedTuple):
+    """Parameters of a truncated-Gaussian layer, as kernels take them."""
+
+    U: Array
+    V: Array
+    lo: Array
+    hi: Array
+
+
+@row_moments.register(TruncatedGaussianSite)
+def _row_moments(site: TruncatedGaussianSite, B: Array, A: Array, mean: Array, var: Array) -> None:
+    zero = np.float64(0.0)
+    m, v = stack_array(CHUNK, zero), stack_array(CHUNK, zero)
+    for a in range(0, B.size, CHUNK):
+        z = min(a + CHUNK, B.size)
+        truncated_chunk(site.U[a:z], site.V[a:z], site.lo[a:z], site.hi[a:z], B[a:z], A[a:z], False, m, m, v)
+        to_mean, to_var = mean[a:z], var[a:z]
+        for i in range(z - a):
+            to_mean[i], to_var[i] = m[i], v[i]
+
+
+@row_log_z.register(TruncatedGaussianSite)
+def _row_log_z(site: TruncatedGaussianSite, B: Array, A: Array, log_z: Array) -> None:
+    zero = np.float64(0.0)
+    log_mass, m, v = stack_array(CHUNK, zero), stack_array(CHUNK, zero), stack_array(CHUNK, zero)
+    for a in range(0, B.size, CHUNK):
+        z = min(a + CHUNK, B.size)
+        truncated_chunk(site.U[a:z], site.V[a:z], site.lo[a:z], site.hi[a:z], B[a:z], A[a:z], True, log_mass, m, v)
+        to = log_z[a:z]
+        for i in range(z - a):
+            to[i] = log_mass[i]
+
+
+class TruncatedGaussian(Unit):
+    """Real units on [lo, hi] with weight ``exp(-V x^2/2 + U x)``, V of any sign.
+
+    ``ln Z(B, A)``, mean and variance are those of `tapcore.truncnorm.moments` at ``s = A + V`` and ``b = B + U``.
+
+    Parameters
+    ----------
+    n : int
+        Number of units.
+    U, V : float or (n,) array_like
+        Fields and precisions; any finite values. Where V < 0 the ends are likelier than the middle.
+    lo, hi : float or (n,) array_like
+        Ends of the interval, finite, lo < hi. They are not trained.
+
+    Raises
+    ------
+    ValueError
+        `n` below 1, a parameter of the wrong shape or not finite, or ``lo >= hi``.
+    """
+
+    names = ("U", "V", "lo", "hi")
+    fixed = ("lo", "hi")
+    site_type = TruncatedGaussianSite
+    support = "between lo and hi"
+
+    def __init__(
+        self, n: int, U: ArrayLike = 0.0, V: ArrayLike = 1.0, lo: ArrayLike = 0.0, hi: ArrayLike = 1.0
+    ) -> None:
+        super().__init__(n, U=U, V=V, lo=lo, hi=hi)
+
+    @classmethod
+    def check_parameters(cls, parameters: dict[str, Array]) -> None:
+        """Raise ValueError unless every lo is below its hi."""
+        below("lo", parameters["lo"], "hi", parameters["hi"])
+
+    @property
+    def U(self) -> Array:
+        """Fields, (n,)."""
+        return self.parameters["U"]
+
+    @property
+    def V(self) -> Array:
+        """Precisions, (n,)."""
+        return self.parameters["V"]
+
+    @property
+    def lo(self) -> Array:
+        """Left ends, (n,)."""
+        return self.parameters["lo"]
+
+    @property
+    def hi(self) -> Array:
+        """Right ends, (n,)."""
+        return self.parameters["hi"]
+
+    def contains(self, x: Array) -> NDArray[np.bool_]:
+        """Which entries lie between lo and hi."""
+        return np.asarray((x >= self.lo) & (x <= self.hi))
+
+    def bounds(self) -> tuple[Array, Array]:
+        """Means lie between lo and hi."""
+        return self.lo, self.hi
+
+    def log_weight(self, x: ArrayLike) -> Array:
+        """Log of the weight: ``U x - V x^2/2`` between lo and hi, -inf elsewhere; (..., n)."""
+        x = np.asarray(x)
+        inside = self.contains(x)
+        within = np.where(inside, x, 0)
+        return np.where(inside, (self.U - 0.5 * self.V * within) * within, -np.inf)
+
+    @classmethod
+    def from_data(cls, X: ArrayLike, lo: ArrayLike = 0.0, hi: ArrayLike = 1.0) -> Self:
+        """Maximum likelihood: U and V that give each unit the mean and the variance of its column, on its own.
+
+        A column that never changes, or that takes no values but the ends, would need infinite parameters: one imaginary
+        sample, spread evenly over the interval, keeps them finite.
+
+        Parameters
+        ----------
+        X : (samples, n) array_like
+            Between lo and hi; any real dtype, boolean, or memory-mapped; read a bounded number of rows at a time.
+        lo, hi : float or (n,) array_like
+            Ends of the interval.
+
+        Raises
+        ------
+        ValueError
+            Wrong shape, or an entry outside the interval.
+        """
+        array = _checks.matrix("X", X, None, rows="samples")
+        left, right = ends(lo, hi, array.shape[1])
+        cls(array.shape[1], lo=left, hi=right).check_data("X", array)
+        sums = IntervalSums.of(array, left, right, np.ones_like)
+        U, V = sums.blended(np.ones(array.shape[1])).fit(left, right)
+        return cls(array.shape[1], U=U, V=V, lo=left, hi=right)
+
+    def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
+        """Draw from the weight at ``s = A + V`` and ``b = B + U``, exactly; (..., n)."""
+        b, a = (x.astype(np.float64) for x in self.check_fields(B, A))
+        return np.asarray(truncnorm.sample(a + self.V, b + self.U, self.lo, self.hi, rng), self.dtype)
+
+    def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
+        """Averages of x and ``-x^2/2``, for U and V."""
+        return {"U": mean.mean(axis=0), "V": -0.5 * (var + mean * mean).mean(axis=0)}
+
+    def data_statistics(self, X: Array) -> dict[str, Array]:
+        """Averages of x and ``-x^2/2``, for U and V."""
+        return {"U": X.mean(axis=0), "V": -0.5 * (X * X).mean(axis=0)}
