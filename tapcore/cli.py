@@ -268,11 +268,11 @@ def _print_run(header: dict[str, Any], history: History) -> None:
     said["learning_rate"] = rates[0] if len(set(rates)) == 1 else f"{max(rates):g} to {min(rates):g}" if rates else None
     print("settings: " + ", ".join(f"{k}={_plain(v)}" for k, v in said.items()))
     if history:
-        print("  epoch   log-likelihood/unit   free energy   residual   unconverged   seconds")
+        print("  epoch   log-likelihood/unit   free energy   residual   unconverged   lost   seconds")
     for r in history:
         print(
             f"{r.epoch:7d}   {r.log_likelihood:19.5f}   {r.free_energy:11.4f}   {r.residual:8.1e}   "
-            f"{r.unconverged:11d}   {r.seconds:7.2f}"
+            f"{r.unconverged:11d}   {r.lost:4d}   {r.seconds:7.2f}"
         )
 
 

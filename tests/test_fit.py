@@ -183,7 +183,7 @@ def test_record_is_what_history_says() -> None:
 
 
 def test_history_is_a_sequence_with_columns() -> None:
-    records = [EpochRecord(e, 0.1, -0.5 / e, -3.0, 1e-5, e - 1, 0.25) for e in (1, 2, 3)]
+    records = [EpochRecord(e, 0.1, -0.5 / e, -3.0, 1e-5, e - 1, e - 1, 0.25) for e in (1, 2, 3)]
     history = History(records)
     assert list(history) == records
     assert history[1] == records[1]

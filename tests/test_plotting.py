@@ -54,7 +54,7 @@ def test_image_shape_must_fit(tmp_path: Path) -> None:
 
 
 def test_history_is_written_as_png(tmp_path: Path) -> None:
-    records = History([EpochRecord(e, 0.1, -0.5 / e, -3.0, 1e-5, 0, 0.2) for e in (1, 2, 3)])
+    records = History([EpochRecord(e, 0.1, -0.5 / e, -3.0, 1e-5, 0, 0, 0.2) for e in (1, 2, 3)])
     plotting.history(tmp_path / "h.png", records)
     assert Image.imread(tmp_path / "h.png").shape[0] > 400
     with pytest.raises(ValueError, match="at least one epoch"):

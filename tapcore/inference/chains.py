@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tapcore._threads import for_each_block, split, thread_count
 from tapcore.fields import Couplings, empty_state
-from tapcore.inference.tap import ACTIVE, CONVERGED, Rule, empty_progress, gather_active, sweep_block
+from tapcore.inference.tap import ACTIVE, CONVERGED, FAILED, Rule, empty_progress, gather_active, sweep_block
 
 Array = NDArray[Any]
 
@@ -68,6 +68,22 @@ class Chains:
     def converged(self) -> NDArray[np.bool_]:
         """Which chains met the tolerance."""
         return np.asarray(self.progress.status == CONVERGED)
+
+    def lost(self) -> NDArray[np.bool_]:
+        """Which chains have left the finite numbers, as where a weight could not be normalised any more."""
+        return np.asarray(self.progress.status == FAILED)
+
+    def judge_again(self) -> None:
+        """Find out which chains are lost, after the state has been overwritten."""
+        rows = [np.isfinite(x).all(axis=1) for x in (*self.state.mean, *self.state.var)]
+        self.progress.status[:] = np.where(np.all(rows, axis=0), ACTIVE, FAILED)
+
+    def restart(self, which: NDArray[np.bool_], X: Array) -> None:
+        """Start some of the chains anew from visible means, their rows of `X` (K, n_0)."""
+        for mean, var in zip(self.state.mean, self.state.var, strict=True):
+            mean[which] = 0
+            var[which] = 0
+        self.state.mean[0][which] = X[which]
 
     def _restore_order(self) -> None:
         chain = self.progress.chain

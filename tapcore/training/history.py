@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, overload
 
@@ -28,6 +29,7 @@ class EpochRecord(NamedTuple):
     free_energy: float
     residual: float
     unconverged: int
+    lost: int
     seconds: float
 
 
@@ -47,18 +49,21 @@ class History(Sequence[EpochRecord]):
     learning_rate : (n,) array
     log_likelihood : (n,) array
         TAP log-likelihood (Eq. 38) in nats, averaged over the sample and divided by the number of units of both layers.
-        F in it is the average over all K chains, whether converged or not.
+        F in it is the average over all K chains but lost ones, whether converged or not.
     free_energy : (n,) array
         That average of F, in nats.
     residual : (n,) array
-        Largest residual of the K chains in their last sweep.
+        Largest residual of these chains in their last sweep.
     unconverged : (n,) int64 array
-        How many of the K chains did not converge.
+        How many of the K chains did not converge, lost ones among them.
+    lost : (n,) int64 array
+        How many chains were lost in the epoch's batches and in scoring: TAP had made the precision of an unbounded unit
+        negative, so that its weight could not be normalised. Averages leave them out. 0 for layers of other units.
     seconds : (n,) array
         Wall time of the epoch's updates and of scoring it, without writing checkpoints.
     """
 
-    _COUNTS = ("epoch", "unconverged")
+    _COUNTS = ("epoch", "unconverged", "lost")
 
     def __init__(self, records: Sequence[EpochRecord] = ()) -> None:
         self._records = list(records)
@@ -120,6 +125,7 @@ class Score(NamedTuple):
     free_energy: float
     residual: float
     unconverged: int
+    lost: int
 
 
 def draw_sample(X: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
@@ -136,7 +142,8 @@ def draw_sample(X: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
 def score(machine: Machine, sample: NDArray[Any], chains: int) -> Score:
     """Score `machine` on `sample` as `History` describes."""
     solutions = solve(machine, sample[:chains], tol=SCORING_TOL, max_sweeps=SCORING_SWEEPS)
-    energy = float(solutions.free_energy.mean())
+    found = np.isfinite(solutions.free_energy)
+    energy = float(solutions.free_energy[found].mean()) if found.any() else math.nan
     per_unit = float(unchecked_log_likelihood(machine, sample, energy).mean()) / sum(machine.sizes)
-    unconverged = len(solutions) - int(solutions.converged.sum())
-    return Score(per_unit, energy, float(solutions.residual.max()), unconverged)
+    residual = float(solutions.residual[found].max(initial=0.0))
+    return Score(per_unit, energy, residual, int((~solutions.converged).sum()), int((~found).sum()))

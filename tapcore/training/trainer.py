@@ -20,6 +20,7 @@ from tapcore.training.gradient import Averages, Workspace, data_statistics, hidd
 from tapcore.training.history import EpochRecord, History, draw_sample, score
 from tapcore.training.settings import Settings, fingerprint, refuse_contradictions
 from tapcore.training.update_rules import slopes
+from tapcore.units import Unit
 
 Array = NDArray[Any]
 
@@ -51,9 +52,10 @@ class Trainer:
         self.rule = rule_for(machine, settings.gradient, adapt=False, by_distance=True, tol=0.0)
         self.epoch = self.batch = 0
         self.seconds = 0.0
+        self.lost = 0  # chains, in this epoch
         self.history = History()
         self.sample = draw_sample(X, self._stream(_SAMPLE))
-        self._workspaces: dict[int, Workspace] = {}
+        self._workspaces: dict[tuple[int, int], Workspace] = {}
 
     @property
     def batches(self) -> int:
@@ -62,10 +64,12 @@ class Trainer:
 
     def snapshot(self) -> Machine:
         """The machine as it is now."""
-        layers = [
-            layer.with_parameters(site._asdict()) for layer, site in zip(self.machine.layers, self.sites, strict=True)
-        ]
-        return self.machine.replace(layers=layers, weights=self.pair.W)
+        return self.machine.replace(layers=self._layers(), weights=self.pair.W)
+
+    def _layers(self) -> list[Unit]:
+        """The layers as they are now."""
+        pairs = zip(self.machine.layers, self.sites, strict=True)
+        return [layer.with_parameters(site._asdict()) for layer, site in pairs]
 
     def run_epoch(self, batch_done: Callable[[], None], stop: Callable[[], bool]) -> EpochRecord:
         """Train what is left of the epoch and score it.
@@ -90,7 +94,9 @@ class Trainer:
         self._refuse_divergence()
         result = score(self.snapshot(), self.sample, self.settings.chains)
         self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
+        result = result._replace(lost=result.lost + self.lost)
         record = EpochRecord(self.epoch, rate, *result, seconds=time.perf_counter() - begun)
+        self.lost = 0
         self.history.append(record)
         return record
 
@@ -115,28 +121,46 @@ class Trainer:
             enough = len(x) >= count
             starts = x[:count] if enough else self._rows(order[np.arange(first, first + count) % len(order)])
             self.chains.start_from_visible(starts)
+        elif (lost := self.chains.lost()).any():
+            self.chains.restart(lost, self._rows(order[np.arange(first, first + count) % len(order)]))
         self.chains_begun = True
 
     def _update(self, x: Array, rate: float) -> None:
         """Take one step of Alg. 2 with the samples `x` and the chains where they are."""
-        settings, state, sites = self.settings, self.chains.state, self.sites
-        work = self._workspace(len(x))
-        of = Averages(x, state.mean, state.var, 1 / len(x), 1 / settings.chains, self.rule.second_order)
+        settings, sites = self.settings, self.sites
+        mean, var, B, A = self._found()
+        count = len(mean[0])
+        work = self._workspace(count, len(x))
+        of = Averages(x, mean, var, 1 / len(x), 1 / count, self.rule.second_order)
         for_each_block(hidden_rows, len(work.row_blocks), sites[1], self.pair.W[0], of, work)
         blocks = len(work.weight_blocks)
         penalty = slopes(settings.penalty)
         for_each_block(move_weights, blocks, self.pair, self.step, of, work, rate, settings.momentum, *penalty)
-        moments = zip(state.mean, state.var, state.B, state.A, strict=True)
-        for layer, site, data, chains in zip(self.machine.layers, sites, data_statistics(self.machine.layers, of, work),
-                                             moments, strict=True):  # fmt: skip
+        layers = self._layers()
+        moments = zip(mean, var, B, A, strict=True)
+        for layer, site, data, chains in zip(layers, sites, data_statistics(layers, of, work), moments, strict=True):
             model = layer.statistics(*chains)
             layer.ascend(site._asdict(), {name: data[name] - model[name] for name in data}, rate)
 
-    def _workspace(self, samples: int) -> Workspace:
-        if samples not in self._workspaces:
-            sizes, count = self.machine.sizes, self.settings.chains
-            self._workspaces[samples] = workspace(sizes, count, samples, self.machine.dtype)
-        return self._workspaces[samples]
+    def _found(self) -> tuple[tuple[Array, ...], ...]:
+        """Means, variances, fields and precisions of the chains that are not lost."""
+        state, lost = self.chains.state, self.chains.lost()
+        moments = state.mean, state.var, state.B, state.A
+        if not lost.any():
+            return moments
+        self.lost += int(lost.sum())
+        if lost.all():
+            raise FloatingPointError(
+                f"training diverged in epoch {self.epoch + 1}: every chain was lost, as precisions turned negative; "
+                "try a smaller learning_rate, a stronger penalty or smaller weights"
+            )
+        return tuple(tuple(x[~lost] for x in layers) for layers in moments)
+
+    def _workspace(self, chains: int, samples: int) -> Workspace:
+        key = chains, samples
+        if key not in self._workspaces:
+            self._workspaces[key] = workspace(self.machine.sizes, chains, samples, self.machine.dtype)
+        return self._workspaces[key]
 
     def _refuse_divergence(self) -> None:
         arrays = (*self.pair.W, *(p for site in self.sites for p in site))
@@ -155,7 +179,8 @@ class Trainer:
         return {
             "kind": "training", **describe(self.machine),
             "settings": {**self.settings.described(), "X": fingerprint(self.X)},
-            "epoch": self.epoch, "batch": self.batch, "seconds": self.seconds, "chains_begun": self.chains_begun,
+            "epoch": self.epoch, "batch": self.batch, "seconds": self.seconds, "lost": self.lost,
+            "chains_begun": self.chains_begun,
             "random": {"seed": self.settings.seed, "epoch": self.epoch, "batch": self.batch},
         }  # fmt: skip
 
@@ -196,5 +221,6 @@ class Trainer:
         np.multiply(self.pair.W[0], self.pair.W[0], out=self.pair.W2[0])
         self.chains.cold = False
         self.chains_begun = header["chains_begun"]
-        self.epoch, self.batch, self.seconds = done, batch, header["seconds"]
+        self.chains.judge_again()
+        self.epoch, self.batch, self.seconds, self.lost = done, batch, header["seconds"], header.get("lost", 0)
         self.history = History.from_array(tensors["history"])

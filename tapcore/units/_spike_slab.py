@@ -193,9 +193,12 @@ class SpikeSlab(Unit):
 
 def ascend_rho(rho: Array, gradient: Array, rate: float) -> None:
     """Move the logit of rho along the gradient, in place: rho can approach 0 and 1 but never reach them."""
-    slope = rho * (1 - rho)
-    logit = np.log(rho) - np.log1p(-rho) + rate * slope * gradient
-    rho[...] = _inside(sigmoid(logit))
+    step = rate * rho * (1 - rho) * gradient
+    # Downhill in rho or, uphill, in 1 - rho: nothing overflows, and no step leaves rho as it is to the bit.
+    down = np.expm1(-np.abs(step))
+    other = np.where(step > 0, 1 - rho, rho)
+    change = rho * (1 - rho) * down / (1 + other * down)
+    rho[...] = _inside(np.where(step > 0, rho - change, rho + change))
 
 
 def rho_for(probability: Array, log_slab: Array) -> Array:

@@ -1,4 +1,4 @@
-"""One TAP sweep of K = 100 chains against its own four matrix products, on all threads."""
+"""A TAP sweep against its own four matrix products, and with real-valued units against one with binary ones."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import tapcore as tc
 from tapcore.fields import couplings
 from tapcore.inference.chains import Chains
 from tapcore.inference.solve import rule_for
+from tapcore.units import Unit
 from tapcore_bench.micro.harness import Row, take_turns
 from tapcore_bench.micro.products import Products
 
 CHAINS = 100
+FACES = 20
 # Sweeps in a call, as in a training step.
 CALLED = 10
 TARGETS = {("float64", 500): 1.10, ("float64", 100): 1.25, ("float32", 500): 1.20, ("float32", 100): 1.45}
@@ -22,15 +24,15 @@ TARGETS = {("float64", 500): 1.10, ("float64", 100): 1.25, ("float32", 500): 1.2
 class Sweeps:
     """Chains of a machine with weights as large as those after training, ready to sweep."""
 
-    def __init__(self, visible: int, hidden: int, dtype: str) -> None:
+    def __init__(self, visible: Unit, hidden: int, dtype: str, chains: int = CHAINS) -> None:
         rng = np.random.default_rng(0)
-        weights = rng.normal(0, 0.1, (visible, hidden))
-        machine = tc.RBM(tc.Binary(visible), tc.Binary(hidden), weights=weights, dtype=dtype)
+        weights = rng.normal(0, 0.1, (visible.n, hidden))
+        machine = tc.RBM(visible, tc.Binary(hidden), weights=weights, dtype=dtype)
         self.sites = tuple(layer.site() for layer in machine.layers)
         self.pair = couplings(machine.weights)
         self.rule = rule_for(machine, "tap", adapt=True, by_distance=True, tol=0.0)
-        self.chains = Chains(machine.sizes, CHAINS, machine.dtype)
-        self.chains.start_from_visible(rng.choice([0.0, 1.0], (CHAINS, visible)))
+        self.chains = Chains(machine.sizes, chains, machine.dtype)
+        self.chains.start_from_visible(visible.sample(np.zeros((chains, visible.n)), 0.0, rng))
         self.run(1)
 
     def run(self, sweeps: int) -> None:
@@ -42,7 +44,7 @@ def rows(repeats: int) -> list[Row]:
     """Ten sweeps a call, as in training, and one: then the cost of waking the threads counts in full."""
     made = []
     for (dtype, hidden), target in TARGETS.items():
-        sweeps, products = Sweeps(784, hidden, dtype), Products(784, hidden, CHAINS, CHAINS, dtype)
+        sweeps, products = Sweeps(tc.Binary(784), hidden, dtype), Products(784, hidden, CHAINS, CHAINS, dtype)
         competitors = [
             partial(sweeps.run, CALLED),
             partial(products.sweep, CALLED),
@@ -53,4 +55,21 @@ def rows(repeats: int) -> list[Row]:
         what = f"a sweep, {dtype}, 784x{hidden}, K = {CHAINS}"
         made.append(Row(f"{what}, {CALLED} a call", ten / CALLED, ten_products / CALLED, "its 4 products", target))
         made.append(Row(f"{what}, 1 a call", one, one_products, "its 4 products"))
+    return made + real_valued(repeats)
+
+
+def real_valued(repeats: int) -> list[Row]:
+    """Layers with parameters such as maximum likelihood gives for grey digits and for faces."""
+    rng = np.random.default_rng(1)
+    V = rng.uniform(-27, -1.5, 784)
+    digits = tc.TruncatedGaussBernoulli(784, rho=rng.uniform(0.1, 0.9, 784), U=V / 2 + rng.normal(0, 2, 784), V=V)
+    V = rng.uniform(2.4, 40, 361)
+    faces = tc.TruncatedGaussian(361, U=V * rng.uniform(0.2, 0.8, 361), V=V)
+    made = []
+    for visible, hidden, chains, target in ((digits, 500, CHAINS, 1.5), (faces, 256, FACES, 1.8)):
+        ours = Sweeps(visible, hidden, "float64", chains)
+        binary = Sweeps(tc.Binary(visible.n), hidden, "float64", chains)
+        real, plain = take_turns([partial(ours.run, CALLED), partial(binary.run, CALLED)], repeats)
+        what = f"a sweep, float64, {visible.n}x{hidden}, K = {chains}, {type(visible).__name__}"
+        made.append(Row(what, real / CALLED, plain / CALLED, "with Binary", target))
     return made

@@ -6,19 +6,16 @@ its time, scoring included, against the matrix products it cannot avoid, with wh
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 
 import tapcore as tc
-from tapcore import plotting
-from tapcore.training.history import EpochRecord, History
+from tapcore.training.history import History
 from tapcore.training.settings import Settings
 from tapcore.training.trainer import Trainer
 from tapcore_bench.micro.epoch import SWEEPS, Turns
 from tapcore_bench.micro.harness import machine_name
 from tapcore_bench.micro.products import Products
+from tapcore_bench.paper import experiment
 from tapcore_bench.paper.data import binary_mnist
 
 SIZE, RATE, DECAY, MOMENTUM = 100, 0.005, 0.001, 0.5
@@ -26,12 +23,9 @@ SIZE, RATE, DECAY, MOMENTUM = 100, 0.005, 0.001, 0.5
 
 def main() -> None:
     """Run the experiment."""
-    parser = argparse.ArgumentParser(description="Train a binary RBM on binary MNIST as in the paper's Table I.")
-    parser.add_argument("--hidden", type=int, default=100, help="25, 50, 100 or 500 in the paper")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--dtype", choices=("float64", "float32"), default="float64")
-    parser.add_argument("--out", type=Path, default=Path("runs/binary_mnist"))
-    options = parser.parse_args()
+    options = experiment.arguments(
+        "Train a binary RBM on binary MNIST as in Table I.", "binary_mnist", 10, 100
+    ).parse_args()
     X = binary_mnist()
     machine = tc.RBM(tc.Binary.from_data(X), tc.Binary(options.hidden), seed=0, dtype=options.dtype)
     settings = Settings.checked(
@@ -44,12 +38,7 @@ def main() -> None:
     history, ratios = _train(trainer, products)
     # The first epoch also compiles.
     print(f"median of the epochs after the first: {np.median(ratios[1:] or ratios):.2f} times their products")
-    options.out.mkdir(parents=True, exist_ok=True)
-    tc.save(options.out / "machine.safetensors", trainer.snapshot())
-    header = ",".join(EpochRecord._fields)
-    np.savetxt(options.out / "history.csv", history.to_array(), delimiter=",", header=header, comments="")
-    plotting.receptive_fields(options.out / "receptive_fields.png", trainer.snapshot(), (28, 28))
-    plotting.history(options.out / "history.png", history)
+    experiment.leave(options.out, trainer.snapshot(), history, (28, 28))
 
 
 def _train(trainer: Trainer, products: Products) -> tuple[History, list[float]]:

@@ -1,4 +1,4 @@
-"""Where experiments find MNIST."""
+"""Where experiments find MNIST and the CBCL faces."""
 
 from __future__ import annotations
 
@@ -6,17 +6,37 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tapcore import datasets
 
-# Folder with mnist/train-images-idx3-ubyte.gz; by default a neighbour of the project's.
+# Folder with mnist/train-images-idx3-ubyte.gz and cbcl/faces.npz; by default a neighbour of the project's.
 FOLDER = Path(os.environ.get("TAPCORE_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 
 
 def binary_mnist() -> NDArray[Any]:
     """The 60,000 training images as (60000, 784) booleans: pixel > 127."""
-    path = FOLDER / "mnist" / "train-images-idx3-ubyte.gz"
+    return datasets.load(_existing("mnist", "train-images-idx3-ubyte.gz"), threshold=127)
+
+
+def real_mnist() -> NDArray[np.float32]:
+    """The 60,000 training images as (60000, 784) grey values from 0 to 1."""
+    return _grey(datasets.load(_existing("mnist", "train-images-idx3-ubyte.gz")))
+
+
+def cbcl_faces() -> NDArray[np.float32]:
+    """The 2,429 training faces as (2429, 361) grey values from 0 to 1."""
+    with np.load(_existing("cbcl", "faces.npz")) as file:
+        return _grey(file["train"].reshape(len(file["train"]), -1))
+
+
+def _grey(images: NDArray[Any]) -> NDArray[np.float32]:
+    return np.asarray(images, np.float32) / np.float32(255)
+
+
+def _existing(folder: str, name: str) -> Path:
+    path = FOLDER / folder / name
     if not path.exists():
-        raise SystemExit(f"{path} is missing: set TAPCORE_DATA to the folder that holds mnist/")
-    return datasets.load(path, threshold=127)
+        raise SystemExit(f"{path} is missing: set TAPCORE_DATA to the folder that holds {folder}/")
+    return path
