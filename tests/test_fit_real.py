@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
-from unit_cases import EVERY_UNIT, samples
+from unit_cases import samples
 
 import tapcore as tc
 from tapcore.units import UNITS, Unit
@@ -34,8 +34,11 @@ def likelihood(machine: tc.Machine, X: np.ndarray) -> float:
     return float(tc.log_likelihood(machine, X, solutions.free_energy).mean())
 
 
-@EVERY_UNIT
-@pytest.mark.parametrize("hidden", UNITS)
+# Every type on either side; all pairs are tested where no training has to be compiled.
+PAIRS = [(kind, "Binary") for kind in UNITS] + [("Spin", kind) for kind in UNITS] + [(kind, kind) for kind in REAL]
+
+
+@pytest.mark.parametrize(("kind", "hidden"), PAIRS)
 def test_a_step_gains_what_the_gradient_promises(kind: str, hidden: str) -> None:
     X = correlated(kind, 60)
     machine = tc.RBM(UNITS[kind].from_data(X), UNITS[hidden](3), seed=2, sigma=0.1)

@@ -74,5 +74,4 @@ def _both_halves() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 #: Distances of the nodes from the right end, weights, and where each rule begins in them.
 DISTANCES, WEIGHTS, STARTS = _both_halves()
-#: Number of nodes of each rule.
-SIZES = tuple(2 * len(half) for half in _HALVES)
+LOG2_WEIGHTS = np.log2(WEIGHTS)

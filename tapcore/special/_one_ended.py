@@ -3,7 +3,9 @@
 For s > 0 these are Mills' ratio and what follows from it, in ``x = g/sqrt(s)``; for s < 0, where the weight falls until
 it rises again at ``t = g/|s|`` and is cut there, Dawson's function and what follows from it, in ``s/g^2``. The mean and
 the variance cancel when computed from the mass, so each has a polynomial of its own: Chebyshev series made with 80
-digits, relative error below 2e-16.
+digits, relative error below 2e-16. In the far tail, where ``g^2 >= 420 |s|``, the series of 11 terms (Eq. C19
+corrected, and those of the mean and the variance that follow from it) serves either sign: what it leaves out is at most
+2e-19 of the mass, 4e-18 of the mean and 9e-17 of the variance.
 """
 
 from __future__ import annotations
@@ -24,8 +26,36 @@ def falling(s: float, g: float) -> tuple[float, float, float]:
 
 
 @scalar
+def in_far_tail(s: float, g: float) -> bool:
+    """Whether the asymptotic series reaches the last digits."""
+    return g * g >= 420.0 * abs(s)
+
+
+@scalar
+def far_tail(s: float, g: float) -> tuple[float, float, float]:
+    """(mass, mean, variance) of t where `in_far_tail`, s of either sign; cut at g/|s| for s < 0."""
+    share = 1.0 / g
+    r = s * share * share
+    mass = fma(654729075.0, r, -34459425.0)
+    mass = fma(fma(fma(mass, r, 2027025.0), r, -135135.0), r, 10395.0)
+    mass = fma(fma(fma(mass, r, -945.0), r, 105.0), r, -15.0)
+    mass = fma(fma(fma(mass, r, 3.0), r, -1.0), r, 1.0)
+    mean = fma(12277827850.0, r, -576037442.0)
+    mean = fma(fma(fma(mean, r, 29752066.0), r, -1708394.0), r, 110410.0)
+    mean = fma(fma(fma(mean, r, -8162.0), r, 706.0), r, -74.0)
+    mean = fma(fma(fma(mean, r, 10.0), r, -2.0), r, 1.0)
+    var = fma(257834384850.0, r, -10944711398.0)
+    var = fma(fma(fma(var, r, 505785122.0), r, -25625910.0), r, 1435330.0)
+    var = fma(fma(fma(var, r, -89782.0), r, 6354.0), r, -518.0)
+    var = fma(fma(fma(var, r, 50.0), r, -6.0), r, 1.0)
+    return mass * share, mean * share, var * share * share
+
+
+@scalar
 def rising(s: float, g: float) -> tuple[float, float, float]:
     """(mass, mean, variance) of t, cut at g/|s|, for s <= 0 and ``g^2 >= 42 |s|``."""
+    if in_far_tail(s, g):
+        return far_tail(s, g)
     r = 1.0 / g
     t = fma(-84.0 * s * r, r, -1.0)
     return _rising_mass(t) * r, _rising_mean(t) * r, _rising_variance(t) * r * r

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._jit import JIT_DISABLED, fma, scalar, stack_array
+from tapcore._jit import JIT_DISABLED, fma, kernel, scalar, stack_array
 from tapcore.special._elementary import exp2_normal, log_normal
-from tapcore.special._gauss_legendre import DISTANCES, STARTS, WEIGHTS
+from tapcore.special._gauss_legendre import DISTANCES, LOG2_WEIGHTS, STARTS, WEIGHTS
 from tapcore.special._truncnorm_point import (
     MOST_Q,
     REACH,
@@ -33,19 +33,21 @@ Array = NDArray[Any]
 CHUNK = 8 if JIT_DISABLED else 512
 # Each regime's points start at a multiple of the lanes, so room is left for the gaps.
 _LANES = 1 if JIT_DISABLED else 8
-_RULES = 7
+# Regimes in the order of their places: the rules for p < 0, those for p >= 0, and of points that no rule serves those
+# with the mode inside, then those with it outside.
+_RISING, _RULES = 7, 10
 _INSIDE, _OUTSIDE, _REGIMES = _RULES, _RULES + 1, _RULES + 2
 _BOUNDS = _REGIMES + 1
 _ODD = CHUNK + _LANES * _REGIMES
 _ROOM = _ODD + _LANES
-# Regimes by |p| + |q|; then of points that no rule serves: mode inside, mode outside, and none.
-_KEY_INSIDE, _KEY_OUTSIDE, _KEY_ODD = 43, 44, 45
-_REGIME = np.append(RULE_FOR, (_INSIDE, _OUTSIDE, _REGIMES))
+# Regimes by |p| + |q| for p < 0, then for p >= 0; then of points that no rule serves, the last where nothing here does.
+_KEY_FALLING, _KEY_INSIDE, _KEY_OUTSIDE, _KEY_ODD = 43, 53, 54, 55
+_REGIME = np.concatenate([RULE_FOR, _RISING + RULE_FOR[:10], (_INSIDE, _OUTSIDE, _REGIMES)])
 # Half-widths and masses in this range cannot overflow, whatever is done with them here.
 _LEAST_W, _MOST_W, _MOST_P = 1e-100, 1e100, 1e100
 
 
-@scalar
+@kernel()
 def moments_of_chunk(
     count: int, s: Array, b: Array, lo: Array, hi: Array, with_log: bool, log_z: Array, mean: Array, var: Array
 ) -> None:
@@ -87,7 +89,7 @@ def _key(p: Any, q: Any, g: Any, w: Any) -> Any:
     by_rule = (size < REACH_FALLING) | ((p < 0.0) & (size < REACH) & (q <= MOST_Q))
     closed = (p >= 0.0) & (p <= _MOST_P) & (q <= _MOST_P)
     otherwise = (_KEY_INSIDE if g < 0.0 else _KEY_OUTSIDE) if closed else _KEY_ODD
-    found = np.int64(size if by_rule else otherwise)
+    found = np.int64((size if p < 0.0 else size + _KEY_FALLING) if by_rule else otherwise)
     return found if (w >= _LEAST_W) & (w <= _MOST_W) else np.int64(_KEY_ODD)
 
 
@@ -132,10 +134,13 @@ def _compute_regimes(
     # What the rules need takes the place of p, q, g.
     for j in range(a):
         gs[j], qs[j], ps[j], other[j] = quadrature_terms(ps[j], qs[j], gs[j])
-    for r in range(_RULES):
-        # Slices, as loops over them begin at 0: with any other beginning Numba looks for negative indices.
+    # Slices, as loops over them begin at 0: with any other beginning Numba looks for negative indices.
+    for r in range(_RISING):
         a, z = starts[r], starts[r + 1]
-        _apply_rule(r, ps[a:z], qs[a:z], other[a:z], gs[a:z], zeroth[a:z], first[a:z], second[a:z])
+        _apply_rising_rule(r, ps[a:z], qs[a:z], zeroth[a:z], first[a:z], second[a:z])
+    for r in range(_RISING, _RULES):
+        a, z = starts[r], starts[r + 1]
+        _apply_rule(r - _RISING, ps[a:z], qs[a:z], other[a:z], gs[a:z], zeroth[a:z], first[a:z], second[a:z])
     for j in range(starts[_RULES]):
         share = 1.0 / zeroth[j]
         first[j] *= share
@@ -152,6 +157,19 @@ def _compute_inside(p: Array, g: Array, zeroth: Array, first: Array, second: Arr
 def _compute_outside(p: Array, q: Array, g: Array, zeroth: Array, first: Array, second: Array) -> None:
     for j in range(p.size):
         zeroth[j], first[j], second[j] = two_falling(p[j], 1.0, q[j], g[j])
+
+
+@scalar
+def _apply_rising_rule(r: int, half: Array, slope: Array, zeroth: Array, first: Array, second: Array) -> None:
+    """As `_apply_rule` where every reference is an end: all that depends on the node alone is the same in each lane."""
+    for n in range(STARTS[r], STARTS[r + 1]):
+        t, log_weight = DISTANCES[n], LOG2_WEIGHTS[n]
+        squared, bent = t * t, t * (t - 2.0)
+        for j in range(half.size):
+            e = exp2_normal(fma(half[j], bent, fma(slope[j], t, log_weight)))
+            zeroth[j] += e
+            first[j] = fma(e, t, first[j])
+            second[j] = fma(e, squared, second[j])
 
 
 @scalar

@@ -7,7 +7,8 @@ inwards, and g is the slope of the exponent at the end.
 =================== ==================================================================================================
 |p| + |q| < 10      Gauss-Legendre rule of 12 to 20 nodes
 s > 0, mode inside  two error functions, both terms positive
-s >= 0 otherwise    Mills' ratio at the dominating end less that at the other, which weighs e^-10 of it at most
+s >= 0 otherwise    Mills' ratio at the dominating end less that at the other, which weighs e^-10 of it at most; its
+                    asymptotic series where g^2 >= 420 s and the other end is lost in rounding
 s < 0               Gauss-Legendre rule of 24 to 36 nodes where |p| + |q| < 43 and |q| <= 22; elsewhere Dawson's
                     function at the dominating end, cut where the weight is least; if that is inside, a mixture with the
                     other end
@@ -22,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from tapcore._jit import fma, scalar
+from tapcore._jit import fma, kernel, scalar
 from tapcore.special._elementary import exp2_normal, exp_negative
 from tapcore.special._gauss_legendre import DISTANCES, STARTS, WEIGHTS
-from tapcore.special._one_ended import falling, rising
+from tapcore.special._one_ended import falling, far_tail, in_far_tail, rising
 from tapcore.special.dawson import dawson_any
 from tapcore.special.erfcx import erfcx_positive
 
@@ -35,6 +36,8 @@ RULE_FOR = np.repeat(np.arange(7), (1, 3, 6, 6, 7, 9, 11))
 REACH, REACH_FALLING = 43.0, 10.0
 #: |q| up to which the rules serve for s < 0: further out the other end is lost in rounding if it does not rise.
 MOST_Q = 22.0
+#: |q| from which on the other end is lost in rounding whatever s >= 0.
+ALONE_Q = 25.0
 
 _LOG2_E = 1.4426950408889634
 _SQRT_HALF = 0.7071067811865476
@@ -81,7 +84,7 @@ def energy_between(s: Any, b: Any, x: Any, reference: Any) -> Any:
     return d * (fma(-s, reference, b) - 0.5 * s * d)
 
 
-@scalar
+@kernel()
 def describe(s: float, b: float, lo: float, hi: float) -> tuple[float, float, float, float, float]:
     """(reference, energy, log_mass, mean, var): ln Z is ``energy + log_mass``, energy the exponent at the reference.
 
@@ -98,6 +101,8 @@ def describe(s: float, b: float, lo: float, hi: float) -> tuple[float, float, fl
         mass, distance, var = _by_quadrature(w, p, q, g)
     elif s < 0.0:
         mass, distance, var = _two_rising(s, w, q, g, side * fma(s, hi if side < 0.0 else lo, -b))
+    elif g >= 0.0 and q > ALONE_Q and in_far_tail(s, g):
+        mass, distance, var = far_tail(s, g)
     elif g >= 0.0:
         mass, distance, var = two_falling(s, w, q, g)
     else:
