@@ -61,7 +61,7 @@ __all__ = ["__version__", *_HOMES]
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         home = import_module(f"tapcore.{_HOMES[name]}")
-        value = home if name == _HOMES[name] else getattr(home, name)
+        value = getattr(home, name, home)
     elif name[:1].isupper() and name in (units := _units()):
         value = units[name]
     else:
