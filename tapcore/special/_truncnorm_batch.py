@@ -89,7 +89,8 @@ def _key(p: Any, q: Any, g: Any, w: Any) -> Any:
     by_rule = (size < REACH_FALLING) | ((p < 0.0) & (size < REACH) & (q <= MOST_Q))
     closed = (p >= 0.0) & (p <= _MOST_P) & (q <= _MOST_P)
     otherwise = (_KEY_INSIDE if g < 0.0 else _KEY_OUTSIDE) if closed else _KEY_ODD
-    found = np.int64((size if p < 0.0 else size + _KEY_FALLING) if by_rule else otherwise)
+    # Added to the integer: the sum of floats may round up to the next key.
+    found = np.int64(size if by_rule else otherwise) + np.int64(_KEY_FALLING if by_rule & (p >= 0.0) else 0)
     return found if (w >= _LEAST_W) & (w <= _MOST_W) else np.int64(_KEY_ODD)
 
 

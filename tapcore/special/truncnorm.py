@@ -156,7 +156,9 @@ def _over_points(loop: Callable[..., None], *arguments: ArrayLike) -> Any:
 
 def _prepared(arrays: list[Array], given: tuple[ArrayLike, ...]) -> tuple[Any, list[Array], tuple[int, ...]]:
     """(dtype of the result, flat float64 arguments, broadcast shape); the ends are the last two arrays."""
-    single = bool(given) and np.result_type(*given) == np.float32
+    # Python's own numbers take the dtype of the rest, as elsewhere in NumPy.
+    kinds = [x if isinstance(x, int | float) else array.dtype for x, array in zip(given, arrays, strict=False)]
+    single = bool(kinds) and np.result_type(*kinds) == np.float32
     try:
         full = np.broadcast_arrays(*arrays)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Remake models.json, the certified values of small Binary and Spin machines, in 60-digit arithmetic.
+"""Remake models.json, the certified values of small machines of every pair of unit types tried, in 60-digit arithmetic.
 
     python tests/golden/generate_models.py             recompute every value and write the file
     python tests/golden/generate_models.py --check     recompute and compare with the file, to 28 digits
@@ -18,7 +18,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import sites
 from mpmath import mp, mpf
+from sites import log_z, moments
 
 PATH = Path(__file__).with_name("models.json")
 WORKING_DIGITS = 60
@@ -30,21 +32,34 @@ MAX_SWEEPS = 20_000
 SCALES = [2.0**-k for k in range(7)]
 MIXED = "binpm5x4_0"
 SCALED = ("bin6x4_s0.6_0", "pm5x4_0", MIXED)  # machines that carry a "scaling" list
+REAL = (  # seed, visible and hidden kind, sizes
+    (31, "g", "g", 3, 2),
+    (32, "g", "bin", 4, 3),
+    (33, "bin", "g", 4, 3),
+    (34, "gb", "gb", 3, 2),
+    (35, "pm", "gb", 3, 3),
+    (36, "tgb", "pm", 3, 3),
+    (37, "tg", "gb", 3, 2),
+    (38, "gb", "tgb", 3, 2),
+    (39, "tgb", "tg", 2, 3),
+)
 
 FORMAT = (
-    "Units: kind bin = weight exp(U x) on {0,1}, pm = exp(U x) on {-1,+1}. Results are decimal strings of 32 "
-    "digits, computed with 60; plain numbers are exact binary floats, the parameters. exact: by enumeration. "
+    "Units: kind bin = weight exp(U x) on {0,1}, pm = exp(U x) on {-1,+1}, g = exp(U x - V x^2/2) on the real line,"
+    " tg = the same on [lo, hi], gb, tgb = (1-rho) delta(x) + rho times that of g, tg. Results are decimal strings of 32 "
+    "digits, computed with 60; plain numbers are exact binary floats, the parameters. exact: by enumeration of "
+    "one layer, absent where no layer has few states. "
     "tap2, nmf: fixed points of Alg. 1 with Eqs. 32-35, nmf without the W^2 terms (A = 0); a, c, B (without U), A"
     " per layer; mF = -F of Eq. 35 with normalised priors; TAP_lnZ_unnormalised (in nmf: its ln Z) = mF + sum of "
     "ln Z of the unit priors = -F with weights as they are; loglik_batch_mean = mean of Eq. 38 over X; grad = its"
-    " derivatives with respect to W and U (Eqs. 39-41) with this one solution. init: 'prior' = (a^v = f_a(0,0), "
+    " derivatives with respect to W and, for the (v)isible and (h)idden layer, U, V and rho (Eqs. 39-41) with this one solution. init: 'prior' = (a^v = f_a(0,0), "
     "c^v = 0, a^h = 0), 'x=0' and 'x=1' the same from that a^v; damping d: new = d old + (1-d) update. scaling: W"
     " times scale, init 'prior'; tap_av, tap_ah, nmf_av, nmf_ah are the fixed points' means."
 )
 
+Unit = sites.Unit
 Vector = list[mpf]
 Matrix = list[list[mpf]]
-Unit = dict[str, Any]
 
 
 def float32(x: float) -> float:
@@ -62,55 +77,74 @@ def mixed_machine() -> dict[str, Any]:
     return {"name": MIXED, "note": "Binary visible, Spin hidden", "W": W, "vis": vis, "hid": hid, "X": X}
 
 
-def log_z(unit: Unit, B: mpf, A: mpf) -> mpf:
-    """ln Z(B, A) of one unit."""
-    b = B + mpf(unit["U"])
-    if unit["kind"] == "bin":
-        return mp.log(1 + mp.exp(b - A / 2))
-    return mp.log(mp.exp(b - A / 2) + mp.exp(-b - A / 2))
+def real_machine(seed: int, visible: str, hidden: str, nv: int, nh: int) -> dict[str, Any]:
+    """Parameters of a machine with real-valued units, for a file that has none yet."""
+    rng = random.Random(seed)
+    vis, hid = ([random_unit(rng, kind) for _ in range(n)] for kind, n in ((visible, nv), (hidden, nh)))
+    W = [[float32(rng.gauss(0.0, 0.4)) for _ in hid] for _ in vis]
+    X = [[random_value(rng, unit) for unit in vis] for _ in range(4)]
+    return {"name": f"{visible}-{hid[0]['kind']}{nv}x{nh}_0", "note": "", "W": W, "vis": vis, "hid": hid, "X": X}
 
 
-def moments(unit: Unit, B: mpf, A: mpf) -> tuple[mpf, mpf]:
-    """Mean and variance of one unit."""
-    b = B + mpf(unit["U"])
-    if unit["kind"] == "bin":
-        up, down = mp.exp(b - A / 2), mpf(1)
-        a = up / (up + down)
-        return a, up * down / (up + down) ** 2
-    a = mp.tanh(b)
-    return a, 1 - a**2
+def random_unit(rng: random.Random, kind: str) -> sites.Unit:
+    """A unit of unlike parameters; a precision of either sign where the support is bounded."""
+    names = {*sites.TRAINED[kind], *(("lo", "hi") if kind.startswith("t") else ())}
+    values = {
+        "rho": rng.uniform(0.2, 0.8),
+        "U": rng.gauss(0.0, 0.5),
+        "V": rng.uniform(-3.0, 4.0) if "lo" in names else rng.uniform(1.5, 4.0),
+        "lo": rng.uniform(-1.5, 0.0),
+        "hi": rng.uniform(0.5, 2.0),
+    }
+    return {"kind": kind} | {name: float32(value) for name, value in values.items() if name in names}
 
 
-def states(unit: Unit) -> tuple[int, int]:
-    """The two values a unit takes."""
-    return {"bin": (0, 1), "pm": (-1, 1)}[unit["kind"]]
+def random_value(rng: random.Random, unit: sites.Unit) -> float:
+    """A value that the unit takes."""
+    if unit["kind"] in sites.STATES:
+        return float(rng.choice(sites.STATES[unit["kind"]]))
+    if "rho" in unit and rng.random() < 0.5:
+        return 0.0
+    return float32(rng.uniform(unit["lo"], unit["hi"]) if "lo" in unit else rng.gauss(0.0, 0.8))
 
 
-def enumerate_exact(vis: list[Unit], hid: list[Unit], W: Matrix) -> dict[str, Any]:
-    """ln Z and moments by adding up every state of both layers."""
-    nv, nh = len(vis), len(hid)
+def new_machines() -> list[dict[str, Any]]:
+    """Parameters of every machine that has a seed here; the others came with the first file."""
+    return [mixed_machine(), *(real_machine(seed, *rest) for seed, *rest in REAL)]
+
+
+def enumerate_exact(vis: list[Unit], hid: list[Unit], W: Matrix) -> dict[str, Any] | None:
+    """ln Z and moments by adding up every state of a layer of few values, given which the other's units are independent.
+
+    None where neither layer is of few values.
+    """
+    if any(unit["kind"] not in sites.STATES for unit in hid):
+        if any(unit["kind"] not in sites.STATES for unit in vis):
+            return None
+        listed, other, couplings = vis, hid, W
+    else:
+        listed, other, couplings = hid, vis, transpose(W)
     Z = mpf(0)
-    v1, v2, h1 = [mpf(0)] * nv, [mpf(0)] * nv, [mpf(0)] * nh
-    vh = [[mpf(0)] * nh for _ in range(nv)]
-    for h in itertools.product(*map(states, hid)):
-        field = [mpf(vis[i]["U"]) + sum(W[i][j] * h[j] for j in range(nh)) for i in range(nv)]
-        alone = sum(mpf(hid[j]["U"]) * h[j] for j in range(nh))
-        for v in itertools.product(*map(states, vis)):
-            weight = mp.exp(alone + sum(field[i] * v[i] for i in range(nv)))
-            Z += weight
-            for i in range(nv):
-                v1[i] += weight * v[i]
-                v2[i] += weight * v[i] ** 2
-                for j in range(nh):
-                    vh[i][j] += weight * (v[i] * h[j])
-            for j in range(nh):
-                h1[j] += weight * h[j]
+    one, two = [[mpf(0)] * len(listed), [mpf(0)] * len(other)], [[mpf(0)] * len(listed), [mpf(0)] * len(other)]
+    across = [[mpf(0)] * len(other) for _ in listed]
+    for x in itertools.product(*(sites.STATES[unit["kind"]] for unit in listed)):
+        fields = [sum(row[i] * value for row, value in zip(couplings, x, strict=True)) for i in range(len(other))]
+        given = [sites.of(unit, b, mpf(0)) for unit, b in zip(other, fields, strict=True)]
+        weight = mp.exp(sum(mpf(u["U"]) * v for u, v in zip(listed, x, strict=True)) + sum(g.log_z for g in given))
+        Z += weight
+        for layer, values in enumerate(([(v, v**2) for v in x], [(g.mean, g.var + g.mean**2) for g in given])):
+            one[layer] = [total + weight * v for total, (v, _) in zip(one[layer], values, strict=True)]
+            two[layer] = [total + weight * v for total, (_, v) in zip(two[layer], values, strict=True)]
+        for row, value in zip(across, x, strict=True):
+            row[:] = [total + weight * value * g.mean for total, g in zip(row, given, strict=True)]
+    if listed is hid:
+        one, two, across = one[::-1], two[::-1], transpose(across)
     return {
         "lnZ": mp.log(Z),
-        "mean_v": [x / Z for x in v1],
-        "mean_v2": [x / Z for x in v2],
-        "mean_h": [x / Z for x in h1],
-        "mean_vh": [[x / Z for x in row] for row in vh],
+        "mean_v": [x / Z for x in one[0]],
+        "mean_v2": [x / Z for x in two[0]],
+        "mean_h": [x / Z for x in one[1]],
+        "mean_vh": [[x / Z for x in row] for row in across],
     }
 
 
@@ -175,15 +209,18 @@ def solution(machine: dict[str, Any], W: Matrix, init: str, damping: str, order:
     priors = sum(log_z(unit, mpf(0), mpf(0)) for unit in vis + hid)
     pairs = list(itertools.product(range(len(vis)), range(len(hid))))
     loglik = -mF
-    data_h, data_vh = [mpf(0)] * len(hid), [[mpf(0)] * len(hid) for _ in vis]
+    data_vh = [[mpf(0)] * len(hid) for _ in vis]
+    data: list[list[Vector]] = [[[mpf(0)] * 3 for _ in units] for units in (vis, hid)]  # of x, x^2, 1[x != 0]
     for x in X:
         B = [sum(W[i][j] * x[i] for i in range(len(vis))) for j in range(len(hid))]
-        loglik += sum(mpf(unit["U"]) * value for unit, value in zip(vis, x, strict=True)) / len(X)
-        loglik += sum(log_z(unit, b, mpf(0)) for unit, b in zip(hid, B, strict=True)) / len(X)
-        means = [moments(unit, b, mpf(0))[0] for unit, b in zip(hid, B, strict=True)]
-        data_h = [p + q / len(X) for p, q in zip(data_h, means, strict=True)]
+        given = [sites.of(unit, b, mpf(0)) for unit, b in zip(hid, B, strict=True)]
+        loglik += sum(sites.log_weight(unit, value) for unit, value in zip(vis, x, strict=True)) / len(X)
+        loglik += sum(site.log_z for site in given) / len(X)
+        seen = [[(v, v**2, mpf(v != 0)) for v in x], [(g.mean, g.var + g.mean**2, g.nonzero) for g in given]]
+        for total, terms in zip([*data[0], *data[1]], [*seen[0], *seen[1]], strict=True):
+            total[:] = [p + q / len(X) for p, q in zip(total, terms, strict=True)]
         for i, j in pairs:
-            data_vh[i][j] += x[i] * means[j] / len(X)
+            data_vh[i][j] += x[i] * given[j].mean / len(X)
     for i, j in pairs:
         data_vh[i][j] -= s["av"][i] * s["ah"][j] + (W[i][j] * s["cv"][i] * s["ch"][j] if order == 2 else 0)
     return {
@@ -193,12 +230,18 @@ def solution(machine: dict[str, Any], W: Matrix, init: str, damping: str, order:
         "damping": damping,
         "TAP_lnZ_unnormalised": mF,
         "loglik_batch_mean": loglik,
-        "grad": {
-            "W": data_vh,
-            "vU": [sum(x[i] for x in X) / len(X) - s["av"][i] for i in range(len(vis))],
-            "hU": [data_h[j] - s["ah"][j] for j in range(len(hid))],
-        },
+        "grad": {"W": data_vh, **unit_gradient("v", vis, data[0], s), **unit_gradient("h", hid, data[1], s)},
     }
+
+
+def unit_gradient(side: str, units: list[Unit], data: list[Vector], s: dict[str, Vector]) -> dict[str, Vector]:
+    """Eqs. 40 and 41 of one layer, under the parameters' names with the side before them."""
+    gradient: dict[str, Vector] = {}
+    for unit, seen, a, c, B, A in zip(units, data, *(s[name + side] for name in "acBA"), strict=True):
+        model = sites.slopes(unit, a, c + a**2, sites.of(unit, B, A).nonzero)
+        for name, slope in sites.slopes(unit, *seen).items():
+            gradient.setdefault(side + name, []).append(slope - model[name])
+    return gradient
 
 
 def scaling(machine: dict[str, Any], W: Matrix) -> list[dict[str, Any]]:
@@ -220,11 +263,12 @@ def remake(machine: dict[str, Any]) -> dict[str, Any]:
     W = [[mpf(w) for w in row] for row in machine["W"]]
     priors = sum(log_z(unit, mpf(0), mpf(0)) for unit in machine["vis"] + machine["hid"])
     exact = enumerate_exact(machine["vis"], machine["hid"], W)
-    ln_z = exact.pop("lnZ")
     starts = [(entry["init"], entry["damping"]) for entry in machine.get("tap2", [{"init": "prior", "damping": "0"}])]
     entry = {key: machine[key] for key in ("name", "note", "W", "vis", "hid", "X")}
     entry["sum_lnZ_priors"] = priors
-    entry["exact"] = {"lnZ_unnormalised": ln_z, "lnZ_normalised_priors": ln_z - priors, **exact}
+    if exact is not None:
+        ln_z = exact.pop("lnZ")
+        entry["exact"] = {"lnZ_unnormalised": ln_z, "lnZ_normalised_priors": ln_z - priors, **exact}
     entry["tap2"] = [solution(machine, W, *start, order=2) for start in starts]
     entry["nmf"] = [solution(machine, W, *start, order=1) for start in starts]
     if machine["name"] in SCALED:
@@ -292,8 +336,9 @@ def main(arguments: list[str] | None = None) -> int:
         machines = [machine for machine in machines if machine["name"] == options.only]
         if not machines:
             parser.error(f"no machine named {options.only} in {options.file.name}")
-    elif not options.check and all(machine["name"] != MIXED for machine in machines):
-        machines.append(mixed_machine())
+    elif not options.check:
+        known = {machine["name"] for machine in machines}
+        machines += [machine for machine in new_machines() if machine["name"] not in known]
     with mp.workdps(WORKING_DIGITS):
         made = [remake(machine) for machine in machines]
         if options.check:

@@ -1,0 +1,191 @@
+"""Remake the results in truncnorm.csv and truncated_gauss_bernoulli.csv from their arguments, with mpmath.
+
+    python tests/golden/make_truncnorm.py             recompute every result and write the files
+    python tests/golden/make_truncnorm.py --check     recompute, and compare with the files to the last digit of a float
+
+The arguments, condition numbers (columns k*) and tags are data, read from the files themselves.
+
+One method serves every argument. The exponent is taken from its highest point: the mode if that lies inside, or else
+the dominating end. From there the weight falls to each side; where s < 0, the other end is a second such point, and
+the two meet where the weight is least. A falling piece ``e^(-g t - s t^2/2)`` is cut into panels over which the
+exponent falls by the same amount, and each panel gets a Gauss-Legendre rule.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import functools
+import itertools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from mpmath import mp, mpf
+
+HERE = Path(__file__).parent
+DIGITS = 30
+# The arguments are floats: with this many digits their products and sums are exact unless they spread absurdly far.
+ARGUMENT_DIGITS = 200
+FALL = 4  # of the exponent over a panel
+
+Row = dict[str, str]
+Moments = tuple[mpf, mpf, mpf]
+
+
+@functools.cache
+def rule(digits: int) -> list[tuple[mpf, mpf]]:
+    """Gauss-Legendre nodes and weights on [0, 1], as many nodes as digits, which is enough over a panel."""
+    count = digits + digits % 2
+    nodes = []
+    with mp.workdps(digits + 10):
+        for k in range(1, count + 1):
+            x = mp.cos(mp.pi * (k - mpf(1) / 4) / (count + mpf(1) / 2))
+            for _ in range(8):  # Newton's steps from the usual estimate
+                p, before = x, mpf(1)
+                for n in range(2, count + 1):
+                    p, before = ((2 * n - 1) * x * p - (n - 1) * before) / n, p
+                slope = count * (x * p - before) / (x * x - 1)
+                x -= p / slope
+            nodes.append(((1 - x) / 2, 1 / ((1 - x * x) * slope**2)))
+    return nodes
+
+
+def panels(s: mpf, g: mpf, length: mpf) -> list[mpf]:
+    """Edges from 0 to `length`, or to where nothing counts any more; ``g t + s t^2/2`` grows by at most FALL each."""
+    most = mp.dps * mp.log(10) + 20
+    whole = mp.inf if mp.isinf(length) else g * length + s * length**2 / 2
+    fall = min(whole, most)
+    count = max(1, int(mp.ceil(fall / FALL)))
+    # Where s < 0 the root may be that of a rounding error below 0.
+    edges = [2 * e / (g + mp.sqrt(max(g * g + 2 * s * e, 0))) for e in (fall * k / count for k in range(1, count))]
+    last = length if whole <= most else 2 * most / (g + mp.sqrt(g * g + 2 * s * most))
+    return [mpf(0), *edges, last]
+
+
+def piece(s: mpf, g: mpf, length: mpf) -> Moments:
+    """Integrals of 1, t, t^2 times ``e^(-g t - s t^2/2)`` over [0, length], where it falls."""
+    sums = [mpf(0)] * 3
+    edges = panels(s, g, length)
+    for left, right in itertools.pairwise(edges):
+        size = right - left
+        for x, w in rule(mp.dps):
+            t = left + size * x
+            e = w * size * mp.exp(-t * (g + s * t / 2))
+            sums = [sums[0] + e, sums[1] + e * t, sums[2] + e * t * t]
+    return sums[0], sums[1], sums[2]
+
+
+def split(s: mpf, b: mpf, lo: mpf, hi: mpf) -> tuple[mpf, list[tuple[mpf, int, mpf, mpf]]]:
+    """(top, pieces), a piece being (start, direction, slope there, length)."""
+    if s > 0 and lo < b / s < hi:
+        top = b / s
+        return top, [(top, 1, mpf(0), hi - top), (top, -1, mpf(0), top - lo)]
+    right = hi < mp.inf and (lo == -mp.inf or b - s * (lo + hi) / 2 >= 0)
+    top, other, side = (hi, lo, -1) if right else (lo, hi, 1)
+    g, g_other = -side * (b - s * top), side * (b - s * other) if abs(other) < mp.inf else mpf(0)
+    if not (s < 0 and g_other > 0):
+        return top, [(top, side, g, abs(other - top))]
+    return top, [(top, side, g, -g / s), (other, -side, g_other, -g_other / s)]
+
+
+def moments(s: float, b: float, lo: float, hi: float, digits: int = DIGITS) -> Moments:
+    """Log-mass, mean and variance of ``exp(-s x^2/2 + b x)`` on [lo, hi], good to somewhat fewer than `digits`."""
+    with mp.workdps(ARGUMENT_DIGITS):
+        s, b, lo, hi = (mpf(x) for x in (s, b, lo, hi))
+        if not lo < hi or (mp.isinf(hi - lo) and not (s > 0 or (s == 0 and (b < 0 if hi == mp.inf else b > 0)))):
+            raise ValueError("the weight cannot be normalised")
+        top, pieces = split(s, b, lo, hi)
+        energy = b * top - s * top**2 / 2
+        starts = [(start - top, b * start - s * start**2 / 2 - energy) for start, *_ in pieces]
+    with mp.workdps(digits + 5):
+        zeroth = first = second = mpf(0)
+        for (offset, below), (_, side, g, length) in zip(starts, pieces, strict=True):
+            if below < -(10 * mp.dps + 100):  # e^-below is too little to count, even times the square of an offset
+                continue
+            m0, m1, m2 = (mp.exp(below) * m for m in piece(+s, +g, +length))
+            zeroth += m0
+            first += offset * m0 + side * m1
+            second += offset**2 * m0 + 2 * offset * side * m1 + m2
+        mean, log_mass = first / zeroth, mp.log(zeroth)
+        var = second / zeroth - mean**2
+    with mp.workdps(ARGUMENT_DIGITS):
+        return energy + log_mass, top + mean, +var
+
+
+def spike_slab(rho: float, U: float, V: float, lo: float, hi: float, A: float, B: float) -> dict[str, mpf]:
+    """Results of a row of truncated_gauss_bernoulli.csv: of ``(1 - rho) delta(x) + rho e^(-V x^2/2 + U x)``."""
+    with mp.workdps(ARGUMENT_DIGITS):
+        s, b, rho = mpf(A) + mpf(V), mpf(B) + mpf(U), mpf(rho)
+        log_slab, m, v = moments(s, b, lo, hi)
+        slab, prior_slab = rho * mp.exp(log_slab), rho * mp.exp(moments(V, U, lo, hi)[0])
+        P = slab / (1 - rho + slab)
+        log_prior = mp.log(1 - rho + prior_slab)
+        return {
+            "lnZ": mp.log(1 - rho + slab) - log_prior,
+            "fa": P * m,
+            "fc": P * v + P * (1 - P) * m**2,
+            "pnz": P,
+            "lnZprior": log_prior,
+        }
+
+
+def remake_truncnorm(row: Row) -> dict[str, mpf]:
+    """Results of a row of truncnorm.csv."""
+    found = moments(*(float(row[name]) for name in ("s", "b", "lo", "hi")))
+    return dict(zip(("lnZ", "mean", "var"), found, strict=True))
+
+
+def remake_spike_slab(row: Row) -> dict[str, mpf]:
+    """Results of a row of truncated_gauss_bernoulli.csv."""
+    return spike_slab(*(float(row[name]) for name in ("rho", "U", "V", "lo", "hi", "A", "B")))
+
+
+FILES: dict[str, Callable[[Row], dict[str, mpf]]] = {
+    "truncnorm.csv": remake_truncnorm,
+    "truncated_gauss_bernoulli.csv": remake_spike_slab,
+}
+
+
+def read(name: str) -> list[Row]:
+    """Rows of a file."""
+    with (HERE / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def difference(row: Row, results: dict[str, mpf]) -> mpf:
+    """The largest, in units of half the spacing of floats: 1 and less is what rounding leaves."""
+    stored = {name: float(row[name]) for name in results}
+    return max(2 * abs(value - mpf(stored[name])) / _spacing(stored[name]) for name, value in results.items())
+
+
+def _spacing(x: float) -> mpf:
+    return max(mpf(2) ** (mp.frexp(mpf(x))[1] - 53), mpf(2) ** -1074)
+
+
+def main() -> int:
+    """Write the files or, with --check, compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="compare with the files, write nothing")
+    check = parser.parse_args().check
+    wrong = 0
+    for name, remake in FILES.items():
+        rows = read(name)
+        for number, row in enumerate(rows, start=2):
+            results = remake(row)
+            with mp.workdps(ARGUMENT_DIGITS):
+                far = difference(row, results)
+            if check and far > 1.001:
+                wrong += 1
+                print(f"{name}, line {number}: {mp.nstr(far / 2, 4)} spacings away")
+            row |= {column: repr(float(value)) for column, value in results.items()}
+        if not check:
+            with (HERE / name).open("w", encoding="utf-8", newline="") as file:
+                writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
