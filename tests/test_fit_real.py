@@ -35,7 +35,7 @@ def likelihood(machine: tc.Machine, X: np.ndarray) -> float:
 
 
 # Every type on either side; all pairs are tested where no training has to be compiled.
-PAIRS = [(kind, "Binary") for kind in UNITS] + [("Spin", kind) for kind in UNITS] + [(kind, kind) for kind in REAL]
+PAIRS = [(kind, "Binary") for kind in UNITS] + [("Binary", kind) for kind in REAL] + [(kind, kind) for kind in REAL]
 
 
 @pytest.mark.parametrize(("kind", "hidden"), PAIRS)

@@ -94,6 +94,8 @@ def describe(s: float, b: float, lo: float, hi: float) -> tuple[float, float, fl
         return math.nan, math.nan, math.nan, math.nan, math.nan
     if math.isinf(lo) or math.isinf(hi):
         side, edge, w, p, q, g = reduce_unbounded(s, b, lo, hi)
+        if math.isnan(g):
+            return math.nan, math.nan, math.nan, math.nan, math.nan
     else:
         side, edge, w, p, q, g = reduce(s, b, lo, hi)
     size = q + abs(p)
