@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+import tapcore as tc
 from tapcore_bench.micro import __main__ as command
-from tapcore_bench.micro import epoch, exponential, harness, startup, sweep
+from tapcore_bench.micro import closed_forms, epoch, exponential, harness, startup, sweep, truncnorm
 from tapcore_bench.micro.products import Products
 
 
@@ -64,3 +65,28 @@ def test_epoch_benchmark_trains_a_whole_epoch_and_times_as_many_products(monkeyp
     assert ours > 0
     assert trainer.epoch == 1
     assert counted == {"sweeps": 240, "gradients": 24}
+
+
+def test_truncnorm_benchmark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="draws a picture")
+    monkeypatch.setattr(truncnorm, "POINTS", 200)
+    monkeypatch.setattr(truncnorm, "SCIPY_POINTS", 5)
+    rows = truncnorm.rows(1)
+    assert [row.target for row in rows] == [40, 100, 1 / 1500]
+    assert all(row.ours > 0 and row.reference > 0 for row in rows)
+    methods = {name: m for name, m in closed_forms.METHODS.items() if "form" in name or name == "tapcore"}
+    lines = truncnorm.table(methods, 1).splitlines()
+    assert "| tapcore | 2000 | 0.0 % | 0.0 % | 0.0 % |" in lines[6]
+    # The closed form fails on most of the certified points: the table would show if it compared with itself.
+    assert all(float(line.split("|")[5].rstrip(" %")) > 5 for line in lines[7:])
+    truncnorm.picture(tmp_path / "picture.png", methods, 3)
+    assert (tmp_path / "picture.png").stat().st_size > 1000
+    assert truncnorm.count_non_finite(1000) == 0
+
+
+@pytest.mark.parametrize(("p", "q"), [(5.0, 2.0), (5.0, 80.0), (-30.0, 0.5), (1e-9, 3.0), (0.0, 0.0)])
+def test_references_of_the_benchmark_agree_with_the_library(p: float, q: float) -> None:
+    mean, var = closed_forms.exact(p, q)
+    _, expected_mean, expected_var = tc.truncnorm.moments(p, q, -1.0, 1.0)
+    assert float(mean) == pytest.approx(expected_mean, abs=1e-15)
+    assert float(var) == pytest.approx(expected_var, rel=1e-14)

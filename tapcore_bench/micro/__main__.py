@@ -9,7 +9,7 @@ from pathlib import Path
 from tapcore_bench.micro.harness import machine_name, table
 
 MARKS = ("<!-- begin: micro -->", "<!-- end: micro -->")
-NAMES = ("exponential", "sweep", "epoch", "startup")
+NAMES = ("exponential", "truncnorm", "sweep", "epoch", "startup")
 
 
 def main() -> None:
