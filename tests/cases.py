@@ -13,9 +13,20 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import tapcore as tc
+from tapcore.units import UNITS as BY_NAME
+from tapcore.units import Unit
 
 GOLDEN = Path(__file__).parent / "golden"
-KINDS = {"bin": "binary", "pm": "spin"}
+# Kind in the certified file -> kind of the reference, which is the class name in small letters.
+KINDS = {
+    "bin": "binary",
+    "pm": "spin",
+    "g": "gaussian",
+    "tg": "truncatedgaussian",
+    "gb": "gaussbernoulli",
+    "tgb": "truncatedgaussbernoulli",
+}
+UNITS: dict[str, type[Unit]] = {name.lower(): unit for name, unit in BY_NAME.items()}
 # Key of the fixed points in the file -> method; each machine lists the same starts under both.
 POINTS = {"tap2": "tap", "nmf": "nmf"}
 
@@ -37,7 +48,7 @@ def close(actual: Any, certified: Any, tol: float = 1e-12) -> None:
 
 
 def layers_of(machine: dict[str, Any]) -> list[naive.Layer]:
-    return [[{"kind": KINDS[unit["kind"]], "U": unit["U"]} for unit in machine[side]] for side in ("vis", "hid")]
+    return [[{**unit, "kind": KINDS[unit["kind"]]} for unit in machine[side]] for side in ("vis", "hid")]
 
 
 def start_of(layers: list[naive.Layer], init: str) -> list[float]:
@@ -46,36 +57,60 @@ def start_of(layers: list[naive.Layer], init: str) -> list[float]:
     return [float(init.removeprefix("x="))] * len(layers[0])
 
 
+def listed(layers: list[naive.Layer]) -> bool:
+    """Whether all states can be added up."""
+    return all(naive.KINDS[site["kind"]].support is not None for layer in layers for site in layer)
+
+
+def random_sites(rng: np.random.Generator, kind: str, n: int) -> naive.Layer:
+    """Sites of unlike parameters, with precisions of either sign where the support is bounded."""
+    names = UNITS[kind].names
+    values = {"U": rng.normal(0.0, 0.5, n)}
+    if "lo" in names:
+        values |= {"V": rng.uniform(-3.0, 4.0, n), "lo": rng.uniform(-1.5, 0.0, n), "hi": rng.uniform(0.5, 2.0, n)}
+    elif "V" in names:
+        values["V"] = rng.uniform(1.5, 4.0, n)
+    if "rho" in names:
+        values["rho"] = rng.uniform(0.2, 0.8, n)
+    return [{"kind": kind} | {name: float(x[i]) for name, x in values.items()} for i in range(n)]
+
+
+def unit_of(sites: naive.Layer) -> Unit:
+    """The library's layer for sites of one kind."""
+    (kind,) = {site["kind"] for site in sites}
+    return UNITS[kind](len(sites), **{name: [site[name] for site in sites] for name in UNITS[kind].names})
+
+
 def random_machine(seed: int, *kinds: tuple[str, int], width: float = 0.3) -> tuple[list[naive.Layer], list[Any]]:
     rng = np.random.default_rng(seed)
-    layers = [[{"kind": kind, "U": float(U)} for U in rng.normal(0.0, 0.5, n)] for kind, n in kinds]
+    layers = [random_sites(rng, kind, n) for kind, n in kinds]
     pairs = pairwise(kinds)
     return layers, [rng.normal(0.0, width, (below[1], above[1])) for below, above in pairs]
 
 
 def library_machine(machine: dict[str, Any], scale: float = 1.0, dtype: str = "float64") -> tc.Machine:
     """The library's machine for an entry of the golden file, its weights times `scale`."""
-    units = {"bin": tc.Binary, "pm": tc.Spin}
-    layers = []
-    for side in ("vis", "hid"):
-        (kind,) = {unit["kind"] for unit in machine[side]}
-        layers.append(units[kind](len(machine[side]), U=[unit["U"] for unit in machine[side]]))
-    return tc.RBM(*layers, weights=scale * np.array(machine["W"]), dtype=dtype)
+    return tc.RBM(*map(unit_of, layers_of(machine)), weights=scale * np.array(machine["W"]), dtype=dtype)
 
 
 def random_rbm(
     seed: int, visible: str = "Binary", hidden: str = "Binary", sizes: tuple[int, int] = (7, 5), sigma: float = 0.3
 ) -> tc.Machine:
-    rng = np.random.default_rng(seed)
-    layers = [getattr(tc, kind)(n, U=rng.normal(0, 0.5, n)) for kind, n in zip((visible, hidden), sizes, strict=True)]
-    return tc.RBM(*layers, weights=rng.normal(0, sigma, sizes))
+    kinds = zip((visible.lower(), hidden.lower()), sizes, strict=True)
+    layers, weights = random_machine(seed, *kinds, width=sigma)
+    return tc.Machine(map(unit_of, layers), weights)
 
 
-UNITS = {"binary": tc.Binary, "spin": tc.Spin}
 PAIRS = [("binary", "binary"), ("spin", "spin"), ("binary", "spin"), ("spin", "binary")]
 SHAPES = {f"{a}-{b}": ((a, 6), (b, 4)) for a, b in PAIRS} | {
     "binary-spin-binary": (("binary", 5), ("spin", 4), ("binary", 3)),
     "spin-binary-spin-spin": (("spin", 3), ("binary", 4), ("spin", 3), ("spin", 2)),
+}
+LISTED_SHAPES = tuple(SHAPES)  # all states of these can be added up
+SHAPES |= {
+    "gaussian-binary": (("gaussian", 6), ("binary", 4)),
+    "truncatedgaussian-gaussbernoulli": (("truncatedgaussian", 4), ("gaussbernoulli", 3)),
+    "truncatedgaussbernoulli-spin-gaussian": (("truncatedgaussbernoulli", 3), ("spin", 3), ("gaussian", 2)),
 }
 FIELDS = ("mean", "var", "B", "A")
 PLAIN: dict[str, Any] = {"tol": 0, "acceleration": None}
@@ -83,10 +118,8 @@ PLAIN: dict[str, Any] = {"tol": 0, "acceleration": None}
 
 def both(shape: str, seed: int = 0, sigma: float = 0.4) -> tuple[list[naive.Layer], list[Any], tc.Machine]:
     """A random machine for the reference and for the library."""
-    kinds = SHAPES[shape]
-    layers, weights = random_machine(seed, *kinds, width=sigma)
-    units = [UNITS[kind](n, U=[site["U"] for site in layer]) for (kind, n), layer in zip(kinds, layers, strict=True)]
-    return layers, weights, tc.Machine(units, weights)
+    layers, weights = random_machine(seed, *SHAPES[shape], width=sigma)
+    return layers, weights, tc.Machine(map(unit_of, layers), weights)
 
 
 def starts(machine: tc.Machine, count: int, seed: int = 1) -> np.ndarray:

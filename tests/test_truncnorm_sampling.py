@@ -64,19 +64,78 @@ def test_cdf(weight: tuple[float, ...]) -> None:
     assert np.isnan(truncnorm.cdf(math.nan, *weight))
 
 
+def integration_grid(weight: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of Gauss-Legendre panels, close at the ends and about the mean, out to 40 deviations."""
+    _, mean, var = truncnorm.moments(*weight)
+    lo, hi = (max(weight[2], mean - 40 * math.sqrt(var)), min(weight[3], mean + 40 * math.sqrt(var)))
+    halvings = (hi - lo) * 0.5 ** np.arange(1, 40)
+    edges = np.concatenate([[lo, hi], lo + halvings, hi - halvings, mean + math.sqrt(var) * np.linspace(-40, 40, 161)])
+    edges = np.unique(np.clip(edges, lo, hi))
+    nodes, parts = np.polynomial.legendre.leggauss(20)
+    half = np.diff(edges)[:, None] / 2
+    return (edges[:-1, None] + half * (1 + nodes)).ravel(), (half * parts).ravel()
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_the_density_integrates_to_one_and_has_these_moments(weight: tuple[float, ...]) -> None:
+    x, parts = integration_grid(weight)
+    density = np.exp(truncnorm.log_density(x, *weight))
+    _, mean, var = truncnorm.moments(*weight)
+    # The rounding of the nodes counts where the weight is steep.
+    slack = 1e-12 + 1e-16 * np.abs((weight[1] - weight[0] * x)[density > 1e-9]).max()
+    assert parts @ density == pytest.approx(1, abs=slack)
+    assert parts @ (density * (x - mean)) == pytest.approx(0, abs=slack * math.sqrt(var))
+    assert parts @ (density * (x - mean) ** 2) == pytest.approx(var, rel=10 * slack)
+
+
+@pytest.mark.parametrize("weight", WEIGHTS)
+def test_cdf_rises_up_to_rounding(weight: tuple[float, ...]) -> None:
+    x = np.sort(np.concatenate([integration_grid(weight)[0], np.nextafter(grid(weight), -INF), grid(weight)]))
+    found = truncnorm.cdf(x, *weight)
+    assert np.all((found >= 0) & (found <= 1))
+    most = np.maximum.accumulate(found)
+    assert np.all(found >= most * (1 - 1e-14))
+    assert_allclose(
+        np.diff(found), np.diff(x) * np.exp(truncnorm.log_density((x[1:] + x[:-1]) / 2, *weight)), atol=2e-3
+    )
+
+
 def test_small_probabilities_keep_their_digits() -> None:
     with exact.mp.workdps(60):
         ratio = exact.mp.exp(exact.moments(1.0, 0.0, -40.0, -30.0, 50)[0] - exact.moments(1.0, 0.0, -40.0, 1.0, 50)[0])
     assert_allclose(truncnorm.cdf(-30.0, 1.0, 0.0, -40.0, 1.0), float(ratio), rtol=1e-12)
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("weight", WEIGHTS)
 def test_samples_follow_the_distribution(weight: tuple[float, ...]) -> None:
     s, b, lo, hi = weight
-    count = 200 if JIT_DISABLED else 20_000
+    count = 200 if JIT_DISABLED else 40_000
     x = truncnorm.sample(s, b, np.full(count, lo), hi, np.random.default_rng(7))
     assert x.shape == (count,)
     assert np.all((lo <= x) & (x <= hi))
+    assert scipy.stats.kstest(truncnorm.cdf(x, *weight), "uniform").pvalue > 1e-3
+
+
+def test_one_value_for_each_point() -> None:
+    """Each has its own weight, and lies in its own interval; mean and spread are theirs."""
+    s, b = np.repeat([-40.0, 0.0, 40.0], 4000), 3.0
+    lo = np.tile([-1.0, 0.0], 6000)
+    x = truncnorm.sample(s, b, lo, lo + 1, np.random.default_rng(3))
+    assert np.all((lo <= x) & (x <= lo + 1))
+    _, mean, var = truncnorm.moments(s, b, lo, lo + 1)
+    z = ((x - mean) / np.sqrt(var)).reshape(3, -1, 2)
+    assert np.abs(z.mean(axis=1)).max() < 4 / math.sqrt(2000)
+    assert np.abs((z**2).mean(axis=1) - 1).max() < 0.3
+    assert isinstance(truncnorm.sample(1.0, 0.0, 0.0, 1.0, np.random.default_rng(0)), float)
+
+
+@pytest.mark.parametrize(
+    "weight", [(3e7, 1e8, 0.0, 1e6), (-1e8, 3e3, -1.0, 1.0), (1e-8, -1e8, -5.0, 5.0), (0.0, 1e8, 1.0, 2.0)]
+)
+def test_extreme_weights_are_sampled_in_finite_time(weight: tuple[float, ...]) -> None:
+    s, b, lo, hi = weight
+    x = truncnorm.sample(s, b, np.full(2000, lo), hi, np.random.default_rng(7))
     assert scipy.stats.kstest(truncnorm.cdf(x, *weight), "uniform").pvalue > 1e-3
 
 

@@ -14,6 +14,7 @@ from tapcore._jit import JIT_DISABLED, fma, kernel, scalar, stack_array
 from tapcore.special._elementary import exp2_normal, log_normal
 from tapcore.special._gauss_legendre import DISTANCES, LOG2_WEIGHTS, STARTS, WEIGHTS
 from tapcore.special._truncnorm_point import (
+    FLAT,
     MOST_Q,
     REACH,
     REACH_FALLING,
@@ -60,7 +61,7 @@ def moments_of_chunk(
         g[i] = slope * w
         key[i] = _key(p[i], q[i], g[i], w)
         # Where the results are put together: the reference, and the half-width with the side as its sign.
-        inside = (p[i] > 0.0) & (g[i] < 0.0)
+        inside = (p[i] > FLAT) & (g[i] < 0.0)
         mean[i] = b[i] / s[i] if inside else edge
         var[i] = side * w
         if with_log:

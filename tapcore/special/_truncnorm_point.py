@@ -39,6 +39,9 @@ MOST_Q = 22.0
 #: |q| from which on the other end is lost in rounding whatever s >= 0.
 ALONE_Q = 25.0
 
+#: p up to which the weight is flat to the last digit, wherever its mode may be: that has lost its own digits near 0.
+FLAT = 1e-30
+
 _LOG2_E = 1.4426950408889634
 _SQRT_HALF = 0.7071067811865476
 _SQRT_TWO = 1.4142135623730951
@@ -109,7 +112,7 @@ def describe(s: float, b: float, lo: float, hi: float) -> tuple[float, float, fl
         mass, distance, var = two_falling(s, w, q, g)
     else:
         mass, distance, var = around_mode(s, w, g)
-    inside = s > 0.0 and g < 0.0
+    inside = p > FLAT and g < 0.0
     reference = b / s if inside else edge
     energy = 0.5 * b * reference if inside else energy_at(s, b, edge)
     mean = min(max(reference - side * distance, lo), hi)
@@ -138,9 +141,9 @@ def quadrature_terms(p: float, q: float, g: float) -> tuple[float, float, float,
     where its terms would cancel at the far end, it is written ``-t (q - p/2 (2 - t))``.
     """
     rises = p < 0.0
-    inside = (p > 0.0) & (g < 0.0)
+    inside = (p > FLAT) & (g < 0.0)
     depth = -g / p if inside else 0.0
-    slope = q if rises else (0.0 if inside else g)
+    slope = q if rises else max(g, 0.0)
     return depth, -_LOG2_E * slope, -0.5 * _LOG2_E * p, 2.0 if rises else depth
 
 
@@ -205,9 +208,10 @@ def _two_rising(s: float, w: float, q: float, g: float, g_other: float) -> tuple
     mass, mean, var = rising(s, g)
     # Of the other end absolute accuracy is enough: its own variance is small beside the square of the gap.
     drop = exp_negative(-2.0 * q)
-    if g_other > 0.0 and drop > 0.0:
-        root = math.sqrt(-s)
-        x = g_other / root
+    root = math.sqrt(-s)
+    x = g_other / root
+    # Closer to the least weight than this the other end has no mass, and no moments that could be told.
+    if x > 1e-100 and drop > 0.0:
         whole = _SQRT_TWO * dawson_any(_SQRT_HALF * x)
         y = (1.0 - exp_negative(-0.5 * x * x)) / whole
         share = drop * whole / root

@@ -1,4 +1,4 @@
-"""Remake models.json, the certified values of small machines of every pair of unit types tried, in 60-digit arithmetic.
+"""Remake models.json, the certified values of small machines, in 60-digit arithmetic.
 
     python tests/golden/generate_models.py             recompute every value and write the file
     python tests/golden/generate_models.py --check     recompute and compare with the file, to 28 digits
@@ -31,7 +31,8 @@ NOTHING = mpf(10) ** -45  # a difference that counts as none, for results that c
 MAX_SWEEPS = 20_000
 SCALES = [2.0**-k for k in range(7)]
 MIXED = "binpm5x4_0"
-SCALED = ("bin6x4_s0.6_0", "pm5x4_0", MIXED)  # machines that carry a "scaling" list
+# Machines that carry a "scaling" list.
+SCALED = ("bin6x4_s0.6_0", "pm5x4_0", MIXED, "tg4x3_0", "bin-g4x3_0")
 REAL = (  # seed, visible and hidden kind, sizes
     (31, "g", "g", 3, 2),
     (32, "g", "bin", 4, 3),
@@ -46,15 +47,16 @@ REAL = (  # seed, visible and hidden kind, sizes
 
 FORMAT = (
     "Units: kind bin = weight exp(U x) on {0,1}, pm = exp(U x) on {-1,+1}, g = exp(U x - V x^2/2) on the real line,"
-    " tg = the same on [lo, hi], gb, tgb = (1-rho) delta(x) + rho times that of g, tg. Results are decimal strings of 32 "
-    "digits, computed with 60; plain numbers are exact binary floats, the parameters. exact: by enumeration of "
-    "one layer, absent where no layer has few states. "
-    "tap2, nmf: fixed points of Alg. 1 with Eqs. 32-35, nmf without the W^2 terms (A = 0); a, c, B (without U), A"
-    " per layer; mF = -F of Eq. 35 with normalised priors; TAP_lnZ_unnormalised (in nmf: its ln Z) = mF + sum of "
-    "ln Z of the unit priors = -F with weights as they are; loglik_batch_mean = mean of Eq. 38 over X; grad = its"
-    " derivatives with respect to W and, for the (v)isible and (h)idden layer, U, V and rho (Eqs. 39-41) with this one solution. init: 'prior' = (a^v = f_a(0,0), "
-    "c^v = 0, a^h = 0), 'x=0' and 'x=1' the same from that a^v; damping d: new = d old + (1-d) update. scaling: W"
-    " times scale, init 'prior'; tap_av, tap_ah, nmf_av, nmf_ah are the fixed points' means."
+    " tg = the same on [lo, hi], gb and tgb = (1-rho) delta(x) + rho times the weight of g and tg. Results are "
+    "decimal strings of 32 digits, computed with 60; plain numbers are exact binary floats, the parameters. exact: "
+    "by adding up the states of one layer and integrating over the other, where one has states to add up. "
+    "tap2, nmf: fixed points of Alg. 1 with Eqs. 32-35, nmf without the W^2 terms (A = 0); a, c, B (without U), A "
+    "(without V) per layer; mF = -F of Eq. 35 with normalised priors; TAP_lnZ_unnormalised (in nmf: its ln Z) = mF "
+    "+ sum of ln Z of the unit priors = -F with weights as they are; loglik_batch_mean = mean of Eq. 38 over X; grad"
+    " = its derivatives (Eqs. 39-41) with this one solution, with respect to W and to U, V and rho of the layer that "
+    "the first letter tells, v or h. init: 'prior' = (a^v = f_a(0,0), c^v = 0, a^h = 0), 'x=0' and 'x=1' the same "
+    "from that a^v; damping d: new = d old + (1-d) update. scaling: W times scale, init 'prior'; tap_av, tap_ah, "
+    "nmf_av, nmf_ah are the fixed points' means."
 )
 
 Unit = sites.Unit
@@ -114,9 +116,9 @@ def new_machines() -> list[dict[str, Any]]:
 
 
 def enumerate_exact(vis: list[Unit], hid: list[Unit], W: Matrix) -> dict[str, Any] | None:
-    """ln Z and moments by adding up every state of a layer of few values, given which the other's units are independent.
+    """ln Z and moments by adding up every state of one layer, given which units of the other are independent.
 
-    None where neither layer is of few values.
+    None where neither layer's states can be added up.
     """
     if any(unit["kind"] not in sites.STATES for unit in hid):
         if any(unit["kind"] not in sites.STATES for unit in vis):
@@ -250,6 +252,7 @@ def scaling(machine: dict[str, Any], W: Matrix) -> list[dict[str, Any]]:
     for scale in SCALES:
         small = [[mpf(scale) * w for w in row] for row in W]
         exact = enumerate_exact(machine["vis"], machine["hid"], small)
+        assert exact is not None
         row: dict[str, Any] = {"scale": scale, "exact_lnZ": exact["lnZ"]}
         for method, order in (("tap", 2), ("nmf", 1)):
             s = solution(machine, small, "prior", "0", order)
