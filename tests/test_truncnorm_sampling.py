@@ -149,7 +149,7 @@ def test_equal_seeds_draw_equal_values() -> None:
 @pytest.mark.nojit
 def test_what_cannot_be_normalised_has_no_samples() -> None:
     rng = np.random.default_rng(0)
-    for weight in ((-1.0, 0.0, -INF, INF), (0.0, 1.0, 0.0, INF), (math.nan, 0.0, 0.0, 1.0)):
+    for weight in ((-1.0, 0.0, -INF, INF), (0.0, 1.0, 0.0, INF), (0.0, 0.0, 0.0, INF), (math.nan, 0.0, 0.0, 1.0)):
         assert np.isnan(truncnorm.sample(*weight, rng))
         assert np.isnan(truncnorm.log_density(0.5, *weight))
         assert np.isnan(truncnorm.cdf(0.5, *weight))

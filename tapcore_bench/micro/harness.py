@@ -93,13 +93,17 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 1e-9:.3g} ns"
 
 
+def _number(x: float) -> str:
+    return f"{x:.2f}" if x >= 0.1 else f"{x:.2g}"
+
+
 def table(rows: Sequence[Row]) -> str:
     """Markdown table of `rows`."""
     lines = ["| what | tapcore | against | its time | ratio | target |", "| --- | --- | --- | --- | --- | --- |"]
     for row in rows:
-        target = "" if row.target is None else f"{row.target:.2f}"
+        target = "" if row.target is None else _number(row.target)
         lines.append(
-            f"| {row.what} | {_duration(row.ours)} | {row.against} | {_duration(row.reference)} | {row.ratio:.2f} "
-            f"| {target} |"
+            f"| {row.what} | {_duration(row.ours)} | {row.against} | {_duration(row.reference)} | "
+            f"{_number(row.ratio)} | {target} |"
         )
     return "\n".join(lines) + "\n"
