@@ -48,6 +48,15 @@ def _moments_of_rows(site: Any, B: Array, A: Array, log_z: Array, mean: Array, v
         row_log_z(site, B[k], A[k], log_z[k])
 
 
+def parameter(name: str, meaning: str) -> property:
+    """Read-only attribute of a unit type for one of its parameters."""
+
+    def value(unit: Unit) -> Array:
+        return unit.parameters[name]
+
+    return property(value, doc=f"{meaning}, (n,).")
+
+
 class Unit(abc.ABC):
     """A layer of n independent sites with unnormalised weights ``phi_i(x)``; immutable.
 

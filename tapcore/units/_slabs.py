@@ -6,11 +6,12 @@ Whatever the layer's dtype, these are computed in float64, `CHUNK` sites at a ti
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from tapcore._jit import scalar, stack_array
 from tapcore.special._elementary import log_normal
 from tapcore.special._truncnorm_batch import CHUNK, moments_of_chunk
-from tapcore.units._protocol import Array
+from tapcore.units._protocol import Array, Unit
 
 _LOG_TWO_PI = 1.8378770664093453
 
@@ -41,6 +42,33 @@ def line_chunk(U: Array, V: Array, B: Array, A: Array, with_log: bool, log_z: Ar
         mean[i] = b / s
         if with_log:
             log_z[i] = 0.5 * (_LOG_TWO_PI - log_normal(s) + b * (b / s))
+
+
+class OnTheLine(Unit):
+    """A layer whose values may be any real numbers; its `names` hold "U" and a positive "V"."""
+
+    support = "finite"
+
+    def contains(self, x: Array) -> NDArray[np.bool_]:
+        """Which entries are finite."""
+        return np.isfinite(x)
+
+    def bounds(self) -> tuple[Array, Array]:
+        """Means may be any real numbers."""
+        return np.full(1, -np.inf), np.full(1, np.inf)
+
+    def random_means(self, count: int, rng: np.random.Generator) -> Array:
+        """Means drawn from the law ``exp(-V x^2/2 + U x)``: (count, n)."""
+        U, V = self.parameters["U"], self.parameters["V"]
+        return rng.normal(U / V, np.sqrt(1 / V), (count, self.n))
+
+
+def log_gaussian(unit: Unit, x: ArrayLike) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """(``U x - V x^2/2``, x, whether x is in the support), x and the first being 0 outside; (..., n) each."""
+    x = np.asarray(x)
+    inside = unit.contains(x)
+    within = np.where(inside, x, 0)
+    return (unit.parameters["U"] - 0.5 * unit.parameters["V"] * within) * within, within, inside
 
 
 def ascend_positive(parameter: Array, gradient: Array, rate: float) -> None:

@@ -12,7 +12,8 @@ from tapcore._jit import by_type, kernel, scalar, stack_array
 from tapcore.special._elementary import log_normal
 from tapcore.special._truncnorm_batch import CHUNK
 from tapcore.special.exponential import log1pexp, sigmoid, sigmoid_moments
-from tapcore.units._protocol import Array, Unit
+from tapcore.units._protocol import Array, Unit, parameter
+from tapcore.units._slabs import log_gaussian
 
 # ln(rho/(1 - rho)) that from_data allows, down and up: a float32 machine can still tell rho from 0 and 1.
 _MOST_LOGIT_DOWN, _MOST_LOGIT_UP = 80.0, 14.0
@@ -70,20 +71,9 @@ def _slab_probabilities(site: Any, B: Array, A: Array, out: Array) -> None:
 class SpikeSlab(Unit):
     """A layer with an atom at zero: its `names` begin with "rho"."""
 
-    @property
-    def rho(self) -> Array:
-        """Weights of the slabs, (n,)."""
-        return self.parameters["rho"]
-
-    @property
-    def U(self) -> Array:
-        """Fields of the slabs, (n,)."""
-        return self.parameters["U"]
-
-    @property
-    def V(self) -> Array:
-        """Precisions of the slabs, (n,)."""
-        return self.parameters["V"]
+    rho = parameter("rho", "Weights of the slabs")
+    U = parameter("U", "Fields of the slabs")
+    V = parameter("V", "Precisions of the slabs")
 
     @classmethod
     def check_parameters(cls, parameters: dict[str, Array]) -> None:
@@ -149,11 +139,8 @@ class SpikeSlab(Unit):
 
         -inf outside the support. The two are of different kinds, a probability and a density.
         """
-        x = np.asarray(x)
-        inside = self.contains(x)
-        within = np.where(inside, x, 0)
-        slab = np.log(self.rho) + (self.U - 0.5 * self.V * within) * within
-        return np.where(inside, np.where(within == 0, np.log1p(-self.rho), slab), -np.inf)
+        slab, within, inside = log_gaussian(self, x)
+        return np.where(inside, np.where(within == 0, np.log1p(-self.rho), np.log(self.rho) + slab), -np.inf)
 
     def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
         """Draw 0, or from the slab, in proportion to their weights; (..., n)."""

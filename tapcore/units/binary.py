@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tapcore import _checks
 from tapcore.special.exponential import log1pexp, sigmoid_moments
-from tapcore.units._protocol import Array, Unit, row_log_z, row_moments
+from tapcore.units._protocol import Array, Unit, parameter, row_log_z, row_moments
 
 
 class BinarySite(NamedTuple):
@@ -54,13 +54,10 @@ class Binary(Unit):
     site_type = BinarySite
     support = "0 or 1"
 
+    U = parameter("U", "Fields")
+
     def __init__(self, n: int, U: ArrayLike = 0.0) -> None:
         super().__init__(n, U=U)
-
-    @property
-    def U(self) -> Array:
-        """Fields, (n,)."""
-        return self.parameters["U"]
 
     def contains(self, x: Array) -> NDArray[np.bool_]:
         """Which entries are 0 or 1."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tapcore import _checks
 from tapcore.units._fitting import column_sums, pooled_variance
 from tapcore.units._protocol import Array, row_log_z, row_moments
-from tapcore.units._slabs import ascend_positive, line_chunk
+from tapcore.units._slabs import OnTheLine, ascend_positive, line_chunk
 from tapcore.units._spike_slab import (
     SpikeSlab,
     ascend_rho,
@@ -45,7 +45,7 @@ def _row_log_z(site: GaussBernoulliSite, B: Array, A: Array, log_z: Array) -> No
     mixed_log_z(site, B, A, log_z)
 
 
-class GaussBernoulli(SpikeSlab):
+class GaussBernoulli(OnTheLine, SpikeSlab):
     """Units with weight ``(1 - rho) delta(x) + rho exp(-V x^2/2 + U x)``, the slab on the whole line.
 
     With ``s = A + V``, ``b = B + U``, ``ln I = ln(2 pi/s)/2 + b^2/(2 s)``, ``m = b/s``, ``v = 1/s`` and
@@ -73,7 +73,6 @@ class GaussBernoulli(SpikeSlab):
 
     names = ("rho", "U", "V")
     site_type = GaussBernoulliSite
-    support = "finite"
 
     def __init__(self, n: int, rho: ArrayLike = 0.5, U: ArrayLike = 0.0, V: ArrayLike = 1.0) -> None:
         super().__init__(n, rho=rho, U=U, V=V)
@@ -83,18 +82,6 @@ class GaussBernoulli(SpikeSlab):
         """Raise ValueError unless every rho is inside (0, 1) and every V positive."""
         super().check_parameters(parameters)
         _checks.every("V", parameters["V"], "must be positive", lambda v: v > 0)
-
-    def contains(self, x: Array) -> NDArray[np.bool_]:
-        """Which entries are finite."""
-        return np.isfinite(x)
-
-    def bounds(self) -> tuple[Array, Array]:
-        """Means may be any real numbers."""
-        return np.full(1, -np.inf), np.full(1, np.inf)
-
-    def random_means(self, count: int, rng: np.random.Generator) -> Array:
-        """Means drawn from the slabs' own law: (count, n)."""
-        return rng.normal(self.U / self.V, np.sqrt(1 / self.V), (count, self.n))
 
     @classmethod
     def from_data(cls, X: ArrayLike) -> Self:

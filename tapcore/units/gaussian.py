@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tapcore import _checks
 from tapcore._jit import stack_array
 from tapcore.special._truncnorm_batch import CHUNK
 from tapcore.units._fitting import column_sums, pooled_variance
-from tapcore.units._protocol import Array, Unit, row_log_z, row_moments
-from tapcore.units._slabs import ascend_positive, line_chunk
+from tapcore.units._protocol import Array, parameter, row_log_z, row_moments
+from tapcore.units._slabs import OnTheLine, ascend_positive, line_chunk, log_gaussian
 
 
 class GaussianSite(NamedTuple):
@@ -35,7 +35,7 @@ def _row_log_z(site: GaussianSite, B: Array, A: Array, log_z: Array) -> None:
         line_chunk(site.U[a:z], site.V[a:z], B[a:z], A[a:z], True, log_z[a:z], m, v)
 
 
-class Gaussian(Unit):
+class Gaussian(OnTheLine):
     """Gaussian units, any real x, with weight ``exp(-V x^2/2 + U x)``.
 
     With ``s = A + V`` and ``b = B + U``: ``ln Z(B, A) = ln(2 pi/s)/2 + b^2/(2 s)``, mean ``b/s``, variance ``1/s``; NaN
@@ -61,7 +61,9 @@ class Gaussian(Unit):
 
     names = ("U", "V")
     site_type = GaussianSite
-    support = "finite"
+
+    U = parameter("U", "Fields")
+    V = parameter("V", "Precisions")
 
     def __init__(self, n: int, U: ArrayLike = 0.0, V: ArrayLike = 1.0) -> None:
         super().__init__(n, U=U, V=V)
@@ -71,34 +73,10 @@ class Gaussian(Unit):
         """Raise ValueError unless every V is positive."""
         _checks.every("V", parameters["V"], "must be positive", lambda v: v > 0)
 
-    @property
-    def U(self) -> Array:
-        """Fields, (n,)."""
-        return self.parameters["U"]
-
-    @property
-    def V(self) -> Array:
-        """Precisions, (n,)."""
-        return self.parameters["V"]
-
-    def contains(self, x: Array) -> NDArray[np.bool_]:
-        """Which entries are finite."""
-        return np.isfinite(x)
-
-    def bounds(self) -> tuple[Array, Array]:
-        """Means may be any real numbers."""
-        return np.full(1, -np.inf), np.full(1, np.inf)
-
-    def random_means(self, count: int, rng: np.random.Generator) -> Array:
-        """Means drawn from the units' own law: (count, n)."""
-        return rng.normal(self.U / self.V, np.sqrt(1 / self.V), (count, self.n))
-
     def log_weight(self, x: ArrayLike) -> Array:
         """Log of the weight: ``U x - V x^2/2``; (..., n)."""
-        x = np.asarray(x)
-        inside = self.contains(x)
-        finite = np.where(inside, x, 0)
-        return np.where(inside, (self.U - 0.5 * self.V * finite) * finite, -np.inf)
+        log_weight, _, inside = log_gaussian(self, x)
+        return np.where(inside, log_weight, -np.inf)
 
     @classmethod
     def from_data(cls, X: ArrayLike) -> Self:

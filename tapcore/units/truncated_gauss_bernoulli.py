@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from tapcore import _checks
 from tapcore.special import truncnorm
 from tapcore.units._fitting import IntervalSums, below, ends
-from tapcore.units._protocol import Array, row_log_z, row_moments
+from tapcore.units._protocol import Array, parameter, row_log_z, row_moments
 from tapcore.units._slabs import truncated_chunk
 from tapcore.units._spike_slab import (
     SpikeSlab,
@@ -85,6 +85,9 @@ class TruncatedGaussBernoulli(SpikeSlab):
     site_type = TruncatedGaussBernoulliSite
     support = "0 or between lo and hi"
 
+    lo = parameter("lo", "Left ends")
+    hi = parameter("hi", "Right ends")
+
     def __init__(
         self,
         n: int,
@@ -101,16 +104,6 @@ class TruncatedGaussBernoulli(SpikeSlab):
         """Raise ValueError unless every rho is inside (0, 1) and every lo below its hi."""
         super().check_parameters(parameters)
         below("lo", parameters["lo"], "hi", parameters["hi"])
-
-    @property
-    def lo(self) -> Array:
-        """Left ends, (n,)."""
-        return self.parameters["lo"]
-
-    @property
-    def hi(self) -> Array:
-        """Right ends, (n,)."""
-        return self.parameters["hi"]
 
     def contains(self, x: Array) -> NDArray[np.bool_]:
         """Which entries are 0 or lie between lo and hi."""

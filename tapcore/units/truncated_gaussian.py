@@ -12,8 +12,8 @@ from tapcore._jit import stack_array
 from tapcore.special import truncnorm
 from tapcore.special._truncnorm_batch import CHUNK
 from tapcore.units._fitting import IntervalSums, below, ends
-from tapcore.units._protocol import Array, Unit, row_log_z, row_moments
-from tapcore.units._slabs import truncated_chunk
+from tapcore.units._protocol import Array, Unit, parameter, row_log_z, row_moments
+from tapcore.units._slabs import log_gaussian, truncated_chunk
 
 
 class TruncatedGaussianSite(NamedTuple):
@@ -74,6 +74,11 @@ class TruncatedGaussian(Unit):
     site_type = TruncatedGaussianSite
     support = "between lo and hi"
 
+    U = parameter("U", "Fields")
+    V = parameter("V", "Precisions")
+    lo = parameter("lo", "Left ends")
+    hi = parameter("hi", "Right ends")
+
     def __init__(
         self, n: int, U: ArrayLike = 0.0, V: ArrayLike = 1.0, lo: ArrayLike = 0.0, hi: ArrayLike = 1.0
     ) -> None:
@@ -83,26 +88,6 @@ class TruncatedGaussian(Unit):
     def check_parameters(cls, parameters: dict[str, Array]) -> None:
         """Raise ValueError unless every lo is below its hi."""
         below("lo", parameters["lo"], "hi", parameters["hi"])
-
-    @property
-    def U(self) -> Array:
-        """Fields, (n,)."""
-        return self.parameters["U"]
-
-    @property
-    def V(self) -> Array:
-        """Precisions, (n,)."""
-        return self.parameters["V"]
-
-    @property
-    def lo(self) -> Array:
-        """Left ends, (n,)."""
-        return self.parameters["lo"]
-
-    @property
-    def hi(self) -> Array:
-        """Right ends, (n,)."""
-        return self.parameters["hi"]
 
     def contains(self, x: Array) -> NDArray[np.bool_]:
         """Which entries lie between lo and hi."""
@@ -114,10 +99,8 @@ class TruncatedGaussian(Unit):
 
     def log_weight(self, x: ArrayLike) -> Array:
         """Log of the weight: ``U x - V x^2/2`` between lo and hi, -inf elsewhere; (..., n)."""
-        x = np.asarray(x)
-        inside = self.contains(x)
-        within = np.where(inside, x, 0)
-        return np.where(inside, (self.U - 0.5 * self.V * within) * within, -np.inf)
+        log_weight, _, inside = log_gaussian(self, x)
+        return np.where(inside, log_weight, -np.inf)
 
     @classmethod
     def from_data(cls, X: ArrayLike, lo: ArrayLike = 0.0, hi: ArrayLike = 1.0) -> Self:
