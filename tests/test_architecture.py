@@ -21,6 +21,8 @@ FLOORS = [
     ["inference.solve"],
     ["inference.chains", "inference.solution"],
     ["inference.tap", "inference.merging"],
+    ["inference.acceleration"],
+    ["inference.progress"],
     ["likelihood", "energy"],
     ["checkpoint"],
     ["fields", "machine"],

@@ -1,73 +1,93 @@
-"""Chains in memory: allocation, starts, and rounds of blocks until all have stopped."""
+"""A pool of chains in memory: starts, sweeps, and streams of any number of starts through it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._threads import for_each_block, split, thread_count
+from tapcore._threads import BLOCK_ROWS, for_each_block, split, thread_count
 from tapcore.fields import Couplings, empty_state
-from tapcore.inference.tap import ACTIVE, CONVERGED, FAILED, Rule, empty_progress, gather_active, sweep_block
+from tapcore.inference.acceleration import empty_memory, forget
+from tapcore.inference.progress import ACTIVE, CONVERGED, FAILED, Rule, begin, empty_progress
+from tapcore.inference.tap import gather_active, sweep_block
 
 Array = NDArray[Any]
 
-# Between rounds of this many sweeps the chains still active are dealt anew to the blocks.
+# Between rounds of this many sweeps chains that have stopped make room for others, and the blocks are dealt anew.
 ROUND = 16
+
+
+class Starts(NamedTuple):
+    """Where some chains begin: arrays of as many rows, one a layer."""
+
+    mean: tuple[Array, ...]  # the visible means only, every variance and every other mean being zero (Eqs. 36, 37)
+    var: tuple[Array, ...]  # or all means, and variances
+
+
+class Stopped(NamedTuple):
+    """Chains that have stopped: arrays of as many rows."""
+
+    chain: NDArray[np.int64]  # number of the start
+    mean: tuple[Array, ...]
+    var: tuple[Array, ...]
+    residual: NDArray[np.float64]
+    distance: NDArray[np.float64]
+    sweeps: NDArray[np.int64]
+    converged: NDArray[np.bool_]
 
 
 class Chains:
     """State and progress of K chains, kept in place from one run to the next."""
 
-    def __init__(self, sizes: Sequence[int], count: int, dtype: Any) -> None:
+    def __init__(self, sizes: Sequence[int], count: int, dtype: Any, *, accelerated: bool = False) -> None:
         self.count = count
         self.threads = thread_count()
         self.state = empty_state(sizes, count, len(split(count, self.threads)), dtype)
         self.progress = empty_progress(count)
+        self.progress.slot[:] = np.arange(count)
+        self.memory = empty_memory(sizes, count if accelerated else 0, dtype)
         self.cold = True
 
     def start_from_visible(self, X: Array) -> None:
         """Visible means at the rows of `X` (K, n_0), every variance and every other mean zero (Eqs. 36, 37)."""
-        for mean, var in zip(self.state.mean, self.state.var, strict=True):
-            mean[:] = 0
-            var[:] = 0
-        self.state.mean[0][:] = X
+        self._write(slice(None), Starts((X,), ()))
         self.cold = True
 
-    def start_from_moments(self, means: Sequence[Array], variances: Sequence[Array]) -> None:
-        """Every layer at the given (K, n_l) means and variances."""
-        for mean, given in zip(self.state.mean + self.state.var, (*means, *variances), strict=True):
-            mean[:] = given
-        self.cold = False
-
     def run(self, sites: Any, couplings: Couplings, rule: Rule, sweeps: int, damping: float) -> None:
-        """Sweep until every chain has stopped or taken `sweeps` sweeps; then rows are in the order of the starts."""
-        p = self.progress
-        p.chain[:] = np.arange(self.count)
-        p.past[:] = 0
-        p.rate[:] = 0.5  # of a chain that reaches rounding errors before a rate is known
-        p.distance[:] = np.inf
-        p.damping[:] = damping
-        p.best[:] = np.inf
-        for q in (p.waited, p.sweeps, p.status):
-            q[:] = ACTIVE
-        active, done = self.count, 0
-        # Without a tolerance no chain stops early and one round does.
-        at_once = ROUND if rule.tol > 0 else sweeps
-        while active and done < sweeps:
-            now = min(at_once, sweeps - done)
-            blocks = split(active, self.threads)
-            for_each_block(sweep_block, len(blocks), sites, couplings, self.state, p, rule, blocks, now, self.cold)
-            self.cold = False
-            done += now
-            active = gather_active(self.state, p, active)
+        """Sweep every chain `sweeps` times, however close it comes; a lost chain stops."""
+        self._begin(slice(None), np.arange(self.count), damping)
+        blocks = split(self.count, self.threads)
+        self._sweep(sites, couplings, rule._replace(tol=0.0), blocks, sweeps)
+        self.cold = False
         self._restore_order()
 
-    def converged(self) -> NDArray[np.bool_]:
-        """Which chains met the tolerance."""
-        return np.asarray(self.progress.status == CONVERGED)
+    def stream(
+        self, sites: Any, couplings: Couplings, rule: Rule, starts: Iterable[Starts], damping: float
+    ) -> Iterator[Stopped]:
+        """Sweep chains from each of `starts`, in turn as others stop, and yield them as they do.
+
+        All `starts` are of one kind, either with variances or without.
+        """
+        queue = _Queue(starts)
+        active = 0
+        while True:
+            while active < self.count and (more := queue.take(self.count - active)) is not None:
+                numbers, given = more
+                rows = slice(active, active + len(numbers))
+                self._write(rows, given)
+                self._begin(rows, numbers, damping)
+                self.cold = not given.var
+                active = rows.stop
+            if active == 0:
+                return
+            self._sweep(sites, couplings, rule, split(active, self.threads), ROUND)
+            still = gather_active(self.state, self.progress, active)
+            if still < active:
+                yield self._copy(slice(still, active))
+            active = still
 
     def lost(self) -> NDArray[np.bool_]:
         """Which chains have left the finite numbers, as where a weight could not be normalised any more."""
@@ -80,10 +100,33 @@ class Chains:
 
     def restart(self, which: NDArray[np.bool_], X: Array) -> None:
         """Start some of the chains anew from visible means, their rows of `X` (K, n_0)."""
-        for mean, var in zip(self.state.mean, self.state.var, strict=True):
-            mean[which] = 0
-            var[which] = 0
-        self.state.mean[0][which] = X[which]
+        self._write(which, Starts((X[which],), ()))
+
+    def _write(self, rows: Any, starts: Starts) -> None:
+        for x in (*self.state.mean, *self.state.var):
+            x[rows] = 0
+        for x, given in zip(self.state.mean, starts.mean, strict=False):
+            x[rows] = given
+        for x, given in zip(self.state.var, starts.var, strict=False):
+            x[rows] = given
+
+    def _begin(self, rows: slice, chains: NDArray[np.int64], damping: float) -> None:
+        begin(self.progress, rows, chains, damping)
+        if len(self.memory.known):
+            forget(self.memory, self.progress.slot[rows])
+
+    def _sweep(self, sites: Any, couplings: Couplings, rule: Rule, blocks: NDArray[np.int64], sweeps: int) -> None:
+        for_each_block(
+            sweep_block, len(blocks), sites, couplings, self.state, self.memory, self.progress, rule, blocks, sweeps,
+            self.cold,
+        )  # fmt: skip
+
+    def _copy(self, rows: slice) -> Stopped:
+        state, p = self.state, self.progress
+        return Stopped(
+            p.chain[rows].copy(), tuple(x[rows].copy() for x in state.mean), tuple(x[rows].copy() for x in state.var),
+            p.residual[rows].copy(), p.distance[rows].copy(), p.sweeps[rows].copy(), p.status[rows] == CONVERGED,
+        )  # fmt: skip
 
     def _restore_order(self) -> None:
         chain = self.progress.chain
@@ -93,3 +136,28 @@ class Chains:
         state, p = self.state, self.progress
         for x in (*state.mean, *state.var, *state.B, *state.A, *p):
             x[:] = x[order]
+
+
+class _Queue:
+    """Rows of a series of starts, numbered from 0."""
+
+    def __init__(self, starts: Iterable[Starts]) -> None:
+        self.rest = iter(starts)
+        self.given: Starts | None = None
+        self.used = self.number = 0
+
+    def take(self, most: int) -> tuple[NDArray[np.int64], Starts] | None:
+        """The next rows, at least one and at most `most`; None when there are no more."""
+        while self.given is None or self.used == len(self.given.mean[0]):
+            self.given, self.used = next(self.rest, None), 0
+            if self.given is None:
+                return None
+        rows = slice(self.used, min(self.used + most, len(self.given.mean[0])))
+        numbers = np.arange(self.number, self.number + rows.stop - rows.start)
+        self.used, self.number = rows.stop, int(numbers[-1]) + 1
+        return numbers, Starts(tuple(x[rows] for x in self.given.mean), tuple(x[rows] for x in self.given.var))
+
+
+def pool(sizes: Sequence[int], most: int, dtype: Any, *, accelerated: bool) -> Chains:
+    """Chains for a stream of at most `most` starts: few enough to stay in the caches."""
+    return Chains(sizes, min(most, BLOCK_ROWS * thread_count()), dtype, accelerated=accelerated)

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from tapcore import _checks
 from tapcore.energy import evaluate
 from tapcore.fields import couplings
-from tapcore.inference.chains import Chains
+from tapcore.inference.chains import Starts, Stopped, pool
+from tapcore.inference.progress import Rule
 from tapcore.inference.solution import Solutions, check_solutions
-from tapcore.inference.tap import Rule
 from tapcore.machine import Machine, check_machine
 
 METHODS = ("nmf", "tap")
@@ -80,28 +80,55 @@ def solve(
         damping = _checks.number("damping", damping, minimum=0, below=1)
     tol = _checks.number("tol", tol, minimum=0)
     max_sweeps = _checks.integer("max_sweeps", max_sweeps, minimum=1)
-    chains = _started(machine, init)
-    rule = rule_for(machine, method, adapt=damping is None, by_distance=criterion == "distance", tol=tol)
-    sites = tuple(layer.site() for layer in machine.layers)
-    chains.run(sites, couplings(machine.weights), rule, max_sweeps, damping or 0.0)
-    return solutions_of(machine, chains, method)
-
-
-def rule_for(machine: Machine, method: str, *, adapt: bool, by_distance: bool, tol: float) -> Rule:
-    """How to iterate and when to stop."""
-    return Rule(method != "nmf", adapt, by_distance, tol, 8 * float(np.finfo(machine.dtype).eps))
-
-
-def solutions_of(machine: Machine, chains: Chains, method: str) -> Solutions:
-    """Package chains, which are handed over, not copied."""
-    state, p = chains.state, chains.progress
-    # The fields left by the last sweep are those before its update: evaluate writes the ones that belong to the result.
-    energies = evaluate(machine, state.mean, state.var, method, (state.B, state.A))
-    return Solutions(
-        state.mean, state.var, state.B, state.A,
-        free_energy=energies,
-        residual=p.residual, distance=p.distance, sweeps=p.sweeps, converged=chains.converged(), method=method,
+    starts = _checked(machine, init)
+    rule = rule_for(
+        machine, method, adapt=damping is None, by_distance=criterion == "distance", tol=tol, most=max_sweeps,
+        accelerate=acceleration is not None and criterion == "distance" and tol > 0,
     )  # fmt: skip
+    count = len(starts.mean[0])
+    chains = pool(machine.sizes, count, machine.dtype, accelerated=rule.accelerate)
+    sites = tuple(layer.site() for layer in machine.layers)
+    found = empty_solutions(machine, count, method)
+    for stopped in chains.stream(sites, couplings(machine.weights), rule, (starts,), damping or 0.0):
+        fill(found, stopped)
+    # The fields left by the last sweep are those before its update: evaluate writes the ones that belong to the result.
+    found.free_energy[:] = evaluate(machine, found.mean, found.var, method, (found.B, found.A))
+    return found
+
+
+def rule_for(
+    machine: Machine,
+    method: str,
+    *,
+    adapt: bool = False,
+    accelerate: bool = False,
+    by_distance: bool = True,
+    tol: float = 0.0,
+    most: int = 2**62,
+) -> Rule:
+    """How to iterate and when to stop."""
+    return Rule(method != "nmf", adapt, accelerate, by_distance, tol, 8 * float(np.finfo(machine.dtype).eps), most)
+
+
+def empty_solutions(machine: Machine, count: int, method: str) -> Solutions:
+    """Solutions of `count` chains, to be filled in."""
+
+    def layers() -> tuple[NDArray[Any], ...]:
+        return tuple(np.empty((count, n), machine.dtype) for n in machine.sizes)
+
+    return Solutions(
+        layers(), layers(), layers(), layers(), free_energy=np.empty(count), residual=np.empty(count),
+        distance=np.empty(count), sweeps=np.empty(count, np.int64), converged=np.empty(count, np.bool_), method=method,
+    )  # fmt: skip
+
+
+def fill(solutions: Solutions, stopped: Stopped) -> None:
+    """Write chains that have stopped to their rows."""
+    rows = stopped.chain
+    for name in ("residual", "distance", "sweeps", "converged"):
+        getattr(solutions, name)[rows] = getattr(stopped, name)
+    for to, given in zip(solutions.mean + solutions.var, stopped.mean + stopped.var, strict=True):
+        to[rows] = given
 
 
 def check_start(machine: Machine, name: str, X: Any) -> NDArray[Any]:
@@ -111,14 +138,9 @@ def check_start(machine: Machine, name: str, X: Any) -> NDArray[Any]:
     return array
 
 
-def _started(machine: Machine, init: ArrayLike | Solutions) -> Chains:
+def _checked(machine: Machine, init: ArrayLike | Solutions) -> Starts:
     check_machine(machine)
     if isinstance(init, Solutions):
         check_solutions("init", init, machine.sizes)
-        chains = Chains(machine.sizes, len(init), machine.dtype)
-        chains.start_from_moments(init.mean, init.var)
-        return chains
-    X = check_start(machine, "init", init)
-    chains = Chains(machine.sizes, X.shape[0], machine.dtype)
-    chains.start_from_visible(X)
-    return chains
+        return Starts(init.mean, init.var)
+    return Starts((check_start(machine, "init", init),), ())

@@ -49,7 +49,7 @@ class Trainer:
         self.sites = tuple(layer.site() for layer in machine.layers)
         self.chains = Chains(machine.sizes, settings.chains, machine.dtype)
         self.chains_begun = False
-        self.rule = rule_for(machine, settings.gradient, adapt=False, by_distance=True, tol=0.0)
+        self.rule = rule_for(machine, settings.gradient)
         self.epoch = self.batch = 0
         self.seconds = 0.0
         self.lost = 0  # chains, in this epoch

@@ -30,7 +30,7 @@ class Sweeps:
         machine = tc.RBM(visible, tc.Binary(hidden), weights=weights, dtype=dtype)
         self.sites = tuple(layer.site() for layer in machine.layers)
         self.pair = couplings(machine.weights)
-        self.rule = rule_for(machine, "tap", adapt=True, by_distance=True, tol=0.0)
+        self.rule = rule_for(machine, "tap", adapt=True)
         self.chains = Chains(machine.sizes, chains, machine.dtype)
         self.chains.start_from_visible(visible.sample(np.zeros((chains, visible.n)), 0.0, rng))
         self.run(1)
