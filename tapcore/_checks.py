@@ -21,16 +21,19 @@ def integer(name: str, value: Any, *, minimum: int) -> int:
     return int(value)
 
 
-def number(name: str, value: Any, *, minimum: float = -math.inf, below: float = math.inf) -> float:
-    """`value` as a finite float with ``minimum <= value < below``."""
+def number(
+    name: str, value: Any, *, minimum: float = -math.inf, maximum: float = math.inf, below: float = math.inf
+) -> float:
+    """`value` as a finite float with ``minimum <= value <= maximum`` and ``value < below``."""
     try:
         finite = not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
     except OverflowError:  # an integer beyond all floats
         finite = False
     if not finite:
         raise ValueError(f"{name} must be a finite number, got {value!r}")
-    if not minimum <= float(value) < below:
+    if not (minimum <= float(value) <= maximum and float(value) < below):
         upper = "" if below == math.inf else f" and below {below:g}"
+        upper += "" if maximum == math.inf else f" and at most {maximum:g}"
         raise ValueError(f"{name} must be at least {minimum:g}{upper}, got {value!r}")
     return float(value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -19,6 +20,9 @@ def _sources_digest() -> str:
 
 # A cached kernel keeps returning old numbers after a function it calls, in another file, was edited.
 os.environ["NUMBA_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / f"tapcore-numba-{os.getuid()}-{_sources_digest()}")
+
+# A shell that starts a run in the background has it ignore Ctrl-C, and all that it starts: tests send themselves one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from hypothesis import settings  # noqa: E402
 

@@ -24,7 +24,7 @@ def test_table_shows_ratio_and_target() -> None:
     rows = [harness.Row("x", 2e-3, 1e-3, "y", 1.5), harness.Row("z", 3e-9, 2e-6, "w")]
     text = harness.table(rows)
     assert "| x | 2 ms | y | 1 ms | 2.00 | 1.50 |" in text
-    assert "| z | 3 ns | w | 2 us | 0.00 |  |" in text
+    assert "| z | 3 ns | w | 2 us | 0.0015 |  |" in text
 
 
 def test_table_is_renewed_between_its_marks(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ import tapcore as tc
 from tapcore import datasets
 from tapcore._threads import thread_limit
 from tapcore.training.history import SCORING_SWEEPS, SCORING_TOL, EpochRecord, History
+from tapcore.training.settings import Settings
+from tapcore.training.trainer import Trainer
 
 
 def data(count: int = 40, width: int = 6, seed: int = 0) -> np.ndarray:
@@ -321,3 +323,27 @@ def test_refuses_what_is_no_rbm() -> None:
 def test_divergence_is_said() -> None:
     with pytest.raises(FloatingPointError, match="diverged in epoch 1"):
         tc.fit(small(), data(), epochs=3, learning_rate=1e300, batch_size=5)
+
+
+def test_persistent_chains_all_renewed_are_those_from_the_data() -> None:
+    machine, X = tc.RBM(tc.Binary(12), tc.Binary(6), seed=3), np.random.default_rng(0).random((120, 12)) < 0.3
+    how = {"epochs": 3, "batch_size": 20, "chains": 20, "learning_rate": 0.05, "sweeps": 3}
+    data = tc.fit(machine, X, **how)
+    persistent = tc.fit(machine, X, **how, chain_init="persistent", renew=1.0)
+    assert_array_equal(data.machine.weights[0], persistent.machine.weights[0])
+    other = tc.fit(machine, X, **how, chain_init="persistent", renew=0.3)
+    assert not np.array_equal(data.machine.weights[0], other.machine.weights[0])
+
+
+def test_renewal_takes_each_chain_in_its_turn() -> None:
+    machine, X = tc.RBM(tc.Binary(12), tc.Binary(6), seed=3), np.zeros((100, 12), bool)
+    settings = Settings.checked(
+        epochs=1, batch_size=10, chains=8, learning_rate=0.1, momentum=0.5, penalty=None, sweeps=1,
+        chain_init="persistent", gradient="tap", seed=0, renew=0.3,
+    )  # fmt: skip
+    trainer = Trainer(machine, X, settings)
+    due = []
+    for trainer.batch in range(10):
+        due.append(trainer._due())
+    assert_array_equal(np.sum(due, axis=1), [2, 2, 3, 2, 3, 2, 2, 3, 2, 3])
+    assert_array_equal(np.sum(due, axis=0), 3)

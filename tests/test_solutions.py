@@ -131,6 +131,7 @@ def test_unique_merges_with_the_nearest_leader_within_its_tolerance() -> None:
         free_energy=np.array([0.0, -3.0, -2.0, 0.0, -1.0]),
         residual=np.zeros(5),
         distance=np.array([1e-5, 1e-6, 1e-7, 1e-8, 1e-9]),
+        mse=np.zeros(5),
         sweeps=np.ones(5, np.int64),
         converged=np.ones(5, bool),
     )

@@ -72,7 +72,7 @@ def empty_memory(sizes: Sequence[int], slots: int, dtype: Any) -> Memory:
     return Memory(
         at=np.zeros((slots, 2 * odd), dtype), image=np.zeros((slots, every), dtype),
         images=np.zeros((slots, DEPTH, every), np.float32), residual=np.zeros((slots, odd)),
-        residuals=np.zeros((slots, DEPTH, odd), np.float32), steps=np.zeros((slots, DEPTH, odd)),
+        residuals=np.zeros((slots, DEPTH, odd)), steps=np.zeros((slots, DEPTH, odd)),
         gram=np.zeros((slots, DEPTH, DEPTH)), curvature=np.zeros((slots, DEPTH, DEPTH)),
         length=np.zeros((slots, DEPTH)), best=np.zeros(slots), mark=np.zeros(slots),
         threshold=np.zeros(slots),

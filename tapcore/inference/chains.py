@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +35,7 @@ class Stopped(NamedTuple):
     var: tuple[Array, ...]
     residual: NDArray[np.float64]
     distance: NDArray[np.float64]
+    mse: NDArray[np.float64]
     sweeps: NDArray[np.int64]
     converged: NDArray[np.bool_]
 
@@ -53,8 +54,12 @@ class Chains:
 
     def start_from_visible(self, X: Array) -> None:
         """Visible means at the rows of `X` (K, n_0), every variance and every other mean zero (Eqs. 36, 37)."""
-        self._write(slice(None), Starts((X,), ()))
-        self.cold = True
+        self.start(Starts((X,), ()))
+
+    def start(self, starts: Starts) -> None:
+        """Every chain from its row of `starts`."""
+        self._write(slice(None), starts)
+        self.cold = not starts.var
 
     def run(self, sites: Any, couplings: Couplings, rule: Rule, sweeps: int, damping: float) -> None:
         """Sweep every chain `sweeps` times, however close it comes; a lost chain stops."""
@@ -65,15 +70,22 @@ class Chains:
         self._restore_order()
 
     def stream(
-        self, sites: Any, couplings: Couplings, rule: Rule, starts: Iterable[Starts], damping: float
+        self,
+        sites: Any,
+        couplings: Couplings,
+        rule: Rule,
+        starts: Iterable[Starts],
+        damping: float,
+        stop: Callable[[], bool] = bool,
     ) -> Iterator[Stopped]:
         """Sweep chains from each of `starts`, in turn as others stop, and yield them as they do.
 
-        All `starts` are of one kind, either with variances or without.
+        All `starts` are of one kind, either with variances or without. Once `stop()` is true, chains that are still
+        active are left.
         """
         queue = _Queue(starts)
         active = 0
-        while True:
+        while not stop():
             while active < self.count and (more := queue.take(self.count - active)) is not None:
                 numbers, given = more
                 rows = slice(active, active + len(numbers))
@@ -123,9 +135,11 @@ class Chains:
 
     def _copy(self, rows: slice) -> Stopped:
         state, p = self.state, self.progress
+        units = sum(x.shape[1] for x in state.mean)
         return Stopped(
             p.chain[rows].copy(), tuple(x[rows].copy() for x in state.mean), tuple(x[rows].copy() for x in state.var),
-            p.residual[rows].copy(), p.distance[rows].copy(), p.sweeps[rows].copy(), p.status[rows] == CONVERGED,
+            p.residual[rows].copy(), p.distance[rows].copy(), p.square[rows] / units, p.sweeps[rows].copy(),
+            p.status[rows] == CONVERGED,
         )  # fmt: skip
 
     def _restore_order(self) -> None:
@@ -158,6 +172,7 @@ class _Queue:
         return numbers, Starts(tuple(x[rows] for x in self.given.mean), tuple(x[rows] for x in self.given.var))
 
 
-def pool(sizes: Sequence[int], most: int, dtype: Any, *, accelerated: bool) -> Chains:
-    """Chains for a stream of at most `most` starts: few enough to stay in the caches."""
-    return Chains(sizes, min(most, BLOCK_ROWS * thread_count()), dtype, accelerated=accelerated)
+def pool(sizes: Sequence[int], most: int | None, dtype: Any, *, accelerated: bool) -> Chains:
+    """Chains for a stream of at most `most` starts, if that is known: few enough to stay in the caches."""
+    count = BLOCK_ROWS * thread_count()
+    return Chains(sizes, count if most is None else min(most, count), dtype, accelerated=accelerated)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore import _checks
-from tapcore.inference.merging import merge
+from tapcore.inference.merging import merge, merging_distance
 
 Array = NDArray[Any]
 
@@ -30,6 +30,8 @@ class Solutions:
         Estimated distance, in any mean or variance, to the fixed point that the chain approaches, from the residual and
         its rate of contraction; inf while it does not contract. A chain that passes close by an unstable fixed point
         approaches it for a while.
+    mse : (K,) float64 array
+        Mean over all units of the squared change of the means in the last sweep, the paper's measure of convergence.
     sweeps : (K,) int64 array
         Sweeps each chain took.
     converged : (K,) bool array
@@ -48,6 +50,7 @@ class Solutions:
     free_energy: NDArray[np.float64]
     residual: NDArray[np.float64]
     distance: NDArray[np.float64]
+    mse: NDArray[np.float64]
     sweeps: NDArray[np.int64]
     converged: NDArray[np.bool_]
     method: str = "tap"
@@ -74,36 +77,40 @@ class Solutions:
         counts = None if self.counts is None else self.counts[rows]
         return replace(self, **picked, counts=counts, labels=None)
 
-    def unique(self, tol: float = 1e-4) -> Solutions:
+    def unique(self, tol: float | None = None) -> Solutions:
         """The distinct solutions among the converged chains.
 
         Chains whose means differ by at most `tol` in every unit are one solution, represented by its most tightly
-        converged chain, whatever the order of the chains. Choose `tol` well above the distance to which they converged.
+        converged chain, whatever the order of the chains.
 
         Parameters
         ----------
-        tol : float
-            Largest difference in any mean, at least 0.
+        tol : float, optional
+            Largest difference in any mean, at least 0; choose it well above the distance to which chains converged.
+            None: a hundred times the largest distance of a converged chain, up to 0.01, and not below the square root
+            of the dtype's machine epsilon.
 
         Returns
         -------
         Solutions
             One row a solution, lowest free energy first, with `counts` and `labels`. Chains that did not converge are
-            left out, with label -1.
+            left out, with label -1. Rows that have `counts` count as so many chains.
         """
+        if tol is None:
+            tol = merging_distance(self.distance[self.converged], self.mean[0].dtype)
         tol = _checks.number("tol", tol, minimum=0)
-        usable = np.flatnonzero(self.converged)
-        leaders, labels = merge(tuple(m[usable] for m in self.mean), self.distance[usable], tol)
-        by_energy = np.argsort(self.free_energy[usable[leaders]], kind="stable")
-        rank = np.empty(len(leaders), dtype=np.int64)
-        rank[by_energy] = np.arange(len(leaders))
-        all_labels = np.full(len(self), -1, dtype=np.int64)
-        all_labels[usable] = rank[labels]
-        counts = np.bincount(rank[labels], minlength=len(leaders)).astype(np.int64)
-        return replace(self[usable[leaders[by_energy]]], counts=counts, labels=all_labels)
+        leaders, labels = merge(self.mean, np.where(self.converged, self.distance, np.nan), tol)
+        by_energy = np.argsort(self.free_energy[leaders], kind="stable")
+        rank = np.empty(len(leaders) + 1, dtype=np.int64)
+        rank[by_energy], rank[-1] = np.arange(len(leaders)), -1
+        labels = rank[labels]
+        chains = np.ones(len(self), dtype=np.int64) if self.counts is None else self.counts
+        counts = np.zeros(len(leaders), dtype=np.int64)
+        np.add.at(counts, labels[labels >= 0], chains[labels >= 0])
+        return replace(self[leaders[by_energy]], counts=counts, labels=labels)
 
 
-_PER_CHAIN = ("free_energy", "residual", "distance", "sweeps", "converged")
+_PER_CHAIN = ("free_energy", "residual", "distance", "mse", "sweeps", "converged")
 
 
 def check_solutions(name: str, solutions: Any, sizes: tuple[int, ...]) -> None:

@@ -44,16 +44,18 @@ def solve(
         ``new = damping * old + (1 - damping) * update`` in means and variances. None starts without and raises it for a
         chain that seems to cycle.
     tol : float
-        How far a chain may still be from its solution in any mean or variance, as estimated from its residual and rate
-        of contraction. 0 never stops before `max_sweeps`.
+        How far a chain may still be from its solution in any mean, as estimated from its residual and rate of
+        contraction. 0 never stops before `max_sweeps`.
     max_sweeps : int
         Most sweeps of a chain.
     acceleration : {"auto", None}
-        None is the plain iteration. "auto" may choose a faster one where that is safe; at present there is none to
-        choose.
+        "auto" extrapolates the fields of a chain (Anderson's method) while every direction in which its last steps
+        went is seen to contract; not with `damping`, nor where the plain iteration has few sweeps to go, nor for the
+        criterion "mse". It ends at the solutions of the plain iteration, but for some starts in a thousand, near the
+        border of two basins. None is the plain iteration.
     criterion : {"distance", "mse"}
         What `tol` bounds: the estimated distance, or the mean over all units of the squared change of the means in one
-        sweep, the test of the paper.
+        sweep, the test of the paper. `Solutions` has both.
 
     Returns
     -------
@@ -72,19 +74,8 @@ def solve(
     -----
     Each chain's row does not depend on the other chains except through rounding in the matrix products, about 1e-15.
     """
-    _checks.choice("method", method, METHODS)
-    _checks.choice("criterion", criterion, CRITERIA)
-    if acceleration is not None and acceleration != "auto":
-        raise ValueError(f"acceleration must be 'auto' or None, got {acceleration!r}")
-    if damping is not None:
-        damping = _checks.number("damping", damping, minimum=0, below=1)
-    tol = _checks.number("tol", tol, minimum=0)
-    max_sweeps = _checks.integer("max_sweeps", max_sweeps, minimum=1)
+    rule = checked_rule(machine, method, damping, tol, max_sweeps, acceleration, criterion)
     starts = _checked(machine, init)
-    rule = rule_for(
-        machine, method, adapt=damping is None, by_distance=criterion == "distance", tol=tol, most=max_sweeps,
-        accelerate=acceleration is not None and criterion == "distance" and tol > 0,
-    )  # fmt: skip
     count = len(starts.mean[0])
     chains = pool(machine.sizes, count, machine.dtype, accelerated=rule.accelerate)
     sites = tuple(layer.site() for layer in machine.layers)
@@ -94,6 +85,26 @@ def solve(
     # The fields left by the last sweep are those before its update: evaluate writes the ones that belong to the result.
     found.free_energy[:] = evaluate(machine, found.mean, found.var, method, (found.B, found.A))
     return found
+
+
+def checked_rule(
+    machine: Machine, method: str, damping: Any, tol: Any, max_sweeps: Any, acceleration: Any, criterion: Any
+) -> Rule:
+    """How to iterate and when to stop, from a user's arguments."""
+    check_machine(machine)
+    _checks.choice("method", method, METHODS)
+    _checks.choice("criterion", criterion, CRITERIA)
+    if acceleration is not None and acceleration != "auto":
+        raise ValueError(f"acceleration must be 'auto' or None, got {acceleration!r}")
+    if damping is not None:
+        _checks.number("damping", damping, minimum=0, below=1)
+    tol = _checks.number("tol", tol, minimum=0)
+    by_distance = criterion == "distance"
+    return rule_for(
+        machine, method, adapt=damping is None, by_distance=by_distance, tol=tol,
+        accelerate=acceleration is not None and by_distance and tol > 0 and not damping,
+        most=_checks.integer("max_sweeps", max_sweeps, minimum=1),
+    )  # fmt: skip
 
 
 def rule_for(
@@ -117,15 +128,16 @@ def empty_solutions(machine: Machine, count: int, method: str) -> Solutions:
         return tuple(np.empty((count, n), machine.dtype) for n in machine.sizes)
 
     return Solutions(
-        layers(), layers(), layers(), layers(), free_energy=np.empty(count), residual=np.empty(count),
-        distance=np.empty(count), sweeps=np.empty(count, np.int64), converged=np.empty(count, np.bool_), method=method,
+        layers(), layers(), layers(), layers(),
+        free_energy=np.empty(count), residual=np.empty(count), distance=np.empty(count), mse=np.empty(count),
+        sweeps=np.empty(count, np.int64), converged=np.empty(count, np.bool_), method=method,
     )  # fmt: skip
 
 
 def fill(solutions: Solutions, stopped: Stopped) -> None:
     """Write chains that have stopped to their rows."""
     rows = stopped.chain
-    for name in ("residual", "distance", "sweeps", "converged"):
+    for name in ("residual", "distance", "mse", "sweeps", "converged"):
         getattr(solutions, name)[rows] = getattr(stopped, name)
     for to, given in zip(solutions.mean + solutions.var, stopped.mean + stopped.var, strict=True):
         to[rows] = given

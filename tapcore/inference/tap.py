@@ -86,13 +86,11 @@ def _sweep(
         for layer in range(parity, len(state.mean), 2):
             for k in range(lo, hi):
                 first = cold and parity == 1 and progress.sweeps[k] == 0
-                _update(sites, state, progress, rule, layer, k, rows, first)
+                _update(sites, state, progress, layer, k, rows, first)
 
 
 @scalar
-def _update(
-    sites: Any, state: State, progress: Progress, rule: Rule, layer: int, k: int, rows: Array, first: bool
-) -> None:
+def _update(sites: Any, state: State, progress: Progress, layer: int, k: int, rows: Array, first: bool) -> None:
     """Means and variances of one layer of chain k from its fields."""
     mean, var = state.mean[layer][k], state.var[layer][k]
     new_mean, new_var = rows[0, : mean.size], rows[1, : mean.size]
@@ -102,8 +100,7 @@ def _update(
         damping = 0.0
     change = mix(mean, var, new_mean, new_var, damping)
     progress.residual[k] = larger(progress.residual[k], change)
-    if not rule.by_distance:
-        progress.square[k] += (1.0 - damping) ** 2 * squared_change(mean, new_mean)
+    progress.square[k] += (1.0 - damping) ** 2 * squared_change(mean, new_mean)
 
 
 @scalar

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from tapcore import _checks, _files
+from tapcore._interrupts import interrupts_wait
 from tapcore.checkpoint import CheckpointError, RunFolder
 from tapcore.machine import Machine, check_machine
 from tapcore.training.history import EpochRecord, History
@@ -42,6 +41,7 @@ def fit(
     penalty: L1 | L2 | None = L2(0.001),  # noqa: B008 - immutable
     sweeps: int = 10,
     chain_init: str = "data",
+    renew: float = 0.2,
     gradient: str = "tap",
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -83,7 +83,11 @@ def fit(
         Sweeps of each chain for each mini-batch, undamped.
     chain_init : {"data", "persistent", "random"}
         Chains start from samples (those of the batch, then those that follow in the epoch's order), go on from the
-        previous batch, or start from uniformly random visible means.
+        previous batch, or start from uniformly random visible means. Two sweeps a batch of persistent chains do about
+        as well as ten from the data.
+    renew : float
+        Share of persistent chains that start anew from samples in each batch, 0 to 1. With none, chains forget the data
+        and may collapse onto few solutions.
     gradient : {"tap", "nmf"}
         The equations that chains solve and the gradient that goes with them.
     seed : int
@@ -119,8 +123,8 @@ def fit(
     """
     return prepare(
         machine, X, epochs=epochs, batch_size=batch_size, chains=chains, learning_rate=learning_rate,
-        momentum=momentum, penalty=penalty, sweeps=sweeps, chain_init=chain_init, gradient=gradient, seed=seed,
-        checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume, progress=progress,
+        momentum=momentum, penalty=penalty, sweeps=sweeps, chain_init=chain_init, renew=renew, gradient=gradient,
+        seed=seed, checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume, progress=progress,
         callbacks=callbacks,
     ).run()  # fmt: skip
 
@@ -209,7 +213,7 @@ class Run:
         done = trainer.epoch * batches + trainer.batch
         with (
             tqdm(total=epochs * batches, initial=done, unit="batch", disable=hidden) as bar,
-            _interrupts_wait(saver is not None) as asked,
+            interrupts_wait(saver is not None) as asked,
         ):
             while trainer.epoch < epochs:
                 bar.set_description(f"epoch {trainer.epoch + 1}/{epochs}")
@@ -233,27 +237,3 @@ class Run:
             assert saver is not None
             saver.save()
             raise KeyboardInterrupt
-
-
-@contextmanager
-def _interrupts_wait(wanted: bool) -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C in the body into the event; a second one acts at once.
-
-    Only in the main thread, where Python lets signals be handled, and only in place of Python's own handler.
-    """
-    asked = threading.Event()
-    ours = wanted and threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGINT)
-    if not ours or before is not signal.default_int_handler:
-        yield asked
-        return
-
-    def wait(number: int, frame: Any) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    signal.signal(signal.SIGINT, wait)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)

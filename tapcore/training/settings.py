@@ -33,13 +33,14 @@ class Settings:
     penalty: L1 | L2 | None
     sweeps: int
     chain_init: str
+    renew: float
     gradient: str
     seed: int
 
     @classmethod
     def checked(
         cls, *, epochs: Any, batch_size: Any, chains: Any, learning_rate: Any, momentum: Any, penalty: Any, sweeps: Any,
-        chain_init: Any, gradient: Any, seed: Any,
+        chain_init: Any, gradient: Any, seed: Any, renew: Any = 0.2,
     ) -> Settings:  # fmt: skip
         """Refuse what makes no sense before any work starts."""
         epochs = _checks.integer("epochs", epochs, minimum=0)
@@ -54,6 +55,7 @@ class Settings:
             penalty=penalty,
             sweeps=_checks.integer("sweeps", sweeps, minimum=1),
             chain_init=_checks.choice("chain_init", chain_init, CHAIN_INITS),
+            renew=_checks.number("renew", renew, minimum=0, maximum=1),
             gradient=_checks.choice("gradient", gradient, GRADIENTS),
             seed=_checks.integer("seed", seed, minimum=0),
         )
@@ -64,7 +66,7 @@ class Settings:
         return {
             "batch_size": self.batch_size, "chains": self.chains, "learning_rate": list(self.rates),
             "momentum": self.momentum, "penalty": penalty, "sweeps": self.sweeps, "chain_init": self.chain_init,
-            "gradient": self.gradient, "seed": self.seed,
+            "renew": self.renew, "gradient": self.gradient, "seed": self.seed,
         }  # fmt: skip
 
 

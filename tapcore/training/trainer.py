@@ -121,9 +121,17 @@ class Trainer:
             enough = len(x) >= count
             starts = x[:count] if enough else self._rows(order[np.arange(first, first + count) % len(order)])
             self.chains.start_from_visible(starts)
-        elif (lost := self.chains.lost()).any():
-            self.chains.restart(lost, self._rows(order[np.arange(first, first + count) % len(order)]))
+        elif (renewed := self.chains.lost() | self._due()).any():
+            self.chains.restart(renewed, self._rows(order[np.arange(first, first + count) % len(order)]))
         self.chains_begun = True
+
+    def _due(self) -> NDArray[np.bool_]:
+        """Persistent chains whose turn it is to start from a sample: a window that moves on from batch to batch."""
+        count = self.settings.chains
+        first, last = (int(b * self.settings.renew * count) for b in (self.batch, self.batch + 1))
+        due = np.zeros(count, np.bool_)
+        due[np.arange(first, last) % count] = True
+        return due
 
     def _update(self, x: Array, rate: float) -> None:
         """Take one step of Alg. 2 with the samples `x` and the chains where they are."""
