@@ -16,12 +16,17 @@ if TYPE_CHECKING:
     from tapcore.checkpoint import load as load
     from tapcore.checkpoint import save as save
     from tapcore.energy import free_energy as free_energy
+    from tapcore.inference.harvest import harvest as harvest
     from tapcore.inference.solution import Solutions as Solutions
     from tapcore.inference.solve import solve as solve
+    from tapcore.inference.stability import spectral_radius as spectral_radius
     from tapcore.likelihood import log_likelihood as log_likelihood
     from tapcore.machine import RBM as RBM
     from tapcore.machine import Machine as Machine
     from tapcore.special import truncnorm as truncnorm
+    from tapcore.starts import noisy_starts as noisy_starts
+    from tapcore.starts import random_starts as random_starts
+    from tapcore.starts import structured_starts as structured_starts
     from tapcore.training.fit import FitResult as FitResult
     from tapcore.training.fit import fit as fit
     from tapcore.training.gradient import Gradient as Gradient
@@ -47,11 +52,16 @@ _HOMES = {
     "fit": "training.fit",
     "free_energy": "energy",
     "gradient": "training.gradient",
+    "harvest": "inference.harvest",
     "load": "checkpoint",
     "log_likelihood": "likelihood",
+    "noisy_starts": "starts",
+    "random_starts": "starts",
     "save": "checkpoint",
     "solve": "inference.solve",
     "special": "special",
+    "spectral_radius": "inference.stability",
+    "structured_starts": "starts",
     "truncnorm": "special.truncnorm",
 }
 

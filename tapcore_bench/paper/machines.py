@@ -1,0 +1,26 @@
+"""Machines trained on binary MNIST as in Table I of the paper, made when first asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tapcore as tc
+from tapcore.training.history import EpochRecord
+from tapcore_bench.paper.data import binary_mnist
+
+
+def trained(folder: Path, hidden: int, epochs: list[int]) -> list[tc.Machine]:
+    """784 x `hidden` machines after each of `epochs` epochs, kept in `folder`."""
+    paths = {epoch: folder / f"binary_mnist_{hidden}_{epoch}.safetensors" for epoch in epochs}
+    if not all(path.exists() for path in paths.values()):
+        folder.mkdir(parents=True, exist_ok=True)
+
+        def keep(machine: tc.Machine, record: EpochRecord) -> None:
+            print(f"training: epoch {record.epoch}, {record.log_likelihood:.4f} nats a unit", flush=True)
+            if record.epoch in paths:
+                tc.save(paths[record.epoch], machine)
+
+        X = binary_mnist()
+        machine = tc.RBM(tc.Binary.from_data(X), tc.Binary(hidden), seed=0)
+        tc.fit(machine, X, epochs=max(epochs), callbacks=(keep,))
+    return [tc.load(paths[epoch]) for epoch in epochs]
