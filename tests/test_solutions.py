@@ -145,3 +145,12 @@ def test_chains_are_picked_by_one_index() -> None:
     _, found = several()
     with pytest.raises(IndexError, match="one axis"):
         found[np.array([[0, 1], [2, 3]])]
+
+
+def test_lost_chains_are_told() -> None:
+    machine = tc.RBM(tc.Gaussian(4), tc.Gaussian(4), weights=np.full((4, 4), 3.0))
+    found = tc.solve(machine, np.zeros((2, 4)))
+    assert found.lost.all()
+    assert repr(found) == "Solutions(2 chains of 4-4 units, 0 converged, 2 lost, tap)"
+    _, others = several()
+    assert not others.lost.any()

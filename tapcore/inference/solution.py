@@ -62,7 +62,14 @@ class Solutions:
 
     def __repr__(self) -> str:
         sizes = "-".join(str(m.shape[1]) for m in self.mean)
-        return f"Solutions({len(self)} chains of {sizes} units, {int(self.converged.sum())} converged, {self.method})"
+        lost = int(self.lost.sum())
+        said = f"{int(self.converged.sum())} converged" + (f", {lost} lost" if lost else "")
+        return f"Solutions({len(self)} chains of {sizes} units, {said}, {self.method})"
+
+    @property
+    def lost(self) -> NDArray[np.bool_]:
+        """(K,) which chains have left the finite numbers, as where a precision turned negative; their F is NaN."""
+        return np.isnan(self.free_energy)
 
     def __getitem__(self, rows: Any) -> Solutions:
         """Chains picked by a slice, an index array or a mask."""
