@@ -18,6 +18,7 @@ FLOORS = [
     ["cli"],
     ["plotting"],
     ["landscape"],
+    ["tracking"],
     ["training"],
     ["inference.harvest", "inference.stability"],
     ["inference.solve", "starts"],

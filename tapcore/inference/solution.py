@@ -117,6 +117,16 @@ class Solutions:
         return replace(self[leaders[by_energy]], counts=counts, labels=labels)
 
 
+def stacked(first: Solutions, second: Solutions, counts: NDArray[np.int64] | None) -> Solutions:
+    """The chains of `first`, then those of `second`, of the same layers, with these counts."""
+    layers: dict[str, Any] = {
+        name: tuple(np.concatenate(pair) for pair in zip(getattr(first, name), getattr(second, name), strict=True))
+        for name in ("mean", "var", "B", "A")
+    }
+    layers |= {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in _PER_CHAIN}
+    return replace(first, **layers, counts=counts, labels=None)
+
+
 _PER_CHAIN = ("free_energy", "residual", "distance", "mse", "sweeps", "converged")
 
 
