@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from tapcore.inference.solution import Solutions as Solutions
     from tapcore.inference.solve import solve as solve
     from tapcore.inference.stability import spectral_radius as spectral_radius
+    from tapcore.landscape import LandscapeStatistics as LandscapeStatistics
+    from tapcore.landscape import merge_solutions as merge_solutions
+    from tapcore.landscape import overlaps as overlaps
+    from tapcore.landscape import statistics as statistics
     from tapcore.likelihood import log_likelihood as log_likelihood
     from tapcore.machine import RBM as RBM
     from tapcore.machine import Machine as Machine
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from tapcore.starts import noisy_starts as noisy_starts
     from tapcore.starts import random_starts as random_starts
     from tapcore.starts import structured_starts as structured_starts
+    from tapcore.tracking import Tracker as Tracker
     from tapcore.training.fit import FitResult as FitResult
     from tapcore.training.fit import fit as fit
     from tapcore.training.gradient import Gradient as Gradient
@@ -45,9 +50,11 @@ _HOMES = {
     "History": "training.history",
     "L1": "training.update_rules",
     "L2": "training.update_rules",
+    "LandscapeStatistics": "landscape",
     "Machine": "machine",
     "RBM": "machine",
     "Solutions": "inference.solution",
+    "Tracker": "tracking",
     "datasets": "datasets",
     "fit": "training.fit",
     "free_energy": "energy",
@@ -55,12 +62,15 @@ _HOMES = {
     "harvest": "inference.harvest",
     "load": "checkpoint",
     "log_likelihood": "likelihood",
+    "merge_solutions": "landscape",
     "noisy_starts": "starts",
+    "overlaps": "landscape",
     "random_starts": "starts",
     "save": "checkpoint",
     "solve": "inference.solve",
     "special": "special",
     "spectral_radius": "inference.stability",
+    "statistics": "landscape",
     "structured_starts": "starts",
     "truncnorm": "special.truncnorm",
 }

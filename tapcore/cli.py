@@ -14,6 +14,7 @@ from tapcore import __version__
 if TYPE_CHECKING:
     from tapcore.inference.solution import Solutions
     from tapcore.machine import Machine
+    from tapcore.tracking import Tracker
     from tapcore.training.history import History
 
 # Where `train` notes which data it was given, for `solve`.
@@ -91,6 +92,7 @@ def _add_solve(commands: Any) -> None:
     add("--tol", type=float, default=1e-6, help="how far from its solution a chain may stop, in any mean")
     add("--max-sweeps", type=int, default=10_000, metavar="N", help="most sweeps of a chain")
     add("--show", type=int, default=10, metavar="N", help="solutions to list")
+    add("--all", action="store_true", help="follow the solutions over all checkpoints of the run, into tables in RUN")
     add("--threads", type=int, metavar="N", help="threads to use (all of the processors)")
     solve.set_defaults(run_command=_solve)
 
@@ -197,12 +199,58 @@ def _solve(options: argparse.Namespace) -> None:
     starts = _checks.integer("--starts", options.starts, minimum=1)
     show = _checks.integer("--show", options.show, minimum=0)
     rng = np.random.default_rng(_checks.integer("--seed", options.seed, minimum=0))
+    if options.all:
+        _follow(options)
+        return
     machine = load(options.run)
     X = _data_of(options)
     rows = np.sort(rng.permutation(X.shape[0])[:starts])
     with thread_limit(options.threads):
         solutions = solve(machine, X[rows], method=options.method, tol=options.tol, max_sweeps=options.max_sweeps)
     _report(solutions, max(1e-4, 100 * options.tol), show)
+
+
+def _follow(options: argparse.Namespace) -> None:
+    from tapcore._threads import thread_limit
+    from tapcore.checkpoint import RunFolder, load
+    from tapcore.tracking import Tracker
+
+    run = Path(options.run)
+    positions = [p for p in RunFolder(run).positions() if p.batch == 0]
+    if not positions:
+        raise ValueError(f"{run}: no checkpoints of complete epochs in this folder")
+    tracker = Tracker(
+        _data_of(options), starts=options.starts, method=options.method, tol=options.tol,
+        max_sweeps=options.max_sweeps, seed=options.seed,
+    )  # fmt: skip
+    table, summary = run / "solutions.csv", run / "solutions_summary.csv"
+    print("  epoch   solutions   born   merged   lost   lowest F   mean F   unconverged starts")
+    try:
+        with thread_limit(options.threads):
+            for position in positions:
+                s = tracker.follow(load(position.path), position.epoch)
+                print(
+                    f"{s.epoch:7d}   {s.solutions:9d}   {s.born:4d}   {s.merged:6d}   {s.lost:4d}   {s.lowest:8.3f}   "
+                    f"{s.mean:6.3f}   {s.unconverged:18d}",
+                    flush=True,
+                )
+    finally:
+        # After Ctrl-C too: what has been found so far.
+        if tracker.summaries:
+            tracker.write(table, summary)
+    print(f"tables: {table}, {summary}")
+    _draw_solutions(run / "solutions.png", tracker)
+
+
+def _draw_solutions(path: Path, tracker: Tracker) -> None:
+    from tapcore import plotting
+
+    try:
+        plotting.solutions_over_training(path, tracker)
+    except ImportError as error:
+        print(f"no picture: {error}", file=sys.stderr)
+        return
+    print(f"picture: {path}")
 
 
 def _data_of(options: argparse.Namespace) -> Any:

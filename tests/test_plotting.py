@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from cases import random_rbm
 
+import tapcore as tc
 from tapcore import plotting
+from tapcore.tracking import Tracker
 from tapcore.training.history import EpochRecord, History
 
 Image = pytest.importorskip("matplotlib.image", reason="figures need matplotlib")
@@ -59,3 +61,82 @@ def test_history_is_written_as_png(tmp_path: Path) -> None:
     assert Image.imread(tmp_path / "h.png").shape[0] > 400
     with pytest.raises(ValueError, match="at least one epoch"):
         plotting.history(tmp_path / "h2.png", History())
+
+
+def solutions(count: int) -> tc.Solutions:
+    """Well-spread solutions of a random machine."""
+    machine = random_rbm(0, sizes=(12, 6))
+    found = tc.solve(machine, np.random.default_rng(0).random((count, 12)), max_sweeps=1)
+    found.free_energy[:] = np.random.default_rng(1).normal(-5, 1, count)
+    return found
+
+
+def drawn(path: Path) -> bool:
+    """Whether a PNG is there and not blank."""
+    return bool(np.ptp(Image.imread(path)) > 0.5)
+
+
+@pytest.mark.parametrize("energies", [[-3.0], [-3.0, -3.0, -3.0], [-3.0, -2.9], [-3.0, -2.0, -1.0, -1.1]])
+def test_free_energies_of_any_number_of_solutions_are_drawn(tmp_path: Path, energies: list[float]) -> None:
+    found = solutions(len(energies))
+    found.free_energy[:] = energies
+    plotting.free_energies(tmp_path / "f.png", found)
+    assert drawn(tmp_path / "f.png")
+    plotting.free_energies(tmp_path / "g.png", {"epoch 1": found, "epoch 2": solutions(30)})
+    assert drawn(tmp_path / "g.png")
+
+
+def test_density_is_that_of_the_values() -> None:
+    values, grid = np.random.default_rng(0).normal(2.0, 0.5, 2000), np.linspace(-2, 6, 801)
+    curve = plotting.density(values, grid)
+    assert curve is not None
+    np.testing.assert_allclose(curve.sum() * 0.01, 1, atol=1e-3)
+    np.testing.assert_allclose(grid[curve.argmax()], 2, atol=0.15)
+    assert plotting.density(np.full(5, 1.0), grid) is None
+
+
+def test_embeddings_keep_neighbours_together(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", reason="Isomap is scikit-learn's")
+    found = solutions(40)
+    line = np.linspace(0, 1, 40)
+    found.mean[0][:] = 0.5 + 0.4 * np.cos(np.outer(line, np.arange(1, 13)))
+    alone, nothing = plotting.embed(found, neighbours=4)
+    assert nothing is None
+    assert alone.shape == (40, 2)
+    steps = np.diff(alone[:, 0])
+    assert (steps > 0).all() or (steps < 0).all()
+    placed, data = plotting.embed(found, found.mean[0], neighbours=4)
+    assert data is not None
+    np.testing.assert_allclose(placed, data, atol=0.1)
+    plotting.embedding(tmp_path / "a.png", found)
+    plotting.embedding(tmp_path / "b.png", found, found.mean[0], labels=np.arange(40) % 3)
+    assert drawn(tmp_path / "a.png")
+    assert drawn(tmp_path / "b.png")
+
+
+@pytest.mark.filterwarnings("error")
+def test_separate_clusters_and_few_points_embed_quietly() -> None:
+    pytest.importorskip("sklearn", reason="Isomap is scikit-learn's")
+    found = solutions(20)
+    found.mean[0][:10], found.mean[0][10:] = np.random.default_rng(0).random((2, 10, 12)) * 0.1
+    found.mean[0][10:] += 0.8
+    assert np.isfinite(plotting.embed(found, neighbours=3)[0]).all()
+    assert plotting.embed(solutions(3))[0].shape == (3, 2)
+
+
+def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
+    found = solutions(5)
+    with pytest.raises(ValueError, match="at least 3 points"):
+        plotting.embed(found[:2])
+    with pytest.raises(ValueError, match="X"):
+        plotting.embed(found, np.zeros((5, 3)))
+    with pytest.raises(ValueError, match="labels"):
+        plotting.embedding(tmp_path / "x.png", found, np.random.default_rng(0).random((9, 12)), labels=[1, 2])
+    with pytest.raises(ValueError, match="neighbours"):
+        plotting.embed(found, neighbours=0)
+    found.free_energy[:] = np.nan
+    with pytest.raises(ValueError, match="free energy"):
+        plotting.free_energies(tmp_path / "x.png", found)
+    with pytest.raises(ValueError, match="epoch"):
+        plotting.solutions_over_training(tmp_path / "x.png", Tracker(np.zeros((2, 2))))
+    assert not (tmp_path / "x.png").exists()
