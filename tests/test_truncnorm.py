@@ -257,3 +257,18 @@ def test_float32_layers_agree_with_float64_ones() -> None:
     B, A = rng.normal(0, 30, (5, 400)).astype(np.float32), rng.normal(0, 30, (5, 400)).astype(np.float32)
     for single, double in zip(layer.astype(np.float32).moments(B, A), layer.moments(B, A), strict=True):
         assert_allclose(single, double, rtol=2e-6)
+
+
+@pytest.mark.nojit
+def test_what_cannot_be_written_is_refused_before_anything_is() -> None:
+    first, last = np.zeros(2), np.zeros(2)
+    locked = np.zeros(2)
+    locked.flags.writeable = False
+    with pytest.raises(ValueError, match="written to"):
+        truncnorm.moments([1.0, 2.0], 0.0, 0.0, 1.0, out=(first, locked, last))
+    with pytest.raises(ValueError, match="apart"):
+        truncnorm.moments([1.0, 2.0], 0.0, 0.0, 1.0, out=(first, last, first))
+    with pytest.raises(ValueError, match="shape"):
+        truncnorm.moments([1.0, 2.0], 0.0, 0.0, 1.0, out=(first, last, np.zeros(3)))
+    assert not first.any()
+    assert not last.any()

@@ -282,3 +282,10 @@ def test_samples_of_the_wrong_shape_are_named(kind: str) -> None:
         UNITS[kind].from_data(np.ones((3, 0)))
     with pytest.raises(ValueError, match="B must hold real numbers"):
         UNITS[kind](2).moments("a", 0)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("unit", ["Binary", "Gaussian", "TruncatedGaussian"])
+def test_one_unit_takes_numbers_without_a_warning(unit: str) -> None:
+    for x in UNITS[unit](1).moments(0.5, 1.0):
+        assert x.shape == (1,)

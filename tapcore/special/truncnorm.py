@@ -32,11 +32,11 @@ def moments(
     Parameters
     ----------
     s, b : array_like of real numbers
-        Precision, of any sign, and field.
+        Precision, of any sign, and field, in this order; the moments of a layer take the field first.
     lo, hi : array_like of real numbers
         Ends of the interval; either may be infinite.
     out : tuple of three arrays, optional
-        Where to write, each of the broadcast shape and of the result's dtype.
+        Where to write, each of the broadcast shape and of the result's dtype, writeable and apart from the others.
 
     Returns
     -------
@@ -49,9 +49,10 @@ def moments(
     Raises
     ------
     ValueError
-        ``lo >= hi`` or NaN among the ends, arguments that do not broadcast, or `out` of another shape.
+        Arguments that are not real numbers or do not broadcast, ``lo >= hi`` or NaN among the ends, or `out` of another
+        shape, not writeable, or one array twice. All before any work.
     TypeError
-        Arguments that are not real numbers, or `out` of another dtype.
+        `out` is no tuple of three arrays of the result's dtype.
 
     Notes
     -----
@@ -61,17 +62,28 @@ def moments(
     where it reaches the last digits: where the slope g at the dominating end has ``g^2 >= 420 |s|`` and the other end
     is lost in rounding; cut off there, it misses at most 2e-19, 4e-18 and 9e-17.
 
+    Functions compiled by Numba may call it on numbers, by position, without `out`; it then computes in float64, and an
+    interval that is none gives NaN. The other functions here are for Python only.
+
     Examples
     --------
     >>> log_z, mean, var = moments(-40.0, -19.0, 0.0, 1.0)
     """
     arrays = [_checks.real_array(name, x) for name, x in (("s", s), ("b", b), ("lo", lo), ("hi", hi))]
     dtype, flat, shape = _prepared(arrays, (s, b, lo, hi))
+    if out is not None:
+        _check_out(out, dtype, shape)
     made = tuple(np.empty(flat[0].shape) for _ in range(3))
     _moments_loop(*flat, *made)
     results = tuple(x.reshape(shape) for x in made)
     if out is None:
         return tuple(x.astype(dtype, copy=False)[()] for x in results)  # type: ignore[return-value]
+    for array, result in zip(out, results, strict=True):
+        array[...] = result
+    return out
+
+
+def _check_out(out: Any, dtype: Any, shape: tuple[int, ...]) -> None:
     if not isinstance(out, tuple) or len(out) != 3:
         raise TypeError("out must be a tuple of three arrays")
     for array in out:
@@ -79,9 +91,10 @@ def moments(
             raise TypeError(f"out must hold {dtype} arrays, got {getattr(array, 'dtype', type(array).__name__)}")
         if array.shape != shape:
             raise ValueError(f"out must hold arrays of shape {shape}, got {array.shape}")
-    for array, result in zip(out, results, strict=True):
-        array[...] = result
-    return out
+        if not array.flags.writeable:
+            raise ValueError("out must hold arrays that can be written to")
+    if any(np.shares_memory(out[i], out[j]) for i, j in ((0, 1), (0, 2), (1, 2))):
+        raise ValueError("out must hold three arrays apart from each other")
 
 
 def log_density(x: ArrayLike, s: ArrayLike, b: ArrayLike, lo: ArrayLike, hi: ArrayLike) -> Any:

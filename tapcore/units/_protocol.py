@@ -186,7 +186,8 @@ class Unit(abc.ABC):
             ) from None
         if b.shape[-1] != self.n:
             raise ValueError(f"B and A must broadcast to (..., {self.n}), got {b.shape}")
-        return np.ascontiguousarray(b), np.ascontiguousarray(a)
+        # Copies: what is broadcast along no axis is contiguous, but may not be written to.
+        return np.array(b, order="C"), np.array(a, order="C")
 
     def fitted(self, X: ArrayLike) -> Self:
         """`from_data` with the support of this layer."""
