@@ -64,7 +64,7 @@ def test_is_algorithm_2(method: str, penalty: Any, l1: float, l2: float, persist
     machine, X = small(), data(8).astype(float)
     found = tc.fit(
         machine, X, epochs=3, batch_size=8, chains=8, learning_rate=0.2, momentum=0.6, penalty=penalty, sweeps=2,
-        gradient=method, chain_init="persistent" if persistent else "data",
+        gradient=method, chain_init="persistent" if persistent else "data", renew=0.0,
     ).machine  # fmt: skip
     W, fields = plain_training(
         machine, X, 3, method=method, persistent=persistent, rate=0.2, momentum=0.6, l1=l1, l2=l2, sweeps=2
