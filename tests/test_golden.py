@@ -75,3 +75,17 @@ def test_error_of_log_z_falls_with_the_order_of_the_expansion(name: str) -> None
         small = [error for error, scale in zip(errors, scales, strict=True) if scale <= 1 / 16]
         for larger, smaller in pairwise(small):
             assert np.log2(larger / smaller) > order - 0.15
+
+
+def test_a_harvest_of_the_ferromagnet_finds_its_two_solutions() -> None:
+    entry = MACHINES["bin6x4_ferro"]
+    machine = library_machine(entry)
+    found = tc.harvest(machine, tc.random_starts(machine, 2000), tol=1e-13)
+    certified = np.array([[float(x) for x in point["av"]] for point in entry["tap2"]])
+    assert len(certified) == 2
+    assert len(found) == 2
+    assert found.counts is not None
+    assert found.counts.sum() == 2000
+    gaps = np.abs(found.mean[0][:, None] - certified[None]).max(axis=2)
+    assert sorted(gaps.argmin(axis=1)) == [0, 1]
+    assert gaps.min(axis=1).max() < 1e-12
