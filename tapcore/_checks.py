@@ -46,6 +46,13 @@ def choice(name: str, value: Any, allowed: Collection[str]) -> str:
     return value
 
 
+def generator(name: str, value: Any) -> np.random.Generator:
+    """`value`, which must be a NumPy generator of random numbers."""
+    if not isinstance(value, np.random.Generator):
+        raise ValueError(f"{name} must be a numpy.random.Generator such as default_rng(seed), got {value!r}")
+    return value
+
+
 def first_index(bad: NDArray[np.bool_]) -> tuple[int, ...]:
     """Index of the first True."""
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))

@@ -109,7 +109,8 @@ class Machine:
 def _weight(name: str, value: ArrayLike, rows: int, columns: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     array = _checks.real_array(name, value)
     if array.shape != (rows, columns):
-        raise ValueError(f"{name} must have shape ({rows}, {columns}), got {array.shape}")
+        hint = ": give its transpose" if array.shape == (columns, rows) else ""
+        raise ValueError(f"{name} must have shape ({rows}, {columns}), got {array.shape}{hint}")
     _checks.finite(name, array)
     with np.errstate(over="ignore"):
         array = np.array(array, dtype=dtype, order="C")

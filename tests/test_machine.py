@@ -85,7 +85,7 @@ def test_other_dtypes_are_refused(dtype: Any) -> None:
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        (np.zeros((2, 3)), "weights[0] must have shape (3, 2), got (2, 3)"),
+        (np.zeros((2, 3)), "weights[0] must have shape (3, 2), got (2, 3): give its transpose"),
         (np.zeros(6), "weights[0] must have shape (3, 2), got (6,)"),
         (0.0, "weights[0] must have shape (3, 2), got ()"),
         ([[0, 0], [0, np.nan], [np.inf, 0]], "weights[0] must be finite: weights[0][1, 1] is nan"),

@@ -149,6 +149,13 @@ def test_samples_have_the_moments_of_their_law(kind: str) -> None:
 
 
 @EVERY_UNIT
+@pytest.mark.parametrize("rng", [3, None, np.random])
+def test_what_is_no_generator_is_refused(kind: str, rng: Any) -> None:
+    with pytest.raises(ValueError, match=r"rng must be a numpy\.random\.Generator"):
+        make(kind).sample(0.0, 1.0, rng)
+
+
+@EVERY_UNIT
 def test_equal_seeds_draw_equal_samples(kind: str) -> None:
     unit = make(kind)
     first, again, other = (unit.sample(0.0, np.ones((50, 4)), np.random.default_rng(seed)) for seed in (1, 1, 2))

@@ -149,8 +149,7 @@ def sample(s: ArrayLike, b: ArrayLike, lo: ArrayLike, hi: ArrayLike, rng: np.ran
     float64 array or scalar
         In ``[lo, hi]``; NaN where `moments` gives NaN.
     """
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng must be a numpy.random.Generator, got {type(rng).__name__}")
+    _checks.generator("rng", rng)
     arrays = [_checks.real_array(name, x) for name, x in (("s", s), ("b", b), ("lo", lo), ("hi", hi))]
     _, flat, shape = _prepared(arrays, ())
     made = np.empty(flat[0].shape)
@@ -175,13 +174,14 @@ def _prepared(arrays: list[Array], given: tuple[ArrayLike, ...]) -> tuple[Any, l
     try:
         full = np.broadcast_arrays(*arrays)
     except ValueError:
-        shapes = ", ".join(str(x.shape) for x in arrays)
+        names = ("x", "s", "b", "lo", "hi")[-len(arrays) :]
+        shapes = ", ".join(f"{name} {x.shape}" for name, x in zip(names, arrays, strict=True))
         raise ValueError(f"arguments must broadcast together, got shapes {shapes}") from None
     bad = ~(full[-2] < full[-1])
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])
         where = f" at index {at}" if at else ""
-        raise ValueError(f"lo must be below hi, got {full[-2][at]} and {full[-1][at]}{where}")
+        raise ValueError(f"lo and hi must be numbers with lo < hi, got {full[-2][at]} and {full[-1][at]}{where}")
     flat = [np.ascontiguousarray(x, np.float64).reshape(-1) for x in full]
     return np.dtype(np.float32 if single else np.float64), flat, full[0].shape
 

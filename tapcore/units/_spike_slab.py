@@ -144,6 +144,7 @@ class SpikeSlab(Unit):
 
     def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
         """Draw 0, or from the slab, in proportion to their weights; (..., n)."""
+        _checks.generator("rng", rng)
         p = self.nonzero_probability(B, A)
         slab = self.sample_slab(B, A, rng)
         drawn = np.where(rng.random(p.shape) < p, slab, 0)

@@ -108,6 +108,7 @@ class Binary(Unit):
 
     def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
         """Draw 0 or 1 with probability ``sigm(B + U - A/2)`` of 1; (..., n)."""
+        _checks.generator("rng", rng)
         _, mean, _ = self.moments(B, A)
         return (rng.random(mean.shape, dtype=mean.dtype) < mean).astype(mean.dtype)
 

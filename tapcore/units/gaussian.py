@@ -107,6 +107,7 @@ class Gaussian(OnTheLine):
 
     def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
         """Draw from the normal law with mean ``(B + U)/(A + V)`` and variance ``1/(A + V)``; (..., n)."""
+        _checks.generator("rng", rng)
         _, mean, var = self.moments(B, A)
         return np.asarray(rng.normal(mean, np.sqrt(var)), self.dtype)
 

@@ -108,6 +108,7 @@ class Spin(Unit):
 
     def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
         """Draw +1 with probability ``(1 + tanh(B + U))/2``, else -1; (..., n)."""
+        _checks.generator("rng", rng)
         _, mean, _ = self.moments(B, A)
         up = rng.random(mean.shape, dtype=mean.dtype) < 0.5 * (1 + mean)
         return np.where(up, 1, -1).astype(mean.dtype)
