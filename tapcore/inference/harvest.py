@@ -95,7 +95,7 @@ def harvest(
             bar.set_postfix_str(f"{len(store.gathered)} solutions", refresh=False)
         store.flush()
     if asked.is_set():
-        warnings.warn(f"interrupted: {store.done} starts have stopped, of {len(store.labels)} begun", stacklevel=2)
+        warnings.warn(f"interrupted: {store.done} starts have stopped, of {store.begun} begun", stacklevel=2)
     return store.solutions(method)
 
 
@@ -106,8 +106,8 @@ class _Store:
         self.machine = machine
         self.gathered = Gathered(machine.sizes, machine.dtype, merge)
         self.waiting: list[Stopped] = []
-        self.labels = np.empty(0, np.int64)
-        self.done = 0
+        self.labels = np.empty(0, np.int64)  # with room for more than have begun
+        self.begun = self.done = 0
 
     def take(self, stopped: Stopped) -> None:
         """Keep chains until there are enough to be merged at once."""
@@ -136,8 +136,10 @@ class _Store:
         self.labels[chain[ok]] = self.gathered.add(means, **columns)
 
     def _make_room(self, count: int) -> None:
+        self.begun = max(self.begun, count)
         if count > len(self.labels):
-            self.labels = np.concatenate([self.labels, np.full(count - len(self.labels), -1, np.int64)])
+            more = max(count, 2 * len(self.labels)) - len(self.labels)
+            self.labels = np.concatenate([self.labels, np.full(more, -1, np.int64)])
 
     def solutions(self, method: str) -> Solutions:
         """What has been found, lowest free energy first."""
@@ -155,7 +157,7 @@ class _Store:
             found.free_energy[:] = evaluate(self.machine, found.mean, found.var, method, (found.B, found.A))
         order = np.argsort(found.free_energy, kind="stable")
         rank = np.append(np.argsort(order), -1)  # the last for the label -1
-        return replace(found[order], counts=gathered.counts[order], labels=rank[self.labels])
+        return replace(found[order], counts=gathered.counts[order], labels=rank[self.labels[: self.begun]])
 
 
 def _var(layer: int) -> str:

@@ -38,7 +38,7 @@ def harvest(folder: Path, epoch: int, count: int) -> None:
 
 
 def main() -> None:
-    """Print a line for each number of starts."""
+    """Print a line for each number of starts, and before them one for a few."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epoch", type=int, default=5)
     parser.add_argument("--starts", type=lambda s: [int(n) for n in s.split(",")], default=[10_000, 100_000])
@@ -47,7 +47,8 @@ def main() -> None:
     print(machine_name())
     trained(options.out, 100, [options.epoch])
     context = multiprocessing.get_context("spawn")
-    for count in options.starts:
+    # The first process compiles kernels, which takes memory that later ones do not need.
+    for count in [min(options.starts[0], 1000), *options.starts]:
         process = context.Process(target=harvest, args=(options.out, options.epoch, count))
         process.start()
         process.join()
