@@ -52,6 +52,8 @@ def main() -> None:
         process = context.Process(target=harvest, args=(options.out, options.epoch, count))
         process.start()
         process.join()
+        if process.exitcode:
+            raise SystemExit(process.exitcode)
 
 
 if __name__ == "__main__":
