@@ -65,6 +65,7 @@ def _add_train(commands: Any) -> None:
     penalty.add_argument("--l1", type=float, metavar="EPSILON", help="sparsity penalty in place of weight decay")
     add("--sweeps", type=int, default=10, metavar="N", help="sweeps of each chain for each mini-batch")
     add("--chain-init", choices=("data", "persistent", "random"), default="data", help="where chains start")
+    add("--renew", type=float, default=0.2, metavar="SHARE", help="of persistent chains started anew from each batch")
     add("--gradient", choices=("tap", "nmf"), default="tap", help="second order, or naive mean field")
     add("--dtype", choices=("float64", "float32"), default="float64", help="what the machine is trained in")
     add("--seed", type=int, default=0, metavar="N", help="of the initial weights and of training")
@@ -150,9 +151,8 @@ def _train(options: argparse.Namespace) -> None:
         run = prepare(
             machine, dataset.X, epochs=options.epochs, batch_size=options.batch_size, chains=options.chains,
             learning_rate=options.learning_rate, momentum=options.momentum, penalty=penalty, sweeps=options.sweeps,
-            chain_init=options.chain_init, gradient=options.gradient, seed=seed, checkpoint=out,
-            checkpoint_every=options.checkpoint_every, resume=options.resume,
-            progress=None, callbacks=(),
+            chain_init=options.chain_init, renew=options.renew, gradient=options.gradient, seed=seed, checkpoint=out,
+            checkpoint_every=options.checkpoint_every, resume=options.resume, progress=None, callbacks=(),
         )  # fmt: skip
         # Nothing can be refused any more; whatever interrupts the run, `solve` knows its data.
         out.mkdir(parents=True, exist_ok=True)

@@ -81,6 +81,19 @@ def test_options_reach_training(run: Any, tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.glob("epoch*")) == [f"epoch-000{e}.safetensors" for e in (0, 2, 3)]
 
 
+def test_renew_reaches_persistent_chains(run: Any, tmp_path: Path) -> None:
+    status, _, _ = run(
+        "train", "digits", "--out", tmp_path, *SHORT, "--chain-init", "persistent", "--renew", "0.5", "--sweeps", "2"
+    )
+    assert status == 0
+    expected = tc.fit(
+        tc.RBM(tc.Binary(64), tc.Binary(5), seed=0), datasets.load("digits"), epochs=3, learning_rate=0.1,
+        chain_init="persistent", renew=0.5, sweeps=2,
+    )  # fmt: skip
+    assert tc.load(tmp_path) == expected.machine
+    assert run("train", "digits", "--out", tmp_path / "no", *SHORT, "--renew", "2")[0] == 2
+
+
 def test_resume(run: Any, tmp_path: Path) -> None:
     run("train", "digits", "--out", tmp_path / "a", *SHORT)
     run("train", "digits", "--out", tmp_path / "b", *SHORT, "--epochs", "1")
