@@ -1,4 +1,4 @@
-"""The TAP and naive mean-field free energy (Eq. 35) at given means and variances."""
+"""The naive mean-field, TAP and third-order free energy (Eq. 35) at given means and variances."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from tapcore import _checks
 from tapcore._jit import kernel, scalar
 from tapcore._threads import for_each_block, split, thread_count
-from tapcore.fields import Couplings, State, add_fields, couplings, empty_state, onsager
+from tapcore.fields import ORDERS, Couplings, State, check_order, couplings, empty_state, set_fields
 from tapcore.machine import Machine, check_machine
-from tapcore.units._protocol import layer_log_z
+from tapcore.units._protocol import layer_log_z, layer_third
 
 Array = NDArray[Any]
 
@@ -27,7 +27,9 @@ def free_energy(
     """Free energy F = -ln Z of chains with the given means and variances.
 
     ``-F = sum_units [ln Z(B, A) - B a + A (a^2 + c)/2] + sum_ij [W a_i a_j + W^2 c_i c_j/2]`` with ``A = -sum W^2 c``
-    and ``B = A a + sum W a`` (Eqs. 32, 33, 35); naive mean field drops the terms in W^2. Where (mean, var) solve the
+    and ``B = A a + sum W a`` (Eqs. 32, 33, 35); naive mean field drops the terms in W^2. Third order adds
+    ``sum_ij W^3 kappa3_i kappa3_j/6``, kappa3 the third cumulant as a function of the mean: ``a (1 - a) (1 - 2 a)`` of
+    binary units, ``-2 a (1 - a^2)`` of spins; B gains ``kappa3'(a) sum W^3 kappa3/6``. Where (mean, var) solve the
     equations, F is stationary in them.
 
     Parameters
@@ -35,7 +37,7 @@ def free_energy(
     machine : Machine
     mean, var : sequence of (K, n_l) array_like, one a layer
         As in `Solutions`; one chain may be given as (n_l,) arrays.
-    method : {"tap", "nmf"}
+    method : {"tap", "nmf", "tap3"}
 
     Returns
     -------
@@ -45,14 +47,14 @@ def free_energy(
     Raises
     ------
     ValueError
-        Arrays of the wrong number or shape.
+        Arrays of the wrong number or shape; third order of units other than binary, spin and Gaussian ones.
 
     Notes
     -----
     Relative error about 1e-15 times the sum of the magnitudes of the terms.
     """
     check_machine(machine)
-    _checks.choice("method", method, ("tap", "nmf"))
+    check_order(machine, _checks.choice("method", method, tuple(ORDERS)))
     means, variances = _layers(machine, "mean", mean), _layers(machine, "var", var)
     count = means[0].shape[0]
     if any(x.shape[0] != count for x in (*means, *variances)):
@@ -68,16 +70,17 @@ def evaluate(
     fields: tuple[Sequence[Array], Sequence[Array]] = ((), ()),
 ) -> NDArray[np.float64]:
     """Free energy of arrays already checked; B and A are written to the arrays of `fields`, one a layer, if given."""
-    pair = couplings([w.astype(np.float64) for w in machine.weights])
+    order = ORDERS[method]
+    pair = couplings([w.astype(np.float64) for w in machine.weights], order)
     sites = tuple(layer.astype(np.float64).site() for layer in machine.layers)
     out = np.empty(means[0].shape[0])
     for start in range(0, out.size, CHAINS_AT_ONCE):
         rows = slice(start, start + CHAINS_AT_ONCE)
         blocks = split(out[rows].size, thread_count())
-        state = empty_state(machine.sizes, out[rows].size, len(blocks), np.float64)
+        state = empty_state(machine.sizes, out[rows].size, len(blocks), np.float64, order)
         for to, given in zip(state.mean + state.var, (*means, *variances), strict=True):
             to[:] = given[rows]
-        for_each_block(_free_energies, len(blocks), sites, pair, state, blocks, method != "nmf", out[rows])
+        for_each_block(_free_energies, len(blocks), sites, pair, state, blocks, order, out[rows])
         for into, made in zip((*fields[0], *fields[1]), state.B + state.A, strict=False):
             into[rows] = made
     return out
@@ -95,19 +98,20 @@ def _layers(machine: Machine, name: str, given: Sequence[ArrayLike]) -> list[Arr
 
 @kernel()
 def _free_energies(
-    b: int, sites: Any, pair: Couplings, state: State, blocks: NDArray[np.int64], second_order: bool, out: Array
+    b: int, sites: Any, pair: Couplings, state: State, blocks: NDArray[np.int64], order: int, out: Array
 ) -> None:
     lo, hi = blocks[b, 0], blocks[b, 0] + blocks[b, 1]
     out[lo:hi] = 0.0
     for layer in range(len(state.mean)):
-        add_fields(pair, state, layer, lo, hi, second_order, False)
+        set_fields(sites, pair, state, layer, lo, hi, order, False, state.rows[b])
         log_z = state.rows[b, 0, : state.mean[layer].shape[1]]
         for k in range(lo, hi):
             mean, var, B, A = state.mean[layer][k], state.var[layer][k], state.B[layer][k], state.A[layer][k]
-            if second_order:
-                onsager(mean, B, A)
             layer_log_z(sites, layer, B, A, log_z)
             out[k] -= _layer_terms(mean, var, B, A, log_z)
+            if order > 2:
+                layer_third(sites, layer, mean, state.third[layer][k], log_z)
+                out[k] -= _third_terms(mean, state.third[layer][k], log_z, state.pull[layer][k])
 
 
 @scalar
@@ -120,4 +124,13 @@ def _layer_terms(mean: Array, var: Array, B: Array, A: Array, log_z: Array) -> f
     total = 0.0
     for i in range(mean.size):
         total += log_z[i] - 0.5 * B[i] * mean[i] + 0.25 * A[i] * var[i]
+    return total
+
+
+@scalar
+def _third_terms(mean: Array, third: Array, slope: Array, pull: Array) -> float:
+    """What third order adds to `_layer_terms`: half of each pair's term, less what is in B of ``-B a/2``."""
+    total = 0.0
+    for i in range(mean.size):
+        total += (third[i] - mean[i] * slope[i]) * pull[i] / 12.0
     return total

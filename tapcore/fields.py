@@ -8,16 +8,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._jit import scalar
+from tapcore._jit import kernel, scalar
+from tapcore.machine import Machine
+from tapcore.units._protocol import layer_third
 
 Array = NDArray[Any]
 
+# Order of the small-weight expansion that each method of sweeps takes into account.
+ORDERS = {"nmf": 1, "tap": 2, "tap3": 3}
+
 
 class Couplings(NamedTuple):
-    """Weights between neighbouring layers and their squares: tuples of (n_l, n_{l+1}) arrays."""
+    """Weights between neighbouring layers, their squares and cubes: tuples of (n_l, n_{l+1}) arrays."""
 
     W: tuple[Array, ...]
     W2: tuple[Array, ...]
+    W3: tuple[Array, ...]  # without rows where third order is not wanted
 
 
 class State(NamedTuple):
@@ -28,16 +34,32 @@ class State(NamedTuple):
     B: tuple[Array, ...]
     A: tuple[Array, ...]
     spare: tuple[Array, ...]  # (K, n_l) for layers with two neighbours, else empty
+    third: tuple[Array, ...]  # (K, n_l) third cumulants, and what a layer receives from those of its neighbours;
+    pull: tuple[Array, ...]  # empty where third order is not wanted
     rows: Array  # (blocks, 2, max n_l)
 
 
-def couplings(weights: Sequence[Array]) -> Couplings:
-    """Weights and their squares, as kernels take them; fresh arrays, which a training step may update in place."""
+def couplings(weights: Sequence[Array], order: int = 2) -> Couplings:
+    """Weights and their powers, as kernels take them; fresh arrays, which a training step may update in place."""
     W = tuple(np.array(w) for w in weights)
-    return Couplings(W, tuple(w * w for w in W))
+    cubes = (w * w * w if order > 2 else np.zeros((0, w.shape[1]), w.dtype) for w in W)
+    return Couplings(W, tuple(w * w for w in W), tuple(cubes))
 
 
-def empty_state(sizes: Sequence[int], count: int, blocks: int, dtype: Any) -> State:
+def check_order(machine: Machine, method: str) -> int:
+    """Order of a method of sweeps; ValueError where the machine has units for which it is not known."""
+    order = ORDERS[method]
+    for i, layer in enumerate(machine.layers if order > 2 else ()):
+        if not layer.third_order:
+            raise ValueError(
+                f"method {method!r} needs the third cumulant of each unit as a function of its mean; that of "
+                f"layers[{i}] ({type(layer).__name__}) depends on the variance too, and its slopes on the fifth "
+                "cumulant: use 'tap'"
+            )
+    return order
+
+
+def empty_state(sizes: Sequence[int], count: int, blocks: int, dtype: Any, order: int = 2) -> State:
     """Zeroed arrays for `count` chains dealt to at most `blocks` blocks."""
 
     def arrays() -> tuple[Array, ...]:
@@ -45,19 +67,32 @@ def empty_state(sizes: Sequence[int], count: int, blocks: int, dtype: Any) -> St
 
     last = len(sizes) - 1
     spare = tuple(np.empty((count if 0 < i < last else 0, n), dtype) for i, n in enumerate(sizes))
-    return State(arrays(), arrays(), arrays(), arrays(), spare, np.empty((blocks, 2, max(sizes)), dtype))
+    third, pull = (tuple(np.zeros((count if order > 2 else 0, n), dtype) for n in sizes) for _ in range(2))
+    rows = np.empty((blocks, 2, max(sizes)), dtype)
+    return State(arrays(), arrays(), arrays(), arrays(), spare, third, pull, rows)
 
 
 @scalar
-def add_fields(
-    couplings: Couplings, state: State, layer: int, lo: int, hi: int, second_order: bool, still: bool
+def set_fields(
+    sites: Any, couplings: Couplings, state: State, layer: int, lo: int, hi: int, order: int, still: bool, rows: Array
 ) -> None:
-    """Write sum W a over the neighbours into B and sum W^2 c into A, for rows lo..hi of `layer`.
+    """Write B and A of rows lo..hi of `layer` (Eqs. 32, 33), to an order in the weights.
 
-    `still`: every variance is zero, so the second sum is too.
+    `still`: every variance is zero, and so are all terms of the second and third order. `rows`: two for scratch.
     """
+    squares = order > 1 and not still
+    _add_fields(couplings, state, layer, lo, hi, squares)
+    if squares:
+        for k in range(lo, hi):
+            onsager(state.mean[layer][k], state.B[layer][k], state.A[layer][k])
+    if squares and order > 2:
+        _add_third(sites, couplings, state, layer, lo, hi, rows)
+
+
+@scalar
+def _add_fields(couplings: Couplings, state: State, layer: int, lo: int, hi: int, squares: bool) -> None:
+    """Write sum W a over the neighbours into B and sum W^2 c, or 0, into A."""
     B, A = state.B[layer][lo:hi], state.A[layer][lo:hi]
-    squares = second_order and not still
     last = len(state.mean) - 1
     if layer > 0:
         np.dot(state.mean[layer - 1][lo:hi], couplings.W[layer - 1], B)
@@ -92,3 +127,49 @@ def onsager(mean: Array, B: Array, A: Array) -> None:
     for i in range(mean.size):
         A[i] = -A[i]
         B[i] += A[i] * mean[i]
+
+
+@scalar
+def _add_third(sites: Any, couplings: Couplings, state: State, layer: int, lo: int, hi: int, rows: Array) -> None:
+    """Add ``(1/6) kappa3'(a) sum W^3 kappa3`` to B, and leave the sum in `state.pull`."""
+    last = len(state.mean) - 1
+    pull, n = state.pull[layer], state.mean[layer].shape[1]
+    pull[lo:hi, :] = 0
+    if layer > 0:
+        _set_third(sites, state, layer - 1, lo, hi, rows[0])
+        np.dot(state.third[layer - 1][lo:hi], couplings.W3[layer - 1], pull[lo:hi])
+    if 0 < layer < last:
+        _set_third(sites, state, layer + 1, lo, hi, rows[0])
+        np.dot(state.third[layer + 1][lo:hi], couplings.W3[layer].T, state.spare[layer][lo:hi])
+        accumulate(pull[lo:hi], state.spare[layer][lo:hi])
+    if layer == 0:
+        _set_third(sites, state, 1, lo, hi, rows[0])
+        np.dot(state.third[1][lo:hi], couplings.W3[0].T, pull[lo:hi])
+    sixth, slope = pull.dtype.type(1.0 / 6.0), rows[0, :n]
+    for k in range(lo, hi):
+        layer_third(sites, layer, state.mean[layer][k], state.third[layer][k], slope)
+        for i in range(n):
+            state.B[layer][k, i] += sixth * slope[i] * pull[k, i]
+
+
+@scalar
+def _set_third(sites: Any, state: State, layer: int, lo: int, hi: int, slope: Array) -> None:
+    """Third cumulants of `layer` from its means."""
+    for k in range(lo, hi):
+        layer_third(sites, layer, state.mean[layer][k], state.third[layer][k], slope[: state.mean[layer].shape[1]])
+
+
+@kernel()
+def _third_cumulants(sites: Any, state: State) -> None:
+    for layer in range(len(state.mean)):
+        _set_third(sites, state, layer, 0, state.mean[layer].shape[0], state.rows[0, 0])
+
+
+def third_cumulants(sites: Any, means: tuple[Array, ...], order: int) -> tuple[Array, ...]:
+    """Third cumulants of all units from their means (K, n_l); without rows where third order is not wanted."""
+    count = len(means[0]) if order > 2 else 0
+    state = empty_state([x.shape[1] for x in means], count, 1, means[0].dtype, order)
+    state = state._replace(mean=tuple(x[:count] for x in means))
+    if count:
+        _third_cumulants(sites, state)
+    return state.third

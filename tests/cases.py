@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import naive
+import naive_third
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -27,8 +28,8 @@ KINDS = {
     "tgb": "truncatedgaussbernoulli",
 }
 UNITS: dict[str, type[Unit]] = {name.lower(): unit for name, unit in BY_NAME.items()}
-# Key of the fixed points in the file -> method; each machine lists the same starts under both.
-POINTS = {"tap2": "tap", "nmf": "nmf"}
+# Key of the fixed points in the file -> method; each machine lists the same starts under all that it has.
+POINTS = {"tap2": "tap", "nmf": "nmf", "tap3": "tap3"}
 
 MACHINES: dict[str, dict[str, Any]] = {
     machine["name"]: machine for machine in json.loads((GOLDEN / "models.json").read_text(encoding="utf-8"))["models"]
@@ -37,7 +38,7 @@ CASES = [
     pytest.param(name, key, n, id=f"{name}-{POINTS[key]}-{point['init']}")
     for name, machine in MACHINES.items()
     for key in POINTS
-    for n, point in enumerate(machine[key])
+    for n, point in enumerate(machine.get(key, ()))
 ]
 
 
@@ -112,6 +113,9 @@ SHAPES |= {
     "truncatedgaussian-gaussbernoulli": (("truncatedgaussian", 4), ("gaussbernoulli", 3)),
     "truncatedgaussbernoulli-spin-gaussian": (("truncatedgaussbernoulli", 3), ("spin", 3), ("gaussian", 2)),
 }
+# Shapes with the methods that their units have.
+SHAPE_METHODS = [(shape, method) for shape in SHAPES for method in naive.METHODS if method != "tap3" or (
+    all(kind in (*naive_third.STATES, "gaussian") for kind, _ in SHAPES[shape]))]  # fmt: skip
 FIELDS = ("mean", "var", "B", "A")
 PLAIN: dict[str, Any] = {"tol": 0, "acceleration": None}
 

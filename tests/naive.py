@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import naive_real
+import naive_third
 import numpy as np
 
 Site = dict[str, Any]
@@ -21,7 +22,7 @@ Layers = Sequence[Sequence[Site]]
 Weights = Sequence[np.ndarray]
 Values = list[np.ndarray]  # one array of shape (n_l,) a layer
 
-METHODS = ("tap", "nmf")
+METHODS = ("tap", "nmf", "tap3")
 
 
 # One site: Z(B, A) = sum over x of phi(x) exp(B x - A x^2/2)
@@ -136,24 +137,27 @@ def neighbours(weights: Weights, layer: int, i: int) -> list[tuple[int, int, flo
     return found
 
 
-def field(weights: Weights, state: State, layer: int, i: int, method: str = "tap") -> tuple[float, float]:
+def field(
+    layers: Layers, weights: Weights, state: State, layer: int, i: int, method: str = "tap"
+) -> tuple[float, float]:
     """(B_i, A_i) of unit i of `layer`, Eqs. 32-34; B carries the unit's own mean of before this update."""
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {METHODS}, not {method!r}")
-    B = 0.0
-    A = 0.0
-    for other, j, w in neighbours(weights, layer, i):
+    assert method in METHODS
+    B, A = 0.0, 0.0
+    near = neighbours(weights, layer, i)
+    for other, j, w in near:
         B += w * state.mean[other][j]
-        if method == "tap":
+        if method != "nmf":
             A -= w**2 * state.var[other][j]
     B += A * state.mean[layer][i]  # the Onsager term
+    if method == "tap3" and A != 0.0:  # chains start without variances, and without skewness
+        B += naive_third.field(layers, state.mean, layer, i, near)
     return B, A
 
 
-def all_fields(weights: Weights, state: State, method: str = "tap") -> tuple[Values, Values]:
+def all_fields(layers: Layers, weights: Weights, state: State, method: str = "tap") -> tuple[Values, Values]:
     """B and A of every unit of every layer, from one and the same state."""
     pairs = [
-        [field(weights, state, layer, i, method) for i in range(len(state.mean[layer]))]
+        [field(layers, weights, state, layer, i, method) for i in range(len(state.mean[layer]))]
         for layer in range(len(state.mean))
     ]
     B = [np.array([b for b, _ in row]) for row in pairs]
@@ -183,7 +187,7 @@ def sweep(
                 continue
             # Layers of one parity are not coupled, so the order of units and layers inside a half-sweep is free.
             for i, site in enumerate(layers[layer]):
-                B, A = field(weights, state, layer, i, method)
+                B, A = field(layers, weights, state, layer, i, method)
                 state.mean[layer][i] = d * state.mean[layer][i] + (1.0 - d) * mean(site, B, A)
                 state.var[layer][i] = d * state.var[layer][i] + (1.0 - d) * var(site, B, A)
     return state
@@ -227,7 +231,7 @@ def solve(
 
 def free_energy(layers: Layers, weights: Weights, means: Values, variances: Values, method: str = "tap") -> float:
     """F = -(Eq. 35), B and A taken from the means and variances by Eqs. 32-34; for "nmf" without the W^2 terms."""
-    B, A = all_fields(weights, State(means, variances), method)
+    B, A = all_fields(layers, weights, State(means, variances), method)
     minus_f = 0.0
     for layer, sites in enumerate(layers):
         for i, site in enumerate(sites):
@@ -236,8 +240,11 @@ def free_energy(layers: Layers, weights: Weights, means: Values, variances: Valu
     for bond, W in enumerate(weights):
         for i, j in np.ndindex(*W.shape):
             minus_f += W[i, j] * means[bond][i] * means[bond + 1][j]
-            if method == "tap":
+            if method != "nmf":
                 minus_f += W[i, j] ** 2 * variances[bond][i] * variances[bond + 1][j] / 2.0
+            if method == "tap3":
+                ends = layers[bond][i], layers[bond + 1][j], means[bond][i], means[bond + 1][j]
+                minus_f += W[i, j] ** 3 * naive_third.pair(*ends) / 6.0
     return -float(minus_f)
 
 
@@ -276,13 +283,16 @@ def data_state(layers: Layers, weights: Weights, x: Sequence[float] | np.ndarray
     return state
 
 
-def bond_moment(W: np.ndarray, state: State, bond: int, method: str = "tap") -> np.ndarray:
+def bond_moment(layers: Layers, W: np.ndarray, state: State, bond: int, method: str = "tap") -> np.ndarray:
     """<x_i x_j> across one bond: a_i a_j + W_ij c_i c_j, for "nmf" without the second term."""
     moment = np.empty(W.shape)
     for i, j in np.ndindex(*W.shape):
         moment[i, j] = state.mean[bond][i] * state.mean[bond + 1][j]
-        if method == "tap":
+        if method != "nmf":
             moment[i, j] += W[i, j] * state.var[bond][i] * state.var[bond + 1][j]
+        if method == "tap3":
+            ends = layers[bond][i], layers[bond + 1][j], state.mean[bond][i], state.mean[bond + 1][j]
+            moment[i, j] += W[i, j] ** 2 * naive_third.pair(*ends) / 2.0
     return moment
 
 
@@ -302,8 +312,8 @@ def gradient(
     data = [data_state(layers, weights, x) for x in X] if clamped is None else list(clamped)
     result: dict[str, list[np.ndarray]] = {"W": [], "U": []}
     for bond, W in enumerate(weights):
-        positive = sum(bond_moment(W, state, bond, method) for state in data) / len(data)
-        negative = sum(bond_moment(W, state, bond, method) for state in solutions) / len(solutions)
+        positive = sum(bond_moment(layers, W, state, bond, method) for state in data) / len(data)
+        negative = sum(bond_moment(layers, W, state, bond, method) for state in solutions) / len(solutions)
         result["W"].append(positive - negative)
     for layer in range(len(layers)):
         positive = sum(state.mean[layer] for state in data) / len(data)

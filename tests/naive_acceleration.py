@@ -38,7 +38,7 @@ class Chain:
         )
 
     def fields(self, layer: int) -> tuple[Array, Array]:
-        pairs = [naive.field(self.weights, self.state, layer, i) for i in range(len(self.layers[layer]))]
+        pairs = [naive.field(self.layers, self.weights, self.state, layer, i) for i in range(len(self.layers[layer]))]
         return np.array([b for b, _ in pairs]), np.array([a for _, a in pairs])
 
     def sweep(self) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cases import (
     LISTED_SHAPES,
-    SHAPES,
+    SHAPE_METHODS,
     both,
     random_rbm,
     starts,
@@ -21,8 +21,7 @@ import tapcore as tc
 
 
 @pytest.mark.nojit
-@pytest.mark.parametrize("method", ["tap", "nmf"])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("shape", "method"), SHAPE_METHODS)
 def test_free_energy_is_stationary_at_a_solution(shape: str, method: str) -> None:
     _, _, machine = both(shape, seed=3)
     found = tc.solve(machine, starts(machine, 1), method=method, tol=1e-14)
@@ -42,8 +41,7 @@ def test_free_energy_is_stationary_at_a_solution(shape: str, method: str) -> Non
 
 
 @pytest.mark.nojit
-@pytest.mark.parametrize("method", ["tap", "nmf"])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("shape", "method"), SHAPE_METHODS)
 def test_free_energy_anywhere_is_that_of_the_reference(shape: str, method: str) -> None:
     layers, weights, machine = both(shape, seed=4)
     rng = np.random.default_rng(0)
@@ -55,7 +53,7 @@ def test_free_energy_anywhere_is_that_of_the_reference(shape: str, method: str) 
         assert found[k] == pytest.approx(naive.free_energy(layers, weights, state.mean, state.var, method), abs=1e-12)
 
 
-@pytest.mark.parametrize("method", ["tap", "nmf"])
+@pytest.mark.parametrize("method", ["tap", "nmf", "tap3"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_free_energy_of_solutions_is_free_energy_of_their_moments(dtype: str, method: str) -> None:
     machine = random_rbm(13).replace(dtype=dtype)
@@ -68,7 +66,7 @@ def test_free_energy_of_solutions_is_free_energy_of_their_moments(dtype: str, me
 
 
 @pytest.mark.nojit
-@pytest.mark.parametrize("method", ["tap", "nmf"])
+@pytest.mark.parametrize("method", ["tap", "nmf", "tap3"])
 @pytest.mark.parametrize("shape", LISTED_SHAPES)
 def test_without_couplings_all_is_exact(shape: str, method: str) -> None:
     layers, weights, machine = both(shape, seed=5)
@@ -108,5 +106,5 @@ def test_free_energy_refuses_moments_that_do_not_fit(mean: Any, var: Any, messag
 def test_free_energy_refuses_unknown_methods() -> None:
     machine = random_rbm(0)
     found = tc.solve(machine, starts(machine, 1), max_sweeps=1)
-    with pytest.raises(ValueError, match=r"^method must be one of 'tap', 'nmf', got 'exact'"):
+    with pytest.raises(ValueError, match=r"^method must be one of 'nmf', 'tap', 'tap3', got 'exact'"):
         tc.free_energy(machine, found.mean, found.var, method="exact")

@@ -58,7 +58,7 @@ def plain_training(machine: tc.Machine, X: np.ndarray, epochs: int, **options: A
 @pytest.mark.parametrize("persistent", [False, True])
 @pytest.mark.parametrize(
     ("method", "penalty", "l1", "l2"),
-    [("tap", tc.L2(0.05), 0, 0.05), ("tap", tc.L1(0.02), 0.02, 0), ("nmf", None, 0, 0)],
+    [("tap", tc.L2(0.05), 0, 0.05), ("tap", tc.L1(0.02), 0.02, 0), ("nmf", None, 0, 0), ("tap3", None, 0, 0)],
 )
 def test_is_algorithm_2(method: str, penalty: Any, l1: float, l2: float, persistent: bool) -> None:
     machine, X = small(), data(8).astype(float)
@@ -261,7 +261,7 @@ def test_threads_change_rounding_only() -> None:
         ("momentum", 1.0, "momentum must be at least 0 and below 1"),
         ("penalty", 0.001, r"penalty must be tapcore\.L1"),
         ("chain_init", "noise", "chain_init must be one of 'data', 'persistent', 'random'"),
-        ("gradient", "tap9", "gradient must be one of 'tap', 'nmf'"),
+        ("gradient", "tap9", "gradient must be one of 'tap', 'nmf', 'tap3'"),
         ("seed", -1, "seed must be an integer of at least 0"),
         ("checkpoint_every", 0, "checkpoint_every must be an integer of at least 1"),
         ("resume", True, "resume needs checkpoint"),

@@ -65,7 +65,9 @@ def test_default_tolerance_keeps_its_promise(name: str) -> None:
 def test_error_of_log_z_falls_with_the_order_of_the_expansion(name: str) -> None:
     entry = MACHINES[name]
     start = [start_of(layers_of(entry), "prior")]
-    for method, order in (("tap", 3), ("nmf", 2)):
+    for method, order in (("tap", 3), ("nmf", 2), ("tap3", 4)):
+        if f"{method}_lnZ" not in entry["scaling"][0]:
+            continue
         errors = []
         for row in entry["scaling"]:
             solutions = tc.solve(library_machine(entry, row["scale"]), start, method=method, tol=1e-15)

@@ -7,7 +7,7 @@ from pathlib import Path
 import naive
 import numpy as np
 import pytest
-from cases import MACHINES, library_machine, random_rbm
+from cases import MACHINES, POINTS, library_machine, random_rbm
 from numpy.testing import assert_allclose
 
 import tapcore as tc
@@ -27,7 +27,7 @@ def reference(machine: tc.Machine) -> tuple[list[naive.Layer], list[np.ndarray]]
 
 
 @pytest.mark.nojit
-@pytest.mark.parametrize("method", ["tap", "nmf"])
+@pytest.mark.parametrize("method", ["tap", "nmf", "tap3"])
 @pytest.mark.parametrize(("visible", "hidden"), PAIRS)
 def test_agrees_with_the_reference(visible: str, hidden: str, method: str) -> None:
     machine = random_rbm(1, visible, hidden)
@@ -42,8 +42,10 @@ def test_agrees_with_the_reference(visible: str, hidden: str, method: str) -> No
         assert_allclose(found.layers[layer]["U"], expected["U"][layer], rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("method", ["tap", "nmf"])
-@pytest.mark.parametrize("name", MACHINES)
+DERIVED = [(name, POINTS[key]) for name, machine in MACHINES.items() for key in POINTS if key in machine]
+
+
+@pytest.mark.parametrize(("name", "method"), DERIVED)
 def test_is_the_derivative_of_the_log_likelihood(name: str, method: str) -> None:
     """Finite differences with solutions converged anew at each end."""
     machine = library_machine(MACHINES[name])

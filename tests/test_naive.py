@@ -81,7 +81,7 @@ def test_fixed_point(name: str, key: str, n: int) -> None:
     x0, damping = start_of(layers, point["init"]), float(point["damping"])
 
     state = naive.solve(layers, weights, x0, method, damping)
-    B, A = naive.all_fields(weights, state, method)
+    B, A = naive.all_fields(layers, weights, state, method)
     for layer, side in enumerate("vh"):
         close(state.mean[layer], point[f"a{side}"])
         close(state.var[layer], point[f"c{side}"])
@@ -104,13 +104,17 @@ def test_errors_fall_with_the_order_of_the_expansion(name: str) -> None:
     layers = layers_of(machine)
     # Above 1/16 signs of the error change, and any order can appear.
     entries = [entry for entry in machine["scaling"] if entry["scale"] <= 1 / 16]
-    for key, order in (("tap_lnZ", 3), ("nmf_lnZ", 2)):
+    for key, order in (("tap_lnZ", 3), ("nmf_lnZ", 2), ("tap3_lnZ", 4)):
+        if key not in entries[0]:
+            continue
         errors = [abs(float(entry[key]) - float(entry["exact_lnZ"])) for entry in entries]
         for larger, smaller in pairwise(errors):
             assert np.log2(larger / smaller) > order - 0.15
     for entry in machine["scaling"]:
         weights = [entry["scale"] * np.array(machine["W"])]
         for method in naive.METHODS:
+            if f"{method}_lnZ" not in entry:
+                continue
             state = naive.solve(layers, weights, start_of(layers, "prior"), method)
             close(state.mean[0], entry[f"{method}_av"])
             close(state.mean[1], entry[f"{method}_ah"])

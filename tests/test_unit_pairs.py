@@ -76,7 +76,7 @@ def test_solutions_are_those_of_the_reference(visible: str, hidden: str, method:
     x = samples(machine, 1)
     found = solved(machine, x, method)
     state = naive.solve(layers, weights, x[0], method)
-    B, A = naive.all_fields(weights, state, method)
+    B, A = naive.all_fields(layers, weights, state, method)
     expected = {"mean": state.mean, "var": state.var, "B": B, "A": A}
     for name in FIELDS:
         for layer in (0, 1):

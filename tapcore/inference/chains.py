@@ -13,6 +13,7 @@ from tapcore.fields import Couplings, empty_state
 from tapcore.inference.acceleration import empty_memory, forget
 from tapcore.inference.progress import ACTIVE, CONVERGED, FAILED, Rule, begin, empty_progress
 from tapcore.inference.tap import gather_active, sweep_block
+from tapcore.machine import Machine
 
 Array = NDArray[Any]
 
@@ -43,10 +44,12 @@ class Stopped(NamedTuple):
 class Chains:
     """State and progress of K chains, kept in place from one run to the next."""
 
-    def __init__(self, sizes: Sequence[int], count: int, dtype: Any, *, accelerated: bool = False) -> None:
+    def __init__(
+        self, sizes: Sequence[int], count: int, dtype: Any, *, order: int = 2, accelerated: bool = False
+    ) -> None:
         self.count = count
         self.threads = thread_count()
-        self.state = empty_state(sizes, count, len(split(count, self.threads)), dtype)
+        self.state = empty_state(sizes, count, len(split(count, self.threads)), dtype, order)
         self.progress = empty_progress(count)
         self.progress.slot[:] = np.arange(count)
         self.memory = empty_memory(sizes, count if accelerated else 0, dtype)
@@ -172,7 +175,8 @@ class _Queue:
         return numbers, Starts(tuple(x[rows] for x in self.given.mean), tuple(x[rows] for x in self.given.var))
 
 
-def pool(sizes: Sequence[int], most: int | None, dtype: Any, *, accelerated: bool) -> Chains:
+def pool(machine: Machine, most: int | None, rule: Rule) -> Chains:
     """Chains for a stream of at most `most` starts, if that is known: few enough to stay in the caches."""
     count = BLOCK_ROWS * thread_count()
-    return Chains(sizes, count if most is None else min(most, count), dtype, accelerated=accelerated)
+    count = count if most is None else min(most, count)
+    return Chains(machine.sizes, count, machine.dtype, order=rule.order, accelerated=rule.accelerate)

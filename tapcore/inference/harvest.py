@@ -83,12 +83,13 @@ def harvest(
         merge = merging_distance(np.full(1, tol), machine.dtype)
     merge = _checks.number("merge", merge, minimum=0)
     starts, count = _starts(machine, init)
-    chains = pool(machine.sizes, count, machine.dtype, accelerated=rule.accelerate)
+    chains = pool(machine, count, rule)
+    pair = couplings(machine.weights, rule.order)
     sites = tuple(layer.site() for layer in machine.layers)
     store = _Store(machine, merge)
     hidden = None if progress is None else not progress
     with tqdm(total=count, unit="start", disable=hidden) as bar, interrupts_wait() as asked:
-        streamed = chains.stream(sites, couplings(machine.weights), rule, starts, damping or 0.0, stop=asked.is_set)
+        streamed = chains.stream(sites, pair, rule, starts, damping or 0.0, stop=asked.is_set)
         for stopped in streamed:
             store.take(stopped)
             bar.update(len(stopped.chain))

@@ -70,7 +70,7 @@ def begin(progress: Progress, rows: slice, chains: NDArray[np.int64], damping: f
 class Rule(NamedTuple):
     """How to iterate and when to stop."""
 
-    second_order: bool  # the W^2 terms: TAP with, naive mean field without
+    order: int  # in the weights: 1 is naive mean field, 2 TAP
     adapt: bool  # damping adapts to each chain
     accelerate: bool  # extrapolate where that is safe
     by_distance: bool  # stop by the estimated distance, else by the mean squared change

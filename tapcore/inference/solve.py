@@ -9,13 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from tapcore import _checks
 from tapcore.energy import evaluate
-from tapcore.fields import couplings
+from tapcore.fields import ORDERS, check_order, couplings
 from tapcore.inference.chains import Starts, Stopped, pool
 from tapcore.inference.progress import Rule
 from tapcore.inference.solution import Solutions, check_solutions
 from tapcore.machine import Machine, check_machine
 
-METHODS = ("nmf", "tap")
+METHODS = tuple(ORDERS)
 CRITERIA = ("distance", "mse")
 
 
@@ -30,7 +30,7 @@ def solve(
     acceleration: str | None = "auto",
     criterion: str = "distance",
 ) -> Solutions:
-    """Iterate the TAP or naive mean-field equations from many starts at once (Alg. 1, Eqs. 32-34).
+    """Iterate the TAP, naive mean-field or third-order equations from many starts at once (Alg. 1, Eqs. 32-34).
 
     Parameters
     ----------
@@ -38,8 +38,9 @@ def solve(
     init : (K, n_visible) array_like or Solutions
         Visible means, each chain starting there with zero variance and hidden means zero (Eqs. 36, 37); or solutions,
         of this machine or of a similar one, to go on from.
-    method : {"tap", "nmf"}
-        TAP (second order) or naive mean field (first).
+    method : {"tap", "nmf", "tap3"}
+        TAP (second order in the weights), naive mean field (first) or third order, for layers of binary, spin and
+        Gaussian units.
     damping : float in [0, 1), optional
         ``new = damping * old + (1 - damping) * update`` in means and variances. None starts without and raises it for a
         chain that seems to cycle.
@@ -77,10 +78,11 @@ def solve(
     rule = checked_rule(machine, method, damping, tol, max_sweeps, acceleration, criterion)
     starts = _checked(machine, init)
     count = len(starts.mean[0])
-    chains = pool(machine.sizes, count, machine.dtype, accelerated=rule.accelerate)
+    chains = pool(machine, count, rule)
     sites = tuple(layer.site() for layer in machine.layers)
     found = empty_solutions(machine, count, method)
-    for stopped in chains.stream(sites, couplings(machine.weights), rule, (starts,), damping or 0.0):
+    pair = couplings(machine.weights, rule.order)
+    for stopped in chains.stream(sites, pair, rule, (starts,), damping or 0.0):
         fill(found, stopped)
     # The fields left by the last sweep are those before its update: evaluate writes the ones that belong to the result.
     found.free_energy[:] = evaluate(machine, found.mean, found.var, method, (found.B, found.A))
@@ -92,7 +94,7 @@ def checked_rule(
 ) -> Rule:
     """How to iterate and when to stop, from a user's arguments."""
     check_machine(machine)
-    _checks.choice("method", method, METHODS)
+    check_order(machine, _checks.choice("method", method, METHODS))
     _checks.choice("criterion", criterion, CRITERIA)
     if acceleration is not None and acceleration != "auto":
         raise ValueError(f"acceleration must be 'auto' or None, got {acceleration!r}")
@@ -118,7 +120,7 @@ def rule_for(
     most: int = 2**62,
 ) -> Rule:
     """How to iterate and when to stop."""
-    return Rule(method != "nmf", adapt, accelerate, by_distance, tol, 8 * float(np.finfo(machine.dtype).eps), most)
+    return Rule(ORDERS[method], adapt, accelerate, by_distance, tol, 8 * float(np.finfo(machine.dtype).eps), most)
 
 
 def empty_solutions(machine: Machine, count: int, method: str) -> Solutions:

@@ -32,7 +32,7 @@ def spectral_radius(
     ----------
     machine : Machine
     solutions : Solutions
-        Converged ones, of this machine, by ``"tap"`` or ``"nmf"``.
+        Converged ones, of this machine, by ``"tap"``, ``"nmf"`` or ``"tap3"``.
     iterations : int
         Steps of the power iteration, two sweeps each. The growth over the second half counts.
     seed : int
@@ -59,8 +59,9 @@ def spectral_radius(
 
 def _radius(machine: Machine, at: Solutions, iterations: int, rng: np.random.Generator) -> NDArray[np.float64]:
     count = len(at)
-    chains = Chains(machine.sizes, 2 * count, machine.dtype)
-    rule, pair = rule_for(machine, at.method), couplings(machine.weights)
+    rule = rule_for(machine, at.method)
+    chains = Chains(machine.sizes, 2 * count, machine.dtype, order=rule.order)
+    pair = couplings(machine.weights, rule.order)
     sites = tuple(layer.site() for layer in machine.layers)
     here = [np.asarray(x, np.float64) for x in (*at.mean, *at.var)]
     shift = [rng.standard_normal(x.shape) for x in here]

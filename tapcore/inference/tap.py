@@ -1,4 +1,4 @@
-"""Sweeps of the TAP and naive mean-field equations (Eqs. 32-34, Alg. 1) over blocks of chains.
+"""Sweeps of the naive mean-field, TAP and third-order equations (Eqs. 32-34, Alg. 1) over blocks of chains.
 
 Blocks run in parallel; inside one, matrix products by single-threaded BLAS, then one pass over each chain's row. A
 chain that has converged swaps places with the last active one of its block, so products and passes cover active chains
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore._jit import bits_to_float, float_to_bits, kernel, scalar
-from tapcore.fields import Couplings, State, add_fields, onsager
+from tapcore.fields import Couplings, State, set_fields
 from tapcore.inference.acceleration import Memory, accelerate
 from tapcore.inference.progress import ACTIVE, MEMORY, PLAIN, Progress, Rule, judge
 from tapcore.units._protocol import layer_moments
@@ -76,10 +76,7 @@ def _sweep(
         still = still and progress.sweeps[k] == 0
     for parity in (1, 0):
         for layer in range(parity, len(state.mean), 2):
-            add_fields(couplings, state, layer, lo, hi, rule.second_order, still and parity == 1)
-            if rule.second_order:
-                for k in range(lo, hi):
-                    onsager(state.mean[layer][k], state.B[layer][k], state.A[layer][k])
+            set_fields(sites, couplings, state, layer, lo, hi, rule.order, still and parity == 1, rows)
         if rule.accelerate and parity == 1:
             for k in range(lo, hi):
                 accelerate(state, memory, progress, rule, k)

@@ -88,7 +88,7 @@ def fit(
     renew : float
         Share of persistent chains that start anew from samples in each batch, 0 to 1. With none, chains forget the data
         and may collapse onto few solutions.
-    gradient : {"tap", "nmf"}
+    gradient : {"tap", "nmf", "tap3"}
         The equations that chains solve and the gradient that goes with them.
     seed : int
         At least 0. Same seed and thread count: the same bits.

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from tapcore import _checks
 from tapcore._jit import kernel, scalar
 from tapcore._threads import for_each_block, split, thread_count
-from tapcore.fields import Couplings
+from tapcore.fields import Couplings, check_order, third_cumulants
 from tapcore.inference.solution import Solutions, check_solutions
 from tapcore.machine import Machine, check_machine
 from tapcore.training.update_rules import move
@@ -78,7 +78,8 @@ class Averages(NamedTuple):
     var: tuple[Array, ...]
     per_sample: float
     per_chain: float
-    second_order: bool  # the term in W c c: TAP with, naive mean field without
+    third: tuple[Array, ...]  # (K, n_visible), (K, n_hidden) third cumulants, without rows below third order
+    order: int  # in the weights: 1 is naive mean field, 2 TAP
 
 
 @kernel()
@@ -111,14 +112,21 @@ def _weight_gradient(b: int, lo: int, hi: int, W: Array, of: Averages, work: Wor
     transpose(of.mean[0], lo, hi, columns, 0)
     transpose(of.x, lo, hi, columns, chains)
     np.dot(columns, work.stacked[: chains + samples], gradient)
-    if of.second_order and chains > 0:
-        var_columns, second = work.var_columns[start:end], work.second[start:end]
+    per_chain, half = W.dtype.type(of.per_chain), W.dtype.type(0.5)
+    var_columns, second = work.var_columns[start:end], work.second[start:end]
+    if of.order > 1 and chains > 0:
         transpose(of.var[0], lo, hi, var_columns, 0)
         np.dot(var_columns, of.var[1], second)
-        per_chain = W.dtype.type(of.per_chain)
         for i in range(hi - lo):
             for j in range(W.shape[1]):
                 gradient[i, j] -= per_chain * W[lo + i, j] * second[i, j]
+    if of.order > 2 and chains > 0:
+        transpose(of.third[0], lo, hi, var_columns, 0)
+        np.dot(var_columns, of.third[1], second)
+        for i in range(hi - lo):
+            for j in range(W.shape[1]):
+                w = W[lo + i, j]
+                gradient[i, j] -= half * per_chain * w * w * second[i, j]
     return gradient
 
 
@@ -152,6 +160,10 @@ def move_weights(
     lo, hi = work.weight_blocks[b, 0], work.weight_blocks[b, 0] + work.weight_blocks[b, 1]
     gradient = _weight_gradient(b, lo, hi, pair.W[0], of, work)
     move(pair.W[0][lo:hi], pair.W2[0][lo:hi], step[lo:hi], gradient, rate, momentum, l1, l2)
+    if of.order > 2:
+        for i in range(lo, hi):
+            for j in range(step.shape[1]):
+                pair.W3[0][i, j] = pair.W2[0][i, j] * pair.W[0][i, j]
 
 
 def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
@@ -159,7 +171,8 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
 
     ``dW = <x f_a(x W)>_samples - <a_v a_h + W c_v c_h>_solutions``, and for a parameter theta of a unit
     ``<d ln phi/d theta>_samples - <d ln phi/d theta>_solutions``, hidden units given each sample. Naive mean-field
-    solutions leave out the term in ``c_v c_h``.
+    solutions leave out the term in ``c_v c_h``; third order adds ``W^2 kappa3_v kappa3_h/2`` to it, kappa3 the third
+    cumulants.
 
     Parameters
     ----------
@@ -198,13 +211,14 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
         {name: -value for name, value in layer.statistics(*moments).items()}
         for layer, *moments in zip(wide.layers, means, variances, fields, precisions, strict=True)
     )
-    second_order = solutions.method != "nmf"
+    order = check_order(machine, solutions.method)
+    third = third_cumulants(tuple(layer.site() for layer in wide.layers), means, order)
     for start in range(0, len(samples), SAMPLES_AT_ONCE):
         x = np.ascontiguousarray(samples[start : start + SAMPLES_AT_ONCE], dtype=np.float64)
         # The chains' part goes with the first samples.
         count = len(solutions) if start == 0 else 0
         chains = (means[0][:count], means[1][:count]), (variances[0][:count], variances[1][:count])
-        of = Averages(x, *chains, 1 / len(samples), 1 / len(solutions), second_order)
+        of = Averages(x, *chains, 1 / len(samples), 1 / len(solutions), (third[0][:count], third[1][:count]), order)
         work = workspace(machine.sizes, count, len(x), np.float64)
         for_each_block(hidden_rows, len(work.row_blocks), wide.layers[1].site(), W, of, work)
         for_each_block(_add_weight_gradient, len(work.weight_blocks), W, of, work, dW)

@@ -16,7 +16,7 @@ from tapcore.training.update_rules import L1, L2
 LearningRate = float | Callable[[int], float]
 
 CHAIN_INITS = ("data", "persistent", "random")
-GRADIENTS = ("tap", "nmf")
+GRADIENTS = ("tap", "nmf", "tap3")
 # Rows of the data that stand for all of them when a resumed run is compared with its checkpoint.
 FINGERPRINT_ROWS = 256
 

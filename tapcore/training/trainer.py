@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tapcore._threads import for_each_block
 from tapcore.checkpoint import CheckpointError, describe, tensors_of
-from tapcore.fields import couplings
+from tapcore.fields import check_order, couplings, third_cumulants
 from tapcore.inference.chains import Chains
 from tapcore.inference.solve import rule_for
 from tapcore.machine import Machine
@@ -44,10 +44,11 @@ class Trainer:
 
     def __init__(self, machine: Machine, X: Array, settings: Settings) -> None:
         self.machine, self.X, self.settings = machine, X, settings
-        self.pair = couplings(machine.weights)
+        order = check_order(machine, settings.gradient)
+        self.pair = couplings(machine.weights, order)
         self.step = np.zeros_like(self.pair.W[0])
         self.sites = tuple(layer.site() for layer in machine.layers)
-        self.chains = Chains(machine.sizes, settings.chains, machine.dtype)
+        self.chains = Chains(machine.sizes, settings.chains, machine.dtype, order=order)
         self.chains_begun = False
         self.rule = rule_for(machine, settings.gradient)
         self.epoch = self.batch = 0
@@ -139,7 +140,8 @@ class Trainer:
         mean, var, B, A = self._found()
         count = len(mean[0])
         work = self._workspace(count, len(x))
-        of = Averages(x, mean, var, 1 / len(x), 1 / count, self.rule.second_order)
+        third = third_cumulants(sites, mean, self.rule.order)
+        of = Averages(x, mean, var, 1 / len(x), 1 / count, third, self.rule.order)
         for_each_block(hidden_rows, len(work.row_blocks), sites[1], self.pair.W[0], of, work)
         blocks = len(work.weight_blocks)
         penalty = slopes(settings.penalty)
@@ -226,7 +228,8 @@ class Trainer:
         into |= {f"layers.{i}.{name}": p for i, site in enumerate(self.sites) for name, p in site._asdict().items()}
         for name, array in into.items():
             array[...] = tensors[name]
-        np.multiply(self.pair.W[0], self.pair.W[0], out=self.pair.W2[0])
+        for power, own in zip(couplings(self.pair.W, self.rule.order), self.pair, strict=True):
+            own[0][...] = power[0]
         self.chains.cold = False
         self.chains_begun = header["chains_begun"]
         self.chains.judge_again()

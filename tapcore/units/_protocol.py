@@ -4,7 +4,7 @@ A unit type is one file that defines
 
 - a `Unit` subclass with parameters, support and statistics;
 - a NamedTuple of its parameter arrays, the *site*, made by ``site()``;
-- ``row_moments`` and ``row_log_z`` for that NamedTuple, registered below.
+- ``row_moments``, ``row_log_z`` and ``row_third`` for that NamedTuple, registered below.
 
 Kernels take sites and never ask which unit they belong to: the compiler picks the row functions by the NamedTuple's
 type.
@@ -36,9 +36,21 @@ def row_log_z(site: Any, B: Array, A: Array, log_z: Array) -> None:
     """Ln Z(B, A) of every site of a layer, for one chain."""
 
 
+@by_type
+def row_third(site: Any, mean: Array, third: Array, slope: Array) -> None:
+    """Third cumulant of every site of a layer as a function of its mean, and its derivative; zeros where it is none."""
+
+
+def no_third(site: Any, mean: Array, third: Array, slope: Array) -> None:
+    """`row_third` of sites without skewness, or whose third cumulant is not a function of the mean alone."""
+    third[:] = 0
+    slope[:] = 0
+
+
 # The same for layer `l` of a tuple of sites: ``layer_moments(sites, l, B, A, mean, var)``.
 layer_moments = by_position(row_moments)
 layer_log_z = by_position(row_log_z)
+layer_third = by_position(row_third)
 
 
 @kernel()
@@ -76,6 +88,8 @@ class Unit(abc.ABC):
     site_type: ClassVar[Callable[..., Any]]
     #: What the support is, for error messages.
     support: ClassVar[str]
+    #: Whether the third cumulant is a function of the mean alone, so that the third-order term is known (`row_third`).
+    third_order: ClassVar[bool] = False
 
     #: Every unit type by name.
     registry: ClassVar[dict[str, type[Unit]]] = {}

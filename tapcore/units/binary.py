@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tapcore import _checks
 from tapcore.special.exponential import log1pexp, sigmoid_moments
-from tapcore.units._protocol import Array, Unit, parameter, row_log_z, row_moments
+from tapcore.units._protocol import Array, Unit, parameter, row_log_z, row_moments, row_third
 
 
 class BinarySite(NamedTuple):
@@ -30,6 +30,15 @@ def _row_log_z(site: BinarySite, B: Array, A: Array, log_z: Array) -> None:
     half = B.dtype.type(0.5)
     for i in range(B.size):
         log_z[i] = log1pexp(B[i] + site.U[i] - half * A[i])
+
+
+@row_third.register(BinarySite)
+def _row_third(site: BinarySite, mean: Array, third: Array, slope: Array) -> None:
+    one = mean.dtype.type(1.0)
+    for i in range(mean.size):
+        a = mean[i]
+        c, d = a * (one - a), one - (a + a)
+        third[i], slope[i] = c * d, d * d - (c + c)
 
 
 class Binary(Unit):
@@ -53,6 +62,7 @@ class Binary(Unit):
     names = ("U",)
     site_type = BinarySite
     support = "0 or 1"
+    third_order = True
 
     U = parameter("U", "Fields")
 

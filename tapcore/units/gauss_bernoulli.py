@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from tapcore import _checks
 from tapcore.units._fitting import column_sums, pooled_variance
-from tapcore.units._protocol import Array, row_log_z, row_moments
+from tapcore.units._protocol import Array, no_third, row_log_z, row_moments, row_third
 from tapcore.units._slabs import OnTheLine, ascend_positive, line_chunk
 from tapcore.units._spike_slab import (
     SpikeSlab,
@@ -43,6 +43,9 @@ def _row_moments(site: GaussBernoulliSite, B: Array, A: Array, mean: Array, var:
 @row_log_z.register(GaussBernoulliSite)
 def _row_log_z(site: GaussBernoulliSite, B: Array, A: Array, log_z: Array) -> None:
     mixed_log_z(site, B, A, log_z)
+
+
+row_third.register(GaussBernoulliSite)(no_third)
 
 
 class GaussBernoulli(OnTheLine, SpikeSlab):

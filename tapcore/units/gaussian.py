@@ -11,7 +11,7 @@ from tapcore import _checks
 from tapcore._jit import stack_array
 from tapcore.special._truncnorm_batch import CHUNK
 from tapcore.units._fitting import column_sums, pooled_variance
-from tapcore.units._protocol import Array, parameter, row_log_z, row_moments
+from tapcore.units._protocol import Array, no_third, parameter, row_log_z, row_moments, row_third
 from tapcore.units._slabs import OnTheLine, ascend_positive, line_chunk, log_gaussian
 
 
@@ -33,6 +33,9 @@ def _row_log_z(site: GaussianSite, B: Array, A: Array, log_z: Array) -> None:
         z = min(a + CHUNK, B.size)
         m, v = stack_array(CHUNK, np.float64(0.0)), stack_array(CHUNK, np.float64(0.0))
         line_chunk(site.U[a:z], site.V[a:z], B[a:z], A[a:z], True, log_z[a:z], m, v)
+
+
+row_third.register(GaussianSite)(no_third)
 
 
 class Gaussian(OnTheLine):
@@ -60,6 +63,7 @@ class Gaussian(OnTheLine):
     """
 
     names = ("U", "V")
+    third_order = True  # there is none
     site_type = GaussianSite
 
     U = parameter("U", "Fields")

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tapcore import _checks
 from tapcore.special.exponential import log2cosh, tanh_moments
-from tapcore.units._protocol import Array, Unit, parameter, row_log_z, row_moments
+from tapcore.units._protocol import Array, Unit, parameter, row_log_z, row_moments, row_third
 
 
 class SpinSite(NamedTuple):
@@ -32,6 +32,14 @@ def _row_log_z(site: SpinSite, B: Array, A: Array, log_z: Array) -> None:
         log_z[i] = log2cosh(B[i] + site.U[i]) - half * A[i]
 
 
+@row_third.register(SpinSite)
+def _row_third(site: SpinSite, mean: Array, third: Array, slope: Array) -> None:
+    one, two, six = mean.dtype.type(1.0), mean.dtype.type(2.0), mean.dtype.type(6.0)
+    for i in range(mean.size):
+        a = mean[i]
+        third[i], slope[i] = -two * a * (one - a * a), six * a * a - two
+
+
 class Spin(Unit):
     """Spin units {-1, +1} with weight ``exp(U x)``.
 
@@ -51,6 +59,7 @@ class Spin(Unit):
     """
 
     names = ("U",)
+    third_order = True
     site_type = SpinSite
     support = "-1 or +1"
 

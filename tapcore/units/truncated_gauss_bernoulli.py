@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from tapcore import _checks
 from tapcore.special import truncnorm
 from tapcore.units._fitting import IntervalSums, below, ends
-from tapcore.units._protocol import Array, parameter, row_log_z, row_moments
+from tapcore.units._protocol import Array, no_third, parameter, row_log_z, row_moments, row_third
 from tapcore.units._slabs import truncated_chunk
 from tapcore.units._spike_slab import (
     SpikeSlab,
@@ -50,6 +50,9 @@ def _row_moments(site: TruncatedGaussBernoulliSite, B: Array, A: Array, mean: Ar
 @row_log_z.register(TruncatedGaussBernoulliSite)
 def _row_log_z(site: TruncatedGaussBernoulliSite, B: Array, A: Array, log_z: Array) -> None:
     mixed_log_z(site, B, A, log_z)
+
+
+row_third.register(TruncatedGaussBernoulliSite)(no_third)
 
 
 class TruncatedGaussBernoulli(SpikeSlab):

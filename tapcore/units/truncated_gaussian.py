@@ -12,7 +12,7 @@ from tapcore._jit import stack_array
 from tapcore.special import truncnorm
 from tapcore.special._truncnorm_batch import CHUNK
 from tapcore.units._fitting import IntervalSums, below, ends
-from tapcore.units._protocol import Array, Unit, parameter, row_log_z, row_moments
+from tapcore.units._protocol import Array, Unit, no_third, parameter, row_log_z, row_moments, row_third
 from tapcore.units._slabs import log_gaussian, truncated_chunk
 
 
@@ -47,6 +47,9 @@ def _row_log_z(site: TruncatedGaussianSite, B: Array, A: Array, log_z: Array) ->
         to = log_z[a:z]
         for i in range(z - a):
             to[i] = log_mass[i]
+
+
+row_third.register(TruncatedGaussianSite)(no_third)
 
 
 class TruncatedGaussian(Unit):

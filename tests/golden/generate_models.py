@@ -46,17 +46,18 @@ REAL = (  # seed, visible and hidden kind, sizes
 )
 
 FORMAT = (
-    "Units: kind bin = weight exp(U x) on {0,1}, pm = exp(U x) on {-1,+1}, g = exp(U x - V x^2/2) on the real line,"
-    " tg = the same on [lo, hi], gb and tgb = (1-rho) delta(x) + rho times the weight of g and tg. Results are "
-    "decimal strings of 32 digits, computed with 60; plain numbers are exact binary floats, the parameters. exact: "
-    "by adding up the states of one layer and integrating over the other, where one has states to add up. "
-    "tap2, nmf: fixed points of Alg. 1 with Eqs. 32-35, nmf without the W^2 terms (A = 0); a, c, B (without U), A "
-    "(without V) per layer; mF = -F of Eq. 35 with normalised priors; TAP_lnZ_unnormalised (in nmf: its ln Z) = mF "
-    "+ sum of ln Z of the unit priors = -F with weights as they are; loglik_batch_mean = mean of Eq. 38 over X; grad"
-    " = its derivatives (Eqs. 39-41) with this one solution, with respect to W and to U, V and rho of the layer that "
-    "the first letter tells, v or h. init: 'prior' = (a^v = f_a(0,0), c^v = 0, a^h = 0), 'x=0' and 'x=1' the same "
-    "from that a^v; damping d: new = d old + (1-d) update. scaling: W times scale, init 'prior'; tap_av, tap_ah, "
-    "nmf_av, nmf_ah are the fixed points' means."
+    "Units: kind bin = weight exp(U x) on {0,1}, pm = exp(U x) on {-1,+1}, g = exp(U x - V x^2/2) on the real "
+    "line, tg = the same on [lo, hi], gb and tgb = (1-rho) delta(x) + rho times the weight of g and tg. Results "
+    "are decimal strings of 32 digits, computed with 60; plain numbers are exact binary floats, the parameters. "
+    "exact: by adding up the states of one layer and integrating over the other, where one has states to add up. "
+    "tap2, nmf, tap3: fixed points of Alg. 1 with Eqs. 32-35, nmf without the W^2 terms (A = 0), tap3 with the "
+    "terms of third order, sum W^3 kappa3 kappa3/6 of -F; a, c, B (without U), A (without V) per layer; mF = -F "
+    "of Eq. 35 with normalised priors; TAP_lnZ_unnormalised (in nmf, tap3: their ln Z) = mF + sum of ln Z of the "
+    "unit priors = -F with weights as they are; loglik_batch_mean = mean of Eq. 38 over X; grad = its derivatives "
+    "(Eqs. 39-41) with this one solution, with respect to W and to U, V and rho of the layer that the first "
+    "letter tells, v or h. init: 'prior' = (a^v = f_a(0,0), c^v = 0, a^h = 0), 'x=0' and 'x=1' the same from that "
+    "a^v; damping d: new = d old + (1-d) update. scaling: W times scale, init 'prior'; tap_av, tap_ah, nmf_av, "
+    "nmf_ah, tap3_av, tap3_ah are the fixed points' means."
 )
 
 Unit = sites.Unit
@@ -155,10 +156,20 @@ def transpose(W: Matrix) -> Matrix:
     return [list(column) for column in zip(*W, strict=True)]
 
 
-def fields(W: Matrix, a_own: Vector, a: Vector, c: Vector, order: int) -> tuple[Vector, Vector]:
-    """(B, A) of the layer that W's rows belong to, from the other layer's means and variances (Eqs. 32-34)."""
-    A = [-sum(w**2 * x for w, x in zip(row, c, strict=True)) if order == 2 else mpf(0) for row in W]
+def fields(
+    W: Matrix, units: tuple[list[Unit], list[Unit]], a_own: Vector, a: Vector, c: Vector, order: int
+) -> tuple[Vector, Vector]:
+    """(B, A) of the layer that W's rows belong to, from the other layer's means and variances (Eqs. 32-34).
+
+    `units`: of this layer and of the other one. Third order adds kappa3'(a) sum W^3 kappa3 / 6 to B, unless all
+    variances are zero.
+    """
+    A = [-sum(w**2 * x for w, x in zip(row, c, strict=True)) if order > 1 else mpf(0) for row in W]
     B = [p * own + sum(w * x for w, x in zip(row, a, strict=True)) for p, own, row in zip(A, a_own, W, strict=True)]
+    if order > 2 and any(c):
+        thirds = [sites.third(u, x)[0] for u, x in zip(units[1], a, strict=True)]
+        for i, (u, own, row) in enumerate(zip(units[0], a_own, W, strict=True)):
+            B[i] += sites.third(u, own)[1] * sum(w**3 * t for w, t in zip(row, thirds, strict=True)) / 6
     return B, A
 
 
@@ -168,7 +179,7 @@ def mixed(old: Vector, new: Vector, d: mpf) -> Vector:
 
 
 def fixed_point(vis: list[Unit], hid: list[Unit], W: Matrix, init: str, damping: mpf, order: int) -> dict[str, Vector]:
-    """Alg. 1, hidden side first, until nothing moves; order 2 is TAP, 1 naive mean field."""
+    """Alg. 1, hidden side first, until nothing moves; order 2 is TAP, 1 naive mean field, 3 third order."""
     start = {"prior": lambda u: moments(u, mpf(0), mpf(0))[0], "x=0": lambda u: mpf(0), "x=1": lambda u: mpf(1)}[init]
     Wt = transpose(W)
     av, cv = [start(unit) for unit in vis], [mpf(0)] * len(vis)
@@ -176,20 +187,20 @@ def fixed_point(vis: list[Unit], hid: list[Unit], W: Matrix, init: str, damping:
     d = mpf(0)  # the first hidden update has nothing to be mixed with
     for _ in range(MAX_SWEEPS):
         before = [*av, *cv, *ah, *ch]
-        new = [moments(u, B, A) for u, B, A in zip(hid, *fields(Wt, ah, av, cv, order), strict=True)]
+        new = [moments(u, B, A) for u, B, A in zip(hid, *fields(Wt, (hid, vis), ah, av, cv, order), strict=True)]
         ah, ch = mixed(ah, [a for a, _ in new], d), mixed(ch, [c for _, c in new], d)
         d = damping
-        new = [moments(u, B, A) for u, B, A in zip(vis, *fields(W, av, ah, ch, order), strict=True)]
+        new = [moments(u, B, A) for u, B, A in zip(vis, *fields(W, (vis, hid), av, ah, ch, order), strict=True)]
         av, cv = mixed(av, [a for a, _ in new], d), mixed(cv, [c for _, c in new], d)
         if max(abs(p - q) for p, q in zip(before, [*av, *cv, *ah, *ch], strict=True)) < CONVERGED:
-            Bv, Av = fields(W, av, ah, ch, order)
-            Bh, Ah = fields(Wt, ah, av, cv, order)
+            Bv, Av = fields(W, (vis, hid), av, ah, ch, order)
+            Bh, Ah = fields(Wt, (hid, vis), ah, av, cv, order)
             return {"av": av, "cv": cv, "ah": ah, "ch": ch, "Av": Av, "Bv": Bv, "Ah": Ah, "Bh": Bh}
     raise RuntimeError(f"no fixed point from {init} with damping {damping}")
 
 
 def minus_free_energy(vis: list[Unit], hid: list[Unit], W: Matrix, s: dict[str, Vector], order: int) -> mpf:
-    """Eq. 35."""
+    """Eq. 35; third order adds sum W^3 kappa3 kappa3 / 6."""
     total = mpf(0)
     for units, side in ((vis, "v"), (hid, "h")):
         columns = (s[name + side] for name in "acAB")
@@ -197,8 +208,10 @@ def minus_free_energy(vis: list[Unit], hid: list[Unit], W: Matrix, s: dict[str, 
             total += log_z(unit, B, A) - B * a + A * (a**2 + c) / 2
     for i, j in itertools.product(range(len(vis)), range(len(hid))):
         total += W[i][j] * s["av"][i] * s["ah"][j]
-        if order == 2:
+        if order > 1:
             total += W[i][j] ** 2 * s["cv"][i] * s["ch"][j] / 2
+        if order > 2:
+            total += W[i][j] ** 3 * sites.third(vis[i], s["av"][i])[0] * sites.third(hid[j], s["ah"][j])[0] / 6
     return total
 
 
@@ -224,7 +237,10 @@ def solution(machine: dict[str, Any], W: Matrix, init: str, damping: str, order:
         for i, j in pairs:
             data_vh[i][j] += x[i] * given[j].mean / len(X)
     for i, j in pairs:
-        data_vh[i][j] -= s["av"][i] * s["ah"][j] + (W[i][j] * s["cv"][i] * s["ch"][j] if order == 2 else 0)
+        data_vh[i][j] -= s["av"][i] * s["ah"][j] + (W[i][j] * s["cv"][i] * s["ch"][j] if order > 1 else 0)
+        if order > 2:
+            thirds = sites.third(vis[i], s["av"][i])[0] * sites.third(hid[j], s["ah"][j])[0]
+            data_vh[i][j] -= W[i][j] ** 2 * thirds / 2
     return {
         **s,
         "mF": mF - priors,
@@ -254,11 +270,16 @@ def scaling(machine: dict[str, Any], W: Matrix) -> list[dict[str, Any]]:
         exact = enumerate_exact(machine["vis"], machine["hid"], small)
         assert exact is not None
         row: dict[str, Any] = {"scale": scale, "exact_lnZ": exact["lnZ"]}
-        for method, order in (("tap", 2), ("nmf", 1)):
+        for method, order in (("tap", 2), ("nmf", 1), *((("tap3", 3),) if skewness_known(machine) else ())):
             s = solution(machine, small, "prior", "0", order)
             row |= {f"{method}_lnZ": s["TAP_lnZ_unnormalised"], f"{method}_av": s["av"], f"{method}_ah": s["ah"]}
         rows.append(row)
     return rows
+
+
+def skewness_known(machine: dict[str, Any]) -> bool:
+    """Whether the third cumulant of every unit is a function of its mean."""
+    return all(sites.third(unit, mpf(0)) is not None for unit in machine["vis"] + machine["hid"])
 
 
 def remake(machine: dict[str, Any]) -> dict[str, Any]:
@@ -274,6 +295,8 @@ def remake(machine: dict[str, Any]) -> dict[str, Any]:
         entry["exact"] = {"lnZ_unnormalised": ln_z, "lnZ_normalised_priors": ln_z - priors, **exact}
     entry["tap2"] = [solution(machine, W, *start, order=2) for start in starts]
     entry["nmf"] = [solution(machine, W, *start, order=1) for start in starts]
+    if skewness_known(machine):
+        entry["tap3"] = [solution(machine, W, *start, order=3) for start in starts]
     if machine["name"] in SCALED:
         entry["scaling"] = scaling(machine, W)
     return entry

@@ -24,6 +24,18 @@ TRAINED = {
 }
 
 
+def third(unit: Unit, mean: mpf) -> tuple[mpf, mpf] | None:
+    """Third cumulant as a function of the mean, and its derivative; None where it is none."""
+    if unit["kind"] == "g":
+        return mpf(0), mpf(0)
+    if unit["kind"] not in STATES:
+        return None
+    low, high = STATES[unit["kind"]]
+    gap = mpf(high - low)
+    p = (mean - low) / gap
+    return gap**3 * p * (1 - p) * (1 - 2 * p), gap**2 * (1 - 6 * p + 6 * p**2)
+
+
 class Site(NamedTuple):
     """What a unit is like in fields (B, A)."""
 
