@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from tapcore import datasets as datasets
+    from tapcore import exact as exact
     from tapcore import special as special
     from tapcore.checkpoint import CheckpointError as CheckpointError
     from tapcore.checkpoint import load as load
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tapcore.likelihood import log_likelihood as log_likelihood
     from tapcore.machine import RBM as RBM
     from tapcore.machine import Machine as Machine
+    from tapcore.pseudo_likelihood import pseudo_log_likelihood as pseudo_log_likelihood
     from tapcore.special import truncnorm as truncnorm
     from tapcore.starts import noisy_starts as noisy_starts
     from tapcore.starts import random_starts as random_starts
@@ -56,6 +58,7 @@ _HOMES = {
     "Solutions": "inference.solution",
     "Tracker": "tracking",
     "datasets": "datasets",
+    "exact": "exact",
     "fit": "training.fit",
     "free_energy": "energy",
     "gradient": "training.gradient",
@@ -65,6 +68,7 @@ _HOMES = {
     "merge_solutions": "landscape",
     "noisy_starts": "starts",
     "overlaps": "landscape",
+    "pseudo_log_likelihood": "pseudo_likelihood",
     "random_starts": "starts",
     "save": "checkpoint",
     "solve": "inference.solve",

@@ -88,6 +88,8 @@ class Unit(abc.ABC):
     site_type: ClassVar[Callable[..., Any]]
     #: What the support is, for error messages.
     support: ClassVar[str]
+    #: The two states, where there are no others.
+    states: ClassVar[tuple[float, float] | None] = None
     #: Whether the third cumulant is a function of the mean alone, so that the third-order term is known (`row_third`).
     third_order: ClassVar[bool] = False
 

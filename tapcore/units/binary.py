@@ -62,6 +62,7 @@ class Binary(Unit):
     names = ("U",)
     site_type = BinarySite
     support = "0 or 1"
+    states = (0.0, 1.0)
     third_order = True
 
     U = parameter("U", "Fields")

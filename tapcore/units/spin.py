@@ -59,6 +59,7 @@ class Spin(Unit):
     """
 
     names = ("U",)
+    states = (-1.0, 1.0)
     third_order = True
     site_type = SpinSite
     support = "-1 or +1"
