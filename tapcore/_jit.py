@@ -6,6 +6,7 @@ it vectorises, the kernel says so with ``kernel(reassociate=True)``.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import math
 import struct
@@ -18,7 +19,7 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import get_cython_function_address, intrinsic, overload
 from numba.np import arrayobj
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -188,6 +189,47 @@ def _stack_array(typing_context, count, like):  # type: ignore[no-untyped-def]
     return array(count, like), codegen
 
 
+@intrinsic
+def _address_of(typing_context, array):  # type: ignore[no-untyped-def]
+    if not isinstance(array, types.Array):
+        return None
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        made = arrayobj.make_array(signature.args[0])(context, builder, args[0])
+        return builder.ptrtoint(made.data, context.get_value_type(types.intp))
+
+    return types.intp(array), codegen
+
+
+@intrinsic
+def _call_address(typing_context, address, pointers):  # type: ignore[no-untyped-def]
+    if not (isinstance(address, types.Integer) and isinstance(pointers, types.UniTuple)):
+        return None
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        untyped = ir.IntType(8).as_pointer()
+        function = ir.FunctionType(ir.VoidType(), [untyped] * signature.args[1].count).as_pointer()
+        given = [builder.inttoptr(p, untyped) for p in cgutils.unpack_tuple(builder, args[1])]
+        builder.call(builder.inttoptr(args[0], function), given)
+        return context.get_dummy_value()
+
+    return types.void(address, pointers), codegen
+
+
+def _python_address_of(array: Any) -> int:
+    return int(array.ctypes.data)
+
+
+def _python_call_address(address: int, pointers: tuple[int, ...]) -> None:
+    prototype = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(pointers))
+    prototype(address)(*pointers)
+
+
+def cython_address(module: str, name: str) -> int:
+    """Address of a C function that a Cython module exports, for `call_address`."""
+    return int(get_cython_function_address(module, name))
+
+
 def _python_fma(a: Any, b: Any, c: Any) -> Any:
     if not (math.isfinite(a) and math.isfinite(b) and math.isfinite(c)):
         return a * b + c
@@ -223,3 +265,8 @@ stack_array: Callable[[int, Any], Any] = _python_stack_array if JIT_DISABLED els
 fma: Callable[[Any, Any, Any], Any] = _python_fma if JIT_DISABLED else _fma
 float_to_bits: Callable[[Any], Any] = _python_float_to_bits if JIT_DISABLED else _float_to_bits
 bits_to_float: Callable[[Any], Any] = _python_bits_to_float if JIT_DISABLED else _bits_to_float
+
+# Where an array's numbers are; and a call of the C function at an address, with pointers to its arguments and without a
+# result. Unlike Numba's own function pointers these leave a kernel free to be cached: addresses come at run time.
+address_of: Callable[[Any], int] = _python_address_of if JIT_DISABLED else _address_of
+call_address: Callable[[int, tuple[int, ...]], None] = _python_call_address if JIT_DISABLED else _call_address

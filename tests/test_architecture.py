@@ -22,7 +22,8 @@ FLOORS = [
     ["training", "exact"],
     ["inference.harvest", "inference.stability"],
     ["inference.solve", "starts"],
-    ["inference.chains", "inference.solution"],
+    ["inference.adaptive_tap"],
+    ["inference.chains", "inference.solution", "inference.adaptive_sides"],
     ["inference.tap", "inference.merging"],
     ["inference.acceleration"],
     ["inference.progress"],
@@ -33,7 +34,7 @@ FLOORS = [
     ["units"],
     ["datasets"],
     ["special"],
-    ["_threads"],
+    ["_threads", "_blas"],
     ["_jit", "_checks", "_files", "_interrupts"],
 ]
 MODULES = sorted(

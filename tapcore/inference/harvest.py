@@ -14,11 +14,11 @@ from tqdm import tqdm
 from tapcore import _checks
 from tapcore._interrupts import interrupts_wait
 from tapcore.energy import evaluate
-from tapcore.fields import couplings
+from tapcore.fields import ORDERS, couplings
 from tapcore.inference.chains import Starts, Stopped, pool
 from tapcore.inference.merging import Gathered, merging_distance
-from tapcore.inference.solution import Solutions, check_solutions
-from tapcore.inference.solve import check_start, checked_rule, empty_solutions
+from tapcore.inference.solution import Solutions, check_solutions, empty_solutions
+from tapcore.inference.solve import check_start, checked_rule
 from tapcore.machine import Machine, check_machine
 
 # Rows of an array converted at a time.
@@ -51,7 +51,7 @@ def harvest(
         at a time being converted; or solutions to go on from; or an iterator that yields arrays of starts, as those of
         `random_starts`, `noisy_starts` and `structured_starts` do.
     method, damping, tol, max_sweeps, acceleration
-        As for `solve`, with the criterion of distance.
+        As for `solve`, with the criterion of distance, and without adaptive TAP.
     merge : float, optional
         Chains whose means differ by at most this in every unit are at one solution. None: 100 `tol`, and not below the
         square root of the dtype's machine epsilon.
@@ -78,7 +78,7 @@ def harvest(
     tol = _checks.number("tol", tol, minimum=0)
     if tol == 0:
         raise ValueError("tol must be positive: chains that never converge give no solutions")
-    rule = checked_rule(machine, method, damping, tol, max_sweeps, acceleration, "distance")
+    rule = checked_rule(machine, method, damping, tol, max_sweeps, acceleration, "distance", tuple(ORDERS))
     if merge is None:
         merge = merging_distance(np.full(1, tol), machine.dtype)
     merge = _checks.number("merge", merge, minimum=0)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tapcore import _checks
 from tapcore.inference.merging import merge, merging_distance
+from tapcore.machine import Machine
 
 Array = NDArray[Any]
 
@@ -115,6 +116,19 @@ class Solutions:
         counts = np.zeros(len(leaders), dtype=np.int64)
         np.add.at(counts, labels[labels >= 0], chains[labels >= 0])
         return replace(self[leaders[by_energy]], counts=counts, labels=labels)
+
+
+def empty_solutions(machine: Machine, count: int, method: str) -> Solutions:
+    """Solutions of `count` chains, to be filled in."""
+
+    def layers() -> tuple[NDArray[Any], ...]:
+        return tuple(np.empty((count, n), machine.dtype) for n in machine.sizes)
+
+    return Solutions(
+        layers(), layers(), layers(), layers(),
+        free_energy=np.empty(count), residual=np.empty(count), distance=np.empty(count), mse=np.empty(count),
+        sweeps=np.empty(count, np.int64), converged=np.empty(count, np.bool_), method=method,
+    )  # fmt: skip
 
 
 def stacked(first: Solutions, second: Solutions, counts: NDArray[np.int64] | None) -> Solutions:

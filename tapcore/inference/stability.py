@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore import _checks
-from tapcore.fields import couplings
+from tapcore.fields import ORDERS, couplings
 from tapcore.inference.chains import Chains, Starts
 from tapcore.inference.solution import Solutions, check_solutions
 from tapcore.inference.solve import rule_for
@@ -50,6 +50,7 @@ def spectral_radius(
     """
     check_machine(machine)
     check_solutions("solutions", solutions, machine.sizes)
+    _checks.choice("method of solutions", solutions.method, tuple(ORDERS))
     iterations = _checks.integer("iterations", iterations, minimum=2)
     rng = np.random.default_rng(_checks.integer("seed", seed, minimum=0))
     machine = machine.replace(dtype="float64")

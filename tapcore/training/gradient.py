@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from tapcore import _checks
 from tapcore._jit import kernel, scalar
 from tapcore._threads import for_each_block, split, thread_count
-from tapcore.fields import Couplings, check_order, third_cumulants
+from tapcore.fields import ORDERS, Couplings, check_order, third_cumulants
+from tapcore.inference.adaptive_tap import mean_covariance
 from tapcore.inference.solution import Solutions, check_solutions
 from tapcore.machine import Machine, check_machine
 from tapcore.training.update_rules import move
@@ -172,7 +173,7 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
     ``dW = <x f_a(x W)>_samples - <a_v a_h + W c_v c_h>_solutions``, and for a parameter theta of a unit
     ``<d ln phi/d theta>_samples - <d ln phi/d theta>_solutions``, hidden units given each sample. Naive mean-field
     solutions leave out the term in ``c_v c_h``; third order adds ``W^2 kappa3_v kappa3_h/2`` to it, kappa3 the third
-    cumulants.
+    cumulants; adaptive TAP has the covariance of its Gaussian instead.
 
     Parameters
     ----------
@@ -206,12 +207,12 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
         for layers in (solutions.mean, solutions.var, solutions.B, solutions.A)
     )
     W = np.array(wide.weights[0])
-    dW = np.zeros_like(W)
+    dW = np.zeros_like(W) if solutions.method in ORDERS else -mean_covariance(wide, fields, precisions)
     layers: tuple[dict[str, Array], ...] = tuple(
         {name: -value for name, value in layer.statistics(*moments).items()}
         for layer, *moments in zip(wide.layers, means, variances, fields, precisions, strict=True)
     )
-    order = check_order(machine, solutions.method)
+    order = check_order(machine, solutions.method) if solutions.method in ORDERS else 1
     third = third_cumulants(tuple(layer.site() for layer in wide.layers), means, order)
     for start in range(0, len(samples), SAMPLES_AT_ONCE):
         x = np.ascontiguousarray(samples[start : start + SAMPLES_AT_ONCE], dtype=np.float64)
