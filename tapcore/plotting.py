@@ -193,7 +193,7 @@ def free_energies(path: str | os.PathLike[str], solutions: Solutions | Mapping[s
         spread = float(np.ptp(values))
         edges: Any = np.histogram_bin_edges(values, "auto") if spread > 0 else values[0] + np.array([-0.5, 0.5])
         axes.hist(values, edges, density=True, alpha=0.35, color=f"C{i}", label=f"{name} ({len(values)})".strip())
-        curve = density(values, grid := np.linspace(values.min() - 0.2 * spread, values.max() + 0.2 * spread, 400))
+        curve = density(values, grid := np.linspace(values.min() - 0.6 * spread, values.max() + 0.6 * spread, 400))
         if curve is not None:
             axes.plot(grid, curve, color=f"C{i}")
     axes.set_xlabel("free energy (nats)")

@@ -106,6 +106,8 @@ def test_bad_input_is_refused_before_work(machine: tc.Machine) -> None:
     for wrong, message in [(bad, r"init\[3, 7\]"), (X[:, :5], "init"), (X[:0], "at least one row"), (np.nan, "init")]:
         with pytest.raises(ValueError, match=message):
             tc.harvest(machine, wrong)
+    with pytest.raises(ValueError, match="init must be a rectangular array"):
+        tc.harvest(machine, [X[:1], X[1:4]])
     for option, value in [
         ("tol", 0), ("tol", -1), ("merge", -1.0), ("method", "exact"), ("max_sweeps", 0), ("damping", 1.0),
         ("acceleration", "fast"),

@@ -173,7 +173,7 @@ def _starts(machine: Machine, init: Any) -> tuple[Iterable[Starts], int | None]:
         return (Starts(init.mean, init.var),), len(init)
     if isinstance(init, Iterator):
         return (Starts((check_start(machine, "init", x),), ()) for x in init), None
-    array = init if isinstance(init, np.ndarray) else np.asarray(init)
+    array = _checks.real_array("init", init)
     chunks = range(0, max(len(array), 1) if array.ndim else 1, CHUNK)
     for first in chunks:
         check_start(machine, "init", array[first : first + CHUNK] if array.ndim else array)
