@@ -54,20 +54,20 @@ class Layout(NamedTuple):
     end: NDArray[np.int64]
 
 
-@scalar
-def _moments_of_rows(sites: Any, layout: Layout, sides: Any, lo: int, hi: int) -> None:
+@kernel()
+def unit_moments(b: int, sites: Any, layout: Layout, sides: Any, blocks: NDArray[np.int64]) -> None:
+    """Means and variances of the units on their own."""
     for layer in range(len(sites)):
         side = sides[layout.side[layer]]
         a, z = layout.start[layer], layout.end[layer]
-        for k in range(lo, hi):
+        for k in range(blocks[b, 0], blocks[b, 0] + blocks[b, 1]):
             layer_moments(sites, layer, side.B[k, a:z], side.A[k, a:z], side.a[k, a:z], side.c[k, a:z])
 
 
 @kernel()
-def prior_side(b: int, sites: Any, layout: Layout, sides: Any, J: Array, JT: Array, blocks: NDArray[np.int64]) -> None:
-    """Means and variances of the units on their own; r and t; what the Gaussian's narrow side is solved for."""
+def responses(b: int, sides: Any, J: Array, JT: Array, blocks: NDArray[np.int64]) -> None:
+    """Write r and t, and what the Gaussian's narrow side is solved for."""
     lo, hi = blocks[b, 0], blocks[b, 0] + blocks[b, 1]
-    _moments_of_rows(sites, layout, sides, lo, hi)
     for s in range(2):
         side = sides[s]
         for k in range(lo, hi):
@@ -212,11 +212,8 @@ def _lower_precisions(sides: Any, squares: Array, k: int) -> None:
 
 
 @kernel()
-def energies(
-    b: int, sites: Any, layout: Layout, sides: Any, log_det: Array, J: Array, JT: Array, blocks: NDArray[np.int64],
-    out: Array,
-) -> None:  # fmt: skip
-    """Write F, minus the expectation-consistent ln Z, of the chains of block `b`.
+def energies(b: int, sides: Any, log_det: Array, J: Array, JT: Array, blocks: NDArray[np.int64], out: Array) -> None:
+    """Write F, minus the expectation-consistent ln Z, of the chains of block `b`, but for the units' own ln Z.
 
     -F is ln Z of the units and of the Gaussian, less that of independent Gaussians of precision 1/c and mean a; in r
     and t, ``sum [ln Z_i - ln(1 - A c)/2 + (t pull + (a^2 A - 2 a B + c B^2)/(1 - A c))/2] - ln det S / 2``.
@@ -232,14 +229,22 @@ def energies(
                 left = 1.0 - A * c
                 total += 0.5 * (side.t[k, i] * side.pull[k, i] + ((a * A - 2.0 * B) * a + c * B * B) / left)
                 total -= 0.5 * np.log(left)
-        for layer in range(len(sites)):
-            side = sides[layout.side[layer]]
-            first, last = layout.start[layer], layout.end[layer]
-            log_z = side.gauss[k, first:last]  # not needed any more
-            layer_log_z(sites, layer, side.B[k, first:last], side.A[k, first:last], log_z)
-            for i in range(log_z.size):
-                total += log_z[i]
         out[k] = -total
+
+
+@kernel()
+def unit_energies(
+    b: int, sites: Any, layout: Layout, sides: Any, blocks: NDArray[np.int64], log_z: Array, out: Array
+) -> None:
+    """Subtract the units' own ln Z from `out`; `log_z` has rows for scratch."""
+    for layer in range(len(sites)):
+        side = sides[layout.side[layer]]
+        a, z = layout.start[layer], layout.end[layer]
+        for k in range(blocks[b, 0], blocks[b, 0] + blocks[b, 1]):
+            row = log_z[b, : z - a]
+            layer_log_z(sites, layer, side.B[k, a:z], side.A[k, a:z], row)
+            for i in range(row.size):
+                out[k] -= row[i]
 
 
 @kernel()

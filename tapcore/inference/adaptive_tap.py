@@ -27,7 +27,9 @@ from tapcore.inference.adaptive_sides import (
     energies,
     exchange,
     gaussian_side,
-    prior_side,
+    responses,
+    unit_energies,
+    unit_moments,
 )
 from tapcore.inference.progress import ACTIVE, CONVERGED, FAILED, Rule, begin, empty_progress
 from tapcore.inference.solution import Solutions, empty_solutions
@@ -95,7 +97,8 @@ class AdaptiveTap:
     def sweep(self, active: int, rule: Rule) -> None:
         """Sweep the first `active` chains once."""
         blocks = split(active, thread_count())
-        for_each_block(prior_side, len(blocks), self.sites, self.layout, self.sides, self.J, self.JT, blocks)
+        for_each_block(unit_moments, len(blocks), self.sites, self.layout, self.sides, blocks)
+        for_each_block(responses, len(blocks), self.sides, self.J, self.JT, blocks)
         self.solve_gaussians(active)
         for_each_block(
             exchange, len(blocks), self.sides, self.squares, self.J, self.JT, self.definite, self.retries,
@@ -126,12 +129,13 @@ class AdaptiveTap:
     def free_energies(self) -> NDArray[np.float64]:
         """Free energies of all chains from their fields, NaN of those that are lost; moments are made anew."""
         blocks = split(self.count, thread_count())
-        for_each_block(prior_side, len(blocks), self.sites, self.layout, self.sides, self.J, self.JT, blocks)
+        for_each_block(unit_moments, len(blocks), self.sites, self.layout, self.sides, blocks)
+        for_each_block(responses, len(blocks), self.sides, self.J, self.JT, blocks)
         self.solve_gaussians(self.count)
         out = np.zeros(self.count)
-        for_each_block(
-            energies, len(blocks), self.sites, self.layout, self.sides, self.log_det, self.J, self.JT, blocks, out
-        )
+        for_each_block(energies, len(blocks), self.sides, self.log_det, self.J, self.JT, blocks, out)
+        scratch = np.empty((len(blocks), max(self.J.shape)))
+        for_each_block(unit_energies, len(blocks), self.sites, self.layout, self.sides, blocks, scratch, out)
         return np.where(self.definite & (self.progress.status != FAILED), out, np.nan)
 
 
