@@ -26,7 +26,7 @@ STEP = 1e-3
 KINDS = list(UNITS)
 # Every type on either side, with itself.
 DIAGONAL = list(zip(KINDS, KINDS, strict=True))
-# Each pair compiles anew for many seconds: `-m slow` runs those that are not with binary hidden units or with themselves.
+# Each pair compiles anew for many seconds: `-m slow` runs those that are not with binary hidden units or themselves.
 OFTEN = [*DIAGONAL, *product(KINDS, ["binary"])]
 
 

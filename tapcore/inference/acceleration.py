@@ -31,7 +31,7 @@ DEPTH = 6
 PAIRS = DEPTH * DEPTH
 # Begun once the largest change in a sweep is below this, if the plain iteration would take WORTH sweeps more.
 BEGIN = 0.03
-WORTH = 40.0
+WORTH = 40
 # Moves begin with this many differences.
 GATHER = 2
 # A residual that has grown so many times since the smallest one takes the chain back to where it was, to start again at
