@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from tapcore._jit import kernel, scalar, stack_array
 from tapcore.fields import State
-from tapcore.inference.progress import CHECK, MOVED, PLAIN, Progress, Rule
+from tapcore.inference.progress import CHECK, MOVED, Progress, Rule
 
 Array = NDArray[Any]
 
@@ -96,11 +96,7 @@ def accelerate(state: State, memory: Memory, progress: Progress, rule: Rule, k: 
     """
     s = progress.slot[k]
     count, size = memory.known[s], 0.0
-    progress.step[k] = PLAIN
-    if count < 0:
-        if not _worth_it(progress, rule, k, memory.threshold[s]):
-            return
-    else:
+    if count >= 0:
         latest = (count - 1) % DEPTH  # where the latest difference goes
         square = _take_residual(state, memory, s, k, max(latest, 0))
         size = np.sqrt(square)
@@ -121,10 +117,16 @@ def accelerate(state: State, memory: Memory, progress: Progress, rule: Rule, k: 
 
 
 @scalar
-def _worth_it(progress: Progress, rule: Rule, k: int, threshold: float) -> bool:
-    """Whether chain k is near a solution, undamped, and has many sweeps to go at its rate of contraction."""
+def concerned(memory: Memory, progress: Progress, rule: Rule, k: int) -> bool:
+    """Whether chain k is accelerated already, or is to be.
+
+    To be: near a solution, undamped, and with many sweeps to go at its rate of contraction.
+    """
+    s = progress.slot[k]
+    if memory.known[s] >= 0:
+        return True
     residual, rate = progress.past[k, 0], progress.rate[k]
-    if progress.damping[k] > 0.0 or not progress.past[k, 3] > 0.0 or not residual < threshold:
+    if progress.damping[k] > 0.0 or not progress.past[k, 3] > 0.0 or not residual < memory.threshold[s]:
         return False
     return bool(rate >= 1.0 or residual * rate**WORTH > (1.0 - rate) * rule.tol)
 
