@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import sites
+from adaptive import adaptive
 from mpmath import mp, mpf
-from sites import log_z, moments
+from sites import log_z, mixed, moments
 
 PATH = Path(__file__).with_name("models.json")
 WORKING_DIGITS = 60
@@ -29,7 +30,6 @@ WRITTEN_DIGITS = 32
 CHECKED_DIGITS = 28  # relative
 NOTHING = mpf(10) ** -45  # a difference that counts as none, for results that cancel to zero
 MAX_SWEEPS = 20_000
-MAX_ADAPTIVE = 1000
 SCALES = [2.0**-k for k in range(7)]
 MIXED = "binpm5x4_0"
 # Machines that carry a "scaling" list.
@@ -175,11 +175,6 @@ def fields(
     return B, A
 
 
-def mixed(old: Vector, new: Vector, d: mpf) -> Vector:
-    """d old + (1 - d) new."""
-    return [d * p + (1 - d) * q for p, q in zip(old, new, strict=True)]
-
-
 def fixed_point(vis: list[Unit], hid: list[Unit], W: Matrix, init: str, damping: mpf, order: int) -> dict[str, Vector]:
     """Alg. 1, hidden side first, until nothing moves; order 2 is TAP, 1 naive mean field, 3 third order."""
     start = {"prior": lambda u: moments(u, mpf(0), mpf(0))[0], "x=0": lambda u: mpf(0), "x=1": lambda u: mpf(1)}[init]
@@ -262,43 +257,6 @@ def unit_gradient(side: str, units: list[Unit], data: list[Vector], s: dict[str,
         for name, slope in sites.slopes(unit, *seen).items():
             gradient.setdefault(side + name, []).append(slope - model[name])
     return gradient
-
-
-def adaptive(machine: dict[str, Any], W: Matrix, init: str, damping: mpf) -> dict[str, Any] | None:
-    """Fixed point of adaptive TAP (App. D, corrected) and its expectation-consistent ln Z, by dense inverses.
-
-    From the fields of the means of `init` without precisions; None if it is not reached.
-    """
-    units = machine["vis"] + machine["hid"]
-    nv, n = len(machine["vis"]), len(units)
-    J = mp.matrix(n, n)
-    for i, j in itertools.product(range(nv), range(n - nv)):
-        J[i, nv + j] = J[nv + j, i] = W[i][j]
-    start = {"prior": lambda u: moments(u, mpf(0), mpf(0))[0], "x=0": lambda u: mpf(0), "x=1": lambda u: mpf(1)}[init]
-    av = [start(unit) for unit in machine["vis"]]
-    Bh = [sum(W[i][j] * av[i] for i in range(nv)) for j in range(n - nv)]
-    ah = [moments(unit, B, mpf(0))[0] for unit, B in zip(machine["hid"], Bh, strict=True)]
-    B1 = [sum(w * a for w, a in zip(row, ah, strict=True)) for row in W] + Bh
-    A1 = [mpf(0)] * n
-    for _ in range(MAX_ADAPTIVE):
-        one = [moments(u, B, A) for u, B, A in zip(units, B1, A1, strict=True)]
-        A2 = [1 / c - A for (_, c), A in zip(one, A1, strict=True)]
-        B2 = [a / c - B for (a, c), B in zip(one, B1, strict=True)]
-        D = mp.diag(A2) - J
-        C = D**-1
-        two = C * mp.matrix(B2)
-        if max(max(abs(two[i] - a), abs(C[i, i] - c)) for i, (a, c) in enumerate(one)) < CONVERGED:
-            ln_z = sum(log_z(u, B, A) for u, B, A in zip(units, B1, A1, strict=True)) - mp.log(mp.det(D)) / 2
-            ln_z += sum(b * x - a**2 / c - mp.log(c) for b, x, (a, c) in zip(B2, two, one, strict=True)) / 2
-            a, c = zip(*one, strict=True)
-            return {
-                "init": init, "damping": mp.nstr(damping, 5), "av": list(a[:nv]), "ah": list(a[nv:]),
-                "cv": list(c[:nv]), "ch": list(c[nv:]), "Bv": B1[:nv], "Bh": B1[nv:], "Av": A1[:nv], "Ah": A1[nv:],
-                "EC_lnZ_unnormalised": ln_z, "cov_vh": [[C[i, nv + j] for j in range(n - nv)] for i in range(nv)],
-            }  # fmt: skip
-        A1 = mixed(A1, [1 / C[i, i] - A2[i] for i in range(n)], damping)
-        B1 = mixed(B1, [two[i] / C[i, i] - B2[i] for i in range(n)], damping)
-    return None
 
 
 def scaling(machine: dict[str, Any], W: Matrix) -> list[dict[str, Any]]:

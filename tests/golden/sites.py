@@ -113,3 +113,8 @@ def slopes(unit: Unit, mean: mpf, square: mpf, nonzero: mpf) -> dict[str, mpf]:
         rho = mpf(unit["rho"])
         every["rho"] = nonzero / rho - (1 - nonzero) / (1 - rho)
     return {name: every[name] for name in TRAINED[unit["kind"]]}
+
+
+def mixed(old: list[mpf], new: list[mpf], d: mpf) -> list[mpf]:
+    """d old + (1 - d) new."""
+    return [d * p + (1 - d) * q for p, q in zip(old, new, strict=True)]
