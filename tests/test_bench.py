@@ -8,7 +8,7 @@ import pytest
 
 import tapcore as tc
 from tapcore_bench.micro import __main__ as command
-from tapcore_bench.micro import closed_forms, epoch, exponential, harness, startup, sweep, truncnorm
+from tapcore_bench.micro import acceleration, closed_forms, epoch, exponential, harness, startup, sweep, truncnorm
 from tapcore_bench.micro.products import Products
 
 
@@ -53,6 +53,14 @@ def test_sweep_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = sweep.rows(1)
     assert [row.target for row in rows] == [9.0, None, 1.5, 1.8]
     assert all(row.ours > 0 for row in rows)
+
+
+def test_acceleration_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceleration, "CHAINS", 20)
+    monkeypatch.setattr(acceleration, "SIZES", ((8, 5),))
+    rows = acceleration.rows(1)
+    assert len(rows) == 6
+    assert all(row.target == 1.1 and row.ours > 0 and row.reference > 0 for row in rows)
 
 
 def test_epoch_benchmark_trains_a_whole_epoch_and_times_as_many_products(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,14 +69,17 @@ def empty_memory(sizes: Sequence[int], slots: int, dtype: Any) -> Memory:
     """Arrays for `slots` chains; `forget` makes them ready."""
     odd, even = sum(sizes[1::2]), sum(sizes[0::2])
     every = 2 * odd + even
+
+    # Not zeroed, since most of it is never looked at where chains need few sweeps: `accelerate` does so slot by slot.
+    def numbers(*shape: int, dtype: Any = np.float64) -> Array:
+        return np.empty((slots, *shape), dtype)
+
     return Memory(
-        at=np.zeros((slots, 2 * odd), dtype), image=np.zeros((slots, every), dtype),
-        images=np.zeros((slots, DEPTH, every), np.float32), residual=np.zeros((slots, odd)),
-        residuals=np.zeros((slots, DEPTH, odd)), steps=np.zeros((slots, DEPTH, odd)),
-        gram=np.zeros((slots, DEPTH, DEPTH)), curvature=np.zeros((slots, DEPTH, DEPTH)),
-        length=np.zeros((slots, DEPTH)), best=np.zeros(slots), mark=np.zeros(slots),
-        threshold=np.zeros(slots),
-        known=np.zeros(slots, np.int64), restarts=np.zeros(slots, np.int64),
+        at=numbers(2 * odd, dtype=dtype), image=numbers(every, dtype=dtype),
+        images=numbers(DEPTH, every, dtype=np.float32), residual=numbers(odd),
+        residuals=numbers(DEPTH, odd), steps=numbers(DEPTH, odd), gram=numbers(DEPTH, DEPTH),
+        curvature=numbers(DEPTH, DEPTH), length=numbers(DEPTH), best=numbers(), mark=numbers(), threshold=numbers(),
+        known=np.full(slots, -1), restarts=np.zeros(slots, np.int64),
     )  # fmt: skip
 
 
@@ -109,6 +112,11 @@ def accelerate(state: State, memory: Memory, progress: Progress, rule: Rule, k: 
             memory.mark[s] = size
         memory.best[s] = size if count < 2 else min(size, memory.best[s])
         _take_image(state, memory, s, k, max(latest, 0))
+    else:
+        # The first differences are from nothing, and replaced by the next.
+        memory.at[s, :] = 0
+        memory.image[s, :] = 0
+        memory.residual[s, :] = 0
     memory.known[s] = count + 1
     if count > 0:
         _extrapolate(state, memory, progress, rule, s, k, size)
@@ -117,18 +125,23 @@ def accelerate(state: State, memory: Memory, progress: Progress, rule: Rule, k: 
 
 
 @scalar
-def concerned(memory: Memory, progress: Progress, rule: Rule, k: int) -> bool:
-    """Whether chain k is accelerated already, or is to be.
+def next_concerned(memory: Memory, progress: Progress, rule: Rule, first: int, hi: int) -> int:
+    """First of the chains first..hi-1 that is accelerated already, or is to be; `hi` if none is.
 
     To be: near a solution, undamped, and with many sweeps to go at its rate of contraction.
     """
-    s = progress.slot[k]
-    if memory.known[s] >= 0:
-        return True
-    residual, rate = progress.past[k, 0], progress.rate[k]
-    if progress.damping[k] > 0.0 or not progress.past[k, 3] > 0.0 or not residual < memory.threshold[s]:
-        return False
-    return bool(rate >= 1.0 or residual * rate**WORTH > (1.0 - rate) * rule.tol)
+    # Taking an array from a tuple counts references, which costs more than the test: once for all chains.
+    slot, known, threshold = progress.slot, memory.known, memory.threshold
+    past, rates, damping = progress.past, progress.rate, progress.damping
+    for k in range(first, hi):
+        s, residual, rate = slot[k], past[k, 0], rates[k]
+        if known[s] >= 0:
+            return k
+        if damping[k] > 0.0 or not past[k, 3] > 0.0 or not residual < threshold[s]:
+            continue
+        if rate >= 1.0 or residual * rate**WORTH > (1.0 - rate) * rule.tol:
+            return k
+    return hi
 
 
 @scalar

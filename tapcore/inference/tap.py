@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tapcore._jit import bits_to_float, float_to_bits, kernel, scalar
 from tapcore.fields import Couplings, State, set_fields
-from tapcore.inference.acceleration import Memory, accelerate, concerned
+from tapcore.inference.acceleration import Memory, accelerate, next_concerned
 from tapcore.inference.progress import ACTIVE, MEMORY, PLAIN, Progress, Rule, judge
 from tapcore.units._protocol import layer_moments
 
@@ -78,9 +78,10 @@ def _sweep(
         for layer in range(parity, len(state.mean), 2):
             set_fields(sites, couplings, state, layer, lo, hi, rule.order, still and parity == 1, rows)
         if rule.accelerate and parity == 1:
-            for k in range(lo, hi):
-                if concerned(memory, progress, rule, k):
-                    accelerate(state, memory, progress, rule, k)
+            k = next_concerned(memory, progress, rule, lo, hi)
+            while k < hi:
+                accelerate(state, memory, progress, rule, k)
+                k = next_concerned(memory, progress, rule, k + 1, hi)
         for layer in range(parity, len(state.mean), 2):
             for k in range(lo, hi):
                 first = cold and parity == 1 and progress.sweeps[k] == 0
