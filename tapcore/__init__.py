@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from tapcore.machine import RBM as RBM
     from tapcore.machine import Machine as Machine
     from tapcore.pseudo_likelihood import pseudo_log_likelihood as pseudo_log_likelihood
+    from tapcore.sampling.annealed import AnnealedEstimate as AnnealedEstimate
+    from tapcore.sampling.annealed import ais as ais
+    from tapcore.sampling.gibbs import GibbsSampler as GibbsSampler
+    from tapcore.sampling.gibbs import sample as sample
+    from tapcore.sampling.replicas import ReplicaExchange as ReplicaExchange
     from tapcore.special import truncnorm as truncnorm
     from tapcore.starts import noisy_starts as noisy_starts
     from tapcore.starts import random_starts as random_starts
@@ -45,9 +50,11 @@ if TYPE_CHECKING:
 
 # Where each public name lives, units apart; a module stands for itself.
 _HOMES = {
+    "AnnealedEstimate": "sampling.annealed",
     "CheckpointError": "checkpoint",
     "EpochRecord": "training.history",
     "FitResult": "training.fit",
+    "GibbsSampler": "sampling.gibbs",
     "Gradient": "training.gradient",
     "History": "training.history",
     "L1": "training.update_rules",
@@ -55,8 +62,10 @@ _HOMES = {
     "LandscapeStatistics": "landscape",
     "Machine": "machine",
     "RBM": "machine",
+    "ReplicaExchange": "sampling.replicas",
     "Solutions": "inference.solution",
     "Tracker": "tracking",
+    "ais": "sampling.annealed",
     "datasets": "datasets",
     "exact": "exact",
     "fit": "training.fit",
@@ -70,6 +79,7 @@ _HOMES = {
     "overlaps": "landscape",
     "pseudo_log_likelihood": "pseudo_likelihood",
     "random_starts": "starts",
+    "sample": "sampling.gibbs",
     "save": "checkpoint",
     "solve": "inference.solve",
     "special": "special",

@@ -81,7 +81,7 @@ def set_fields(
     `still`: every variance is zero, and so are all terms of the second and third order. `rows`: two for scratch.
     """
     squares = order > 1 and not still
-    _add_fields(couplings, state, layer, lo, hi, squares)
+    add_fields(couplings, state, layer, lo, hi, squares)
     if squares:
         for k in range(lo, hi):
             onsager(state.mean[layer][k], state.B[layer][k], state.A[layer][k])
@@ -90,7 +90,7 @@ def set_fields(
 
 
 @scalar
-def _add_fields(couplings: Couplings, state: State, layer: int, lo: int, hi: int, squares: bool) -> None:
+def add_fields(couplings: Couplings, state: State, layer: int, lo: int, hi: int, squares: bool) -> None:
     """Write sum W a over the neighbours into B and sum W^2 c, or 0, into A."""
     B, A = state.B[layer][lo:hi], state.A[layer][lo:hi]
     last = len(state.mean) - 1

@@ -20,6 +20,7 @@ FLOORS = [
     ["landscape"],
     ["tracking"],
     ["training", "exact"],
+    ["sampling"],
     ["inference.harvest", "inference.stability"],
     ["inference.solve", "starts"],
     ["inference.adaptive_tap"],
@@ -34,7 +35,7 @@ FLOORS = [
     ["units"],
     ["datasets"],
     ["special"],
-    ["_threads", "_blas"],
+    ["_threads", "_blas", "_random"],
     ["_jit", "_checks", "_files", "_interrupts"],
 ]
 MODULES = sorted(

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from tapcore._jit import scalar
+from tapcore._random import Stream, exponential, normal, uniform
 from tapcore.special._truncnorm_point import reduce, reduce_unbounded
 
 
 @scalar
-def draw(rng: np.random.Generator, s: float, b: float, lo: float, hi: float) -> float:
+def draw(stream: Stream, s: float, b: float, lo: float, hi: float) -> float:
     """One value; NaN where the weight cannot be normalised."""
     if not (lo < hi and math.isfinite(s) and math.isfinite(b)):
         return math.nan
@@ -26,51 +25,51 @@ def draw(rng: np.random.Generator, s: float, b: float, lo: float, hi: float) -> 
     if math.isnan(g):
         return math.nan
     if s > 0.0 and g < 0.0:
-        return _draw_around_mode(rng, s, b / s, lo, hi, p)
-    t = _draw_falling(rng, s, g, w, p) if s > 0.0 else _draw_rising(rng, s, g, w, p, q)
+        return _draw_around_mode(stream, s, b / s, lo, hi, p)
+    t = _draw_falling(stream, s, g, w, p) if s > 0.0 else _draw_rising(stream, s, g, w, p, q)
     return min(max(edge - side * t, lo), hi)
 
 
 @scalar
-def _draw_around_mode(rng: np.random.Generator, s: float, mode: float, lo: float, hi: float, p: float) -> float:
+def _draw_around_mode(stream: Stream, s: float, mode: float, lo: float, hi: float, p: float) -> float:
     if p < 1.0:
         while True:
-            x = lo + (hi - lo) * rng.random()
-            if rng.random() <= math.exp(-0.5 * s * (x - mode) * (x - mode)):
+            x = lo + (hi - lo) * uniform(stream)
+            if uniform(stream) <= math.exp(-0.5 * s * (x - mode) * (x - mode)):
                 return x
     sigma = 1.0 / math.sqrt(s)
     while True:
-        x = mode + sigma * rng.standard_normal()
+        x = mode + sigma * normal(stream)
         if lo <= x <= hi:
             return x
 
 
 @scalar
-def _draw_falling(rng: np.random.Generator, s: float, g: float, w: float, p: float) -> float:
+def _draw_falling(stream: Stream, s: float, g: float, w: float, p: float) -> float:
     """Distance from the end: ``e^(-g t - s t^2/2)`` on [0, 2 w], g >= 0."""
     # The exponential that touches the weight at `best` leaves the least over; on a short interval any does.
     root = math.sqrt(s)
     rate = g if p < 1.0 else 0.5 * (g + math.hypot(g, 2.0 * root))
     best = (rate - g) / s
     while True:
-        t = _draw_exponential(rng, rate, 2.0 * w)
-        if rng.random() <= math.exp(-0.5 * s * (t - best) * (t - best)):
+        t = _draw_exponential(stream, rate, 2.0 * w)
+        if uniform(stream) <= math.exp(-0.5 * s * (t - best) * (t - best)):
             return t
 
 
 @scalar
-def _draw_rising(rng: np.random.Generator, s: float, g: float, w: float, p: float, q: float) -> float:
+def _draw_rising(stream: Stream, s: float, g: float, w: float, p: float, q: float) -> float:
     """Distance from the end: ``e^(-g t - s t^2/2)`` on [0, 2 w], s <= 0."""
     if math.isinf(w):
-        return rng.standard_exponential() / g
+        return exponential(stream) / g
     # Over each half of the interval the chord of the exponent bounds it.
     near, far = q - 0.5 * p, -q - 0.5 * p
     mass_near = _exponential_mass(near)
     mass_far = math.exp(-2.0 * q - min(far, 0.0)) * _exponential_mass(abs(far))
     while True:
-        at_far = rng.random() * (mass_near + mass_far) > mass_near
-        t = _draw_exponential(rng, (far if at_far else near) / w, w)
-        if rng.random() <= math.exp(0.5 * s * t * (w - t)):
+        at_far = uniform(stream) * (mass_near + mass_far) > mass_near
+        t = _draw_exponential(stream, (far if at_far else near) / w, w)
+        if uniform(stream) <= math.exp(0.5 * s * t * (w - t)):
             return 2.0 * w - t if at_far else t
 
 
@@ -81,10 +80,10 @@ def _exponential_mass(rate: float) -> float:
 
 
 @scalar
-def _draw_exponential(rng: np.random.Generator, rate: float, length: float) -> float:
+def _draw_exponential(stream: Stream, rate: float, length: float) -> float:
     """Value in [0, length] of density proportional to ``e^(-rate t)``, the rate of any sign."""
     span = abs(rate) * length
-    u = rng.random()
+    u = uniform(stream)
     # Without slope, and as good as without.
     t = u * length if span < 1e-15 else -math.log1p(u * math.expm1(-span)) / abs(rate)
     return t if rate >= 0.0 else length - t

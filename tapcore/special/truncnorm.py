@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tapcore import _checks
 from tapcore._jit import also_compiled, kernel, scalar
+from tapcore._random import Stream, stream_from
 from tapcore.special._truncnorm_batch import CHUNK, moments_of_chunk
 from tapcore.special._truncnorm_draw import draw
 from tapcore.special._truncnorm_point import describe, energy_between
@@ -154,7 +155,7 @@ def sample(s: ArrayLike, b: ArrayLike, lo: ArrayLike, hi: ArrayLike, rng: np.ran
     _, flat, shape = _prepared(arrays, ())
     made = np.empty(flat[0].shape)
     s_, b_, lo_, hi_ = flat
-    _draw_loop(rng, s_, b_, lo_, hi_, made)
+    _draw_loop(stream_from(rng), s_, b_, lo_, hi_, made)
     return made.reshape(shape)[()]
 
 
@@ -222,6 +223,6 @@ def _cdf_loop(x: Array, s: Array, b: Array, lo: Array, hi: Array, out: Array) ->
 
 
 @kernel()
-def _draw_loop(rng: np.random.Generator, s: Array, b: Array, lo: Array, hi: Array, out: Array) -> None:
+def _draw_loop(stream: Stream, s: Array, b: Array, lo: Array, hi: Array, out: Array) -> None:
     for i in range(s.size):
-        out[i] = draw(rng, s[i], b[i], lo[i], hi[i])
+        out[i] = draw(stream, s[i], b[i], lo[i], hi[i])

@@ -4,7 +4,7 @@ A unit type is one file that defines
 
 - a `Unit` subclass with parameters, support and statistics;
 - a NamedTuple of its parameter arrays, the *site*, made by ``site()``;
-- ``row_moments``, ``row_log_z`` and ``row_third`` for that NamedTuple, registered below.
+- ``row_moments``, ``row_log_z``, ``row_third`` and ``row_draw`` for that NamedTuple, registered below.
 
 Kernels take sites and never ask which unit they belong to: the compiler picks the row functions by the NamedTuple's
 type.
@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tapcore import _checks
 from tapcore._jit import by_position, by_type, kernel
+from tapcore._random import Stream
 
 Array = NDArray[Any]
 AnyUnit = TypeVar("AnyUnit", bound="Unit")
@@ -41,6 +42,11 @@ def row_third(site: Any, mean: Array, third: Array, slope: Array) -> None:
     """Third cumulant of every site of a layer as a function of its mean, and its derivative; zeros where it is none."""
 
 
+@by_type
+def row_draw(site: Any, B: Array, A: Array, stream: Stream, x: Array) -> None:
+    """A value of every site of a layer, for one chain, from the weight in fields B, A; NaN where it is no law."""
+
+
 def no_third(site: Any, mean: Array, third: Array, slope: Array) -> None:
     """`row_third` of sites without skewness, or whose third cumulant is not a function of the mean alone."""
     third[:] = 0
@@ -51,6 +57,7 @@ def no_third(site: Any, mean: Array, third: Array, slope: Array) -> None:
 layer_moments = by_position(row_moments)
 layer_log_z = by_position(row_log_z)
 layer_third = by_position(row_third)
+layer_draw = by_position(row_draw)
 
 
 @kernel()

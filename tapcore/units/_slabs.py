@@ -5,10 +5,13 @@ Whatever the layer's dtype, these are computed in float64, `CHUNK` sites at a ti
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._jit import scalar, stack_array
+from tapcore._random import Stream, normal
 from tapcore.special._elementary import log_normal
 from tapcore.special._truncnorm_batch import CHUNK, moments_of_chunk
 from tapcore.units._protocol import Array, Unit
@@ -42,6 +45,12 @@ def line_chunk(U: Array, V: Array, B: Array, A: Array, with_log: bool, log_z: Ar
         mean[i] = b / s
         if with_log:
             log_z[i] = 0.5 * (_LOG_TWO_PI - log_normal(s) + b * (b / s))
+
+
+@scalar
+def line_draw(stream: Stream, s: float, b: float) -> float:
+    """One value of the weight ``exp(-s x^2/2 + b x)`` on the whole line; NaN unless s > 0."""
+    return b / s + normal(stream) / math.sqrt(s) if s > 0.0 else math.nan
 
 
 class OnTheLine(Unit):

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tapcore import _checks
 from tapcore._jit import by_type, kernel, scalar, stack_array
+from tapcore._random import Stream, uniform
 from tapcore.special._elementary import log_normal
 from tapcore.special._truncnorm_batch import CHUNK
 from tapcore.special.exponential import log1pexp, sigmoid, sigmoid_moments
@@ -53,6 +54,31 @@ def mixed_log_z(site: Any, B: Array, A: Array, log_z: Array) -> None:
             r = np.float64(rho[i])
             log_atom = log_normal(1.0 - r)
             to[i] = log_atom + log1pexp(log_normal(r) - log_atom + log_slab[i])
+
+
+@by_type
+def slab_draw(site: Any, i: int, s: float, b: float, stream: Stream) -> Any:
+    """One value of the slab of site i, ``exp(-s x^2/2 + b x)``."""
+
+
+@scalar
+def mixed_draw(site: Any, B: Array, A: Array, stream: Stream, x: Array) -> None:
+    """`row_draw` of atom and slab: which of the two, then, where needed, a value of the slab."""
+    zero = np.float64(0.0)
+    log_z, m, v = stack_array(CHUNK, zero), stack_array(CHUNK, zero), stack_array(CHUNK, zero)
+    for a in range(0, B.size, CHUNK):
+        z = min(a + CHUNK, B.size)
+        slab_chunk(site, a, z, B, A, log_z, m, v)
+        for i in range(a, z):
+            r = np.float64(site.rho[i])
+            p = sigmoid(log_normal(r) - log_normal(1.0 - r) + log_z[i - a])
+            value = p
+            if p == p:
+                value = zero
+                if uniform(stream) < p:
+                    s, b = np.float64(A[i]) + np.float64(site.V[i]), np.float64(B[i]) + np.float64(site.U[i])
+                    value = slab_draw(site, i, s, b, stream)
+            x[i] = value
 
 
 @kernel()

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore import _checks
-from tapcore.special.exponential import log1pexp, sigmoid_moments
-from tapcore.units._protocol import Array, Unit, parameter, row_log_z, row_moments, row_third
+from tapcore._random import Stream, uniform
+from tapcore.special.exponential import log1pexp, sigmoid, sigmoid_moments
+from tapcore.units._protocol import Array, Unit, parameter, row_draw, row_log_z, row_moments, row_third
 
 
 class BinarySite(NamedTuple):
@@ -30,6 +31,16 @@ def _row_log_z(site: BinarySite, B: Array, A: Array, log_z: Array) -> None:
     half = B.dtype.type(0.5)
     for i in range(B.size):
         log_z[i] = log1pexp(B[i] + site.U[i] - half * A[i])
+
+
+@row_draw.register(BinarySite)
+def _row_draw(site: BinarySite, B: Array, A: Array, stream: Stream, x: Array) -> None:
+    half, one, zero = B.dtype.type(0.5), B.dtype.type(1.0), B.dtype.type(0.0)
+    for i in range(B.size):
+        x[i] = sigmoid(B[i] + site.U[i] - half * A[i])
+    for i in range(B.size):
+        p = np.float64(x[i])
+        x[i] = x[i] if p != p else (one if uniform(stream) < p else zero)
 
 
 @row_third.register(BinarySite)

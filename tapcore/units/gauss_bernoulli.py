@@ -8,17 +8,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tapcore import _checks
+from tapcore._random import Stream
 from tapcore.units._fitting import column_sums, pooled_variance
-from tapcore.units._protocol import Array, no_third, row_log_z, row_moments, row_third
-from tapcore.units._slabs import OnTheLine, ascend_positive, line_chunk
+from tapcore.units._protocol import Array, no_third, row_draw, row_log_z, row_moments, row_third
+from tapcore.units._slabs import OnTheLine, ascend_positive, line_chunk, line_draw
 from tapcore.units._spike_slab import (
     SpikeSlab,
     ascend_rho,
+    mixed_draw,
     mixed_log_z,
     mixed_moments,
     representable,
     rho_for,
     slab_chunk,
+    slab_draw,
 )
 
 
@@ -43,6 +46,16 @@ def _row_moments(site: GaussBernoulliSite, B: Array, A: Array, mean: Array, var:
 @row_log_z.register(GaussBernoulliSite)
 def _row_log_z(site: GaussBernoulliSite, B: Array, A: Array, log_z: Array) -> None:
     mixed_log_z(site, B, A, log_z)
+
+
+@slab_draw.register(GaussBernoulliSite)
+def _slab_draw(site: GaussBernoulliSite, i: int, s: float, b: float, stream: Stream) -> float:
+    return line_draw(stream, s, b)
+
+
+@row_draw.register(GaussBernoulliSite)
+def _row_draw(site: GaussBernoulliSite, B: Array, A: Array, stream: Stream, x: Array) -> None:
+    mixed_draw(site, B, A, stream, x)
 
 
 row_third.register(GaussBernoulliSite)(no_third)

@@ -9,10 +9,11 @@ from numpy.typing import ArrayLike
 
 from tapcore import _checks
 from tapcore._jit import stack_array
+from tapcore._random import Stream
 from tapcore.special._truncnorm_batch import CHUNK
 from tapcore.units._fitting import column_sums, pooled_variance
-from tapcore.units._protocol import Array, no_third, parameter, row_log_z, row_moments, row_third
-from tapcore.units._slabs import OnTheLine, ascend_positive, line_chunk, log_gaussian
+from tapcore.units._protocol import Array, no_third, parameter, row_draw, row_log_z, row_moments, row_third
+from tapcore.units._slabs import OnTheLine, ascend_positive, line_chunk, line_draw, log_gaussian
 
 
 class GaussianSite(NamedTuple):
@@ -33,6 +34,13 @@ def _row_log_z(site: GaussianSite, B: Array, A: Array, log_z: Array) -> None:
         z = min(a + CHUNK, B.size)
         m, v = stack_array(CHUNK, np.float64(0.0)), stack_array(CHUNK, np.float64(0.0))
         line_chunk(site.U[a:z], site.V[a:z], B[a:z], A[a:z], True, log_z[a:z], m, v)
+
+
+@row_draw.register(GaussianSite)
+def _row_draw(site: GaussianSite, B: Array, A: Array, stream: Stream, x: Array) -> None:
+    for i in range(B.size):
+        s, b = np.float64(A[i]) + np.float64(site.V[i]), np.float64(B[i]) + np.float64(site.U[i])
+        x[i] = line_draw(stream, s, b)
 
 
 row_third.register(GaussianSite)(no_third)

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore import _checks
-from tapcore.special.exponential import log2cosh, tanh_moments
-from tapcore.units._protocol import Array, Unit, parameter, row_log_z, row_moments, row_third
+from tapcore._random import Stream, uniform
+from tapcore.special.exponential import log2cosh, sigmoid, tanh_moments
+from tapcore.units._protocol import Array, Unit, parameter, row_draw, row_log_z, row_moments, row_third
 
 
 class SpinSite(NamedTuple):
@@ -30,6 +31,17 @@ def _row_log_z(site: SpinSite, B: Array, A: Array, log_z: Array) -> None:
     half = B.dtype.type(0.5)
     for i in range(B.size):
         log_z[i] = log2cosh(B[i] + site.U[i]) - half * A[i]
+
+
+@row_draw.register(SpinSite)
+def _row_draw(site: SpinSite, B: Array, A: Array, stream: Stream, x: Array) -> None:
+    one = B.dtype.type(1.0)
+    for i in range(B.size):
+        b = B[i] + site.U[i]
+        x[i] = sigmoid(b + b)
+    for i in range(B.size):
+        p = np.float64(x[i])
+        x[i] = x[i] if p != p else (one if uniform(stream) < p else -one)
 
 
 @row_third.register(SpinSite)

@@ -8,18 +8,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore import _checks
+from tapcore._random import Stream
 from tapcore.special import truncnorm
+from tapcore.special._truncnorm_draw import draw
 from tapcore.units._fitting import IntervalSums, below, ends
-from tapcore.units._protocol import Array, no_third, parameter, row_log_z, row_moments, row_third
+from tapcore.units._protocol import Array, no_third, parameter, row_draw, row_log_z, row_moments, row_third
 from tapcore.units._slabs import truncated_chunk
 from tapcore.units._spike_slab import (
     SpikeSlab,
     ascend_rho,
+    mixed_draw,
     mixed_log_z,
     mixed_moments,
     representable,
     rho_for,
     slab_chunk,
+    slab_draw,
 )
 
 
@@ -50,6 +54,16 @@ def _row_moments(site: TruncatedGaussBernoulliSite, B: Array, A: Array, mean: Ar
 @row_log_z.register(TruncatedGaussBernoulliSite)
 def _row_log_z(site: TruncatedGaussBernoulliSite, B: Array, A: Array, log_z: Array) -> None:
     mixed_log_z(site, B, A, log_z)
+
+
+@slab_draw.register(TruncatedGaussBernoulliSite)
+def _slab_draw(site: TruncatedGaussBernoulliSite, i: int, s: float, b: float, stream: Stream) -> float:
+    return draw(stream, s, b, np.float64(site.lo[i]), np.float64(site.hi[i]))
+
+
+@row_draw.register(TruncatedGaussBernoulliSite)
+def _row_draw(site: TruncatedGaussBernoulliSite, B: Array, A: Array, stream: Stream, x: Array) -> None:
+    mixed_draw(site, B, A, stream, x)
 
 
 row_third.register(TruncatedGaussBernoulliSite)(no_third)

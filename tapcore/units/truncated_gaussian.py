@@ -9,10 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from tapcore import _checks
 from tapcore._jit import stack_array
+from tapcore._random import Stream
 from tapcore.special import truncnorm
 from tapcore.special._truncnorm_batch import CHUNK
+from tapcore.special._truncnorm_draw import draw
 from tapcore.units._fitting import IntervalSums, below, ends
-from tapcore.units._protocol import Array, Unit, no_third, parameter, row_log_z, row_moments, row_third
+from tapcore.units._protocol import Array, Unit, no_third, parameter, row_draw, row_log_z, row_moments, row_third
 from tapcore.units._slabs import log_gaussian, truncated_chunk
 
 
@@ -47,6 +49,13 @@ def _row_log_z(site: TruncatedGaussianSite, B: Array, A: Array, log_z: Array) ->
         to = log_z[a:z]
         for i in range(z - a):
             to[i] = log_mass[i]
+
+
+@row_draw.register(TruncatedGaussianSite)
+def _row_draw(site: TruncatedGaussianSite, B: Array, A: Array, stream: Stream, x: Array) -> None:
+    for i in range(B.size):
+        s, b = np.float64(A[i]) + np.float64(site.V[i]), np.float64(B[i]) + np.float64(site.U[i])
+        x[i] = draw(stream, s, b, np.float64(site.lo[i]), np.float64(site.hi[i]))
 
 
 row_third.register(TruncatedGaussianSite)(no_third)

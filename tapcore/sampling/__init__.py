@@ -1,0 +1,1 @@
+"""Samples of a machine: Gibbs chains, replica exchange, annealed importance sampling."""

@@ -1,0 +1,163 @@
+"""Gibbs sweeps of many chains: every second layer given the others, then those given these.
+
+A chain may be at an inverse temperature beta, which scales the couplings about a centre: its law is proportional to
+``exp(beta (x - x0) W (h - h0) + x W h0 + x0 W h - x0 W h0)`` times the units' weights, the machine itself at beta = 1
+and independent units at 0. Fields are then ``(1 - beta) x0 W + beta x W``. Each chain has a stream of random numbers of
+its own: what it draws depends neither on threads nor on the other chains.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tapcore import _checks
+from tapcore._jit import kernel, scalar
+from tapcore._random import Stream, streams
+from tapcore._threads import for_each_block, split, thread_count
+from tapcore.fields import Couplings, State, add_fields, couplings, empty_state
+from tapcore.machine import Machine
+from tapcore.units._protocol import layer_draw, layer_moments
+
+Array = NDArray[Any]
+
+
+@kernel()
+def sweep_block(
+    b: int, sites: Any, pair: Couplings, state: State, words: Stream, beta: Array, centre: tuple[Array, ...],
+    blocks: NDArray[np.int64], sweeps: int, even_first: bool,
+) -> None:  # fmt: skip
+    """Draw odd layers given even ones and even given odd, or in the other order, `sweeps` times.
+
+    `state.mean` holds the values, `state.B` the fields they were drawn in. `centre`: fields x0 W of the centre.
+    """
+    lo, hi = blocks[b, 0], blocks[b, 0] + blocks[b, 1]
+    first = 0 if even_first else 1
+    for _ in range(sweeps):
+        draw_parity(sites, pair, state, words, beta, centre, first, lo, hi)
+        draw_parity(sites, pair, state, words, beta, centre, 1 - first, lo, hi)
+
+
+@scalar
+def draw_parity(
+    sites: Any, pair: Couplings, state: State, words: Stream, beta: Array, centre: tuple[Array, ...], parity: int,
+    lo: int, hi: int,
+) -> None:  # fmt: skip
+    """Draw every second layer given the others."""
+    for layer in range(parity, len(state.mean), 2):
+        add_fields(pair, state, layer, lo, hi, False)
+        draw_tempered(sites, state, words, beta, centre, layer, lo, hi)
+
+
+@scalar
+def draw_tempered(
+    sites: Any, state: State, words: Stream, beta: Array, centre: tuple[Array, ...], layer: int, lo: int, hi: int
+) -> None:
+    """Draw a layer whose B holds x W, and leave the fields it was drawn in there."""
+    for k in range(lo, hi):
+        B, A = state.B[layer][k], state.A[layer][k]
+        temper(B, centre[layer], beta[k])
+        layer_draw(sites, layer, B, A, words[k], state.mean[layer][k])
+
+
+@scalar
+def temper(B: Array, centre: Array, beta: float) -> None:
+    """Turn x W into the fields at inverse temperature beta, in place."""
+    inside, outside = B.dtype.type(beta), B.dtype.type(1.0 - beta)
+    for i in range(B.size):
+        B[i] = inside * B[i] + outside * centre[i]
+
+
+@kernel()
+def begin_block(
+    b: int, sites: Any, pair: Couplings, state: State, words: Stream, beta: Array, centre: tuple[Array, ...],
+    blocks: NDArray[np.int64], layer: int,
+) -> None:  # fmt: skip
+    """Draw even layers from `layer` on as at beta = 0, and then odd ones given all even ones."""
+    lo, hi = blocks[b, 0], blocks[b, 0] + blocks[b, 1]
+    for l in range(layer, len(state.mean), 2):  # noqa: E741
+        for k in range(lo, hi):
+            state.B[l][k, :] = centre[l]
+            state.A[l][k, :] = 0
+            layer_draw(sites, l, state.B[l][k], state.A[l][k], words[k], state.mean[l][k])
+    draw_parity(sites, pair, state, words, beta, centre, 1, lo, hi)
+
+
+@kernel()
+def moments_block(
+    b: int, sites: Any, state: State, mean: tuple[Array, ...], var: tuple[Array, ...], blocks: NDArray[np.int64]
+) -> None:
+    """Means and variances of odd layers in the fields their values were drawn in."""
+    for layer in range(1, len(state.mean), 2):
+        for k in range(blocks[b, 0], blocks[b, 0] + blocks[b, 1]):
+            layer_moments(sites, layer, state.B[layer][k], state.A[layer][k], mean[layer][k], var[layer][k])
+
+
+def check_init(machine: Machine, init: ArrayLike, count: int) -> Array:
+    """`init` as the visible values of `count` chains."""
+    array = _checks.matrix("init", init, machine.layers[0].n, rows="chains")
+    if len(array) != count:
+        raise ValueError(f"init must have {count} rows, one per chain, got {len(array)}")
+    machine.layers[0].check_data("init", array)
+    return array
+
+
+class GibbsChains:
+    """K chains of a machine with their streams of random numbers.
+
+    Attributes
+    ----------
+    state : State
+        `mean` the values, (K, n_l) arrays, one a layer; `B` the fields in which they were drawn.
+    mean, var : tuple of (K, n_l) arrays
+        Of odd layers given even ones, as `moments` last wrote them.
+    words : (K, 4) uint64 array
+    beta : (K,) float64 array
+        Inverse temperatures.
+    centre : tuple of (n_l,) arrays
+        Fields of the centre.
+    """
+
+    def __init__(self, machine: Machine, count: int) -> None:
+        self.count = count
+        self.blocks = split(count, thread_count())
+        self.state = empty_state(machine.sizes, count, len(self.blocks), machine.dtype, 1)
+        self.mean, self.var = (tuple(np.zeros_like(x) for x in self.state.mean) for _ in range(2))
+        self.words = streams(count, 0)
+        self.beta = np.ones(count)
+        self.centre = tuple(np.zeros(n, machine.dtype) for n in machine.sizes)
+        self.use(tuple(layer.site() for layer in machine.layers), couplings(machine.weights, 1))
+
+    def use(self, sites: tuple[Any, ...], pair: Couplings) -> None:
+        """Sample with these parameters from now on."""
+        self.sites, self.pair = sites, pair
+
+    def seed(self, seed: int, *key: int) -> None:
+        """Set the stream of every chain."""
+        self.words[:] = streams(self.count, seed, *key)
+
+    def begin(self, X: Array | None = None) -> None:
+        """Start at visible values X (K, n_0), or where the machine without couplings would draw them."""
+        if X is not None:
+            self.state.mean[0][:] = X
+        self._each(begin_block, 0 if X is None else 2)
+
+    def sweep(self, sweeps: int, *, even_first: bool = True) -> None:
+        """Draw all layers so many times."""
+        self._each(sweep_block, sweeps, even_first)
+
+    def moments(self) -> None:
+        """Find the means and variances of the odd layers given the even ones, as they were last drawn."""
+        for_each_block(moments_block, len(self.blocks), self.sites, self.state, self.mean, self.var, self.blocks)
+
+    def lost(self) -> NDArray[np.bool_]:
+        """Which chains hold values that are not finite, as where a weight could not be normalised."""
+        return np.asarray(~np.all([np.isfinite(x).all(axis=1) for x in self.state.mean], axis=0))
+
+    def _each(self, block_kernel: Any, *options: Any) -> None:
+        for_each_block(
+            block_kernel, len(self.blocks), self.sites, self.pair, self.state, self.words, self.beta, self.centre,
+            self.blocks, *options,
+        )  # fmt: skip

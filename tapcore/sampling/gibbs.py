@@ -1,0 +1,117 @@
+"""Samples by block Gibbs sampling, alone or with replica exchange."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
+
+from tapcore import _checks
+from tapcore.machine import Machine, check_machine
+from tapcore.sampling.chains import GibbsChains, check_init
+from tapcore.sampling.replicas import ReplicaExchange
+
+Array = NDArray[Any]
+
+# Sweeps between two looks at the progress bar.
+AT_ONCE = 50
+
+
+class GibbsSampler:
+    """Markov chains of block Gibbs sampling: each sweep draws every even layer, then every odd one.
+
+    Parameters
+    ----------
+    machine : Machine
+        Of any layers and units; sampled in its dtype.
+    chains : int
+        Number of chains K.
+    init : (K, n_visible) array_like, optional
+        Visible values to start from. None draws every unit on its own, as if there were no couplings.
+    seed : int
+        At least 0. Chain k draws from a stream of its own: what it becomes depends neither on K nor on the number of
+        threads.
+
+    Raises
+    ------
+    ValueError
+        `init` of the wrong shape or outside the support; another argument outside its range.
+    """
+
+    def __init__(self, machine: Machine, chains: int, *, init: ArrayLike | None = None, seed: int = 0) -> None:
+        check_machine(machine)
+        count = _checks.integer("chains", chains, minimum=1)
+        seed = _checks.integer("seed", seed, minimum=0)
+        starts = None if init is None else check_init(machine, init, count)
+        self.machine = machine
+        self._chains = GibbsChains(machine, count)
+        self._chains.seed(seed)
+        self._chains.begin(starts)
+
+    def sweep(self, sweeps: int = 1) -> None:
+        """Draw all layers so many times."""
+        self._chains.sweep(_checks.integer("sweeps", sweeps, minimum=0))
+
+    @property
+    def layers(self) -> tuple[Array, ...]:
+        """Copies of the values of all layers, (K, n_l); NaN where a unit has no law, as for precisions below 0."""
+        return tuple(x.copy() for x in self._chains.state.mean)
+
+
+def sample(
+    machine: Machine,
+    n: int,
+    *,
+    init: ArrayLike | None = None,
+    sweeps: int = 1000,
+    replicas: int = 1,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> Array:
+    """Draw visible samples, each the end of a Markov chain of its own.
+
+    Parameters
+    ----------
+    machine : Machine
+        Of any layers and units.
+    n : int
+        Number of samples.
+    init : (n, n_visible) array_like, optional
+        Visible values that chains start from. None draws every unit on its own, as if there were no couplings.
+    sweeps : int
+        Sweeps of block Gibbs sampling of each chain. Samples are of the machine's law only if chains forget their
+        starts in so many, as those of machines with well separated modes do not.
+    replicas : int
+        Above 1, each sample comes from as many replicas, at couplings scaled from 0 to 1, that try to change places
+        with their neighbours after each sweep (`ReplicaExchange`): chains then cross between modes.
+    seed : int
+        At least 0. Sample k depends neither on n, but for `replicas`, nor on the number of threads.
+    progress : bool, optional
+        Show a progress bar; None shows one when standard error is a terminal.
+
+    Returns
+    -------
+    (n, n_visible) array
+        In the machine's dtype, float64 with `replicas`. NaN in a chain that came upon a unit without a law, such as one
+        of negative precision on the whole line.
+
+    Raises
+    ------
+    ValueError
+        `init` of the wrong shape or outside the support; another argument outside its range.
+    """
+    check_machine(machine)
+    n = _checks.integer("n", n, minimum=1)
+    sweeps = _checks.integer("sweeps", sweeps, minimum=0)
+    replicas = _checks.integer("replicas", replicas, minimum=1)
+    make: Any = GibbsSampler if replicas == 1 else partial(ReplicaExchange, betas=replicas)
+    chains = make(machine, n, init=init, seed=seed)
+    with tqdm(total=sweeps, unit="sweep", disable=None if progress is None else not progress) as bar:
+        for first in range(0, sweeps, AT_ONCE):
+            part = min(AT_ONCE, sweeps - first)
+            chains.sweep(part)
+            bar.update(part)
+    return np.asarray(chains.layers[0])
