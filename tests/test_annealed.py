@@ -13,7 +13,7 @@ from tapcore._threads import thread_limit
 from tapcore.units import UNITS
 
 
-def ferromagnet(coupling: float = 0.4) -> tc.Machine:
+def ferromagnet(coupling: float = 0.25) -> tc.Machine:
     """Two states, all up and all down, that a Gibbs chain hardly ever changes between."""
     return tc.RBM(tc.Spin(12, U=0.02), tc.Spin(8), weights=np.full((12, 8), coupling))
 
