@@ -39,9 +39,10 @@ def fit(
     learning_rate: LearningRate = 0.005,
     momentum: float = 0.5,
     penalty: L1 | L2 | None = L2(0.001),  # noqa: B008 - immutable
-    sweeps: int = 10,
-    chain_init: str = "data",
-    renew: float = 0.2,
+    sweeps: int | None = None,
+    chain_init: str | None = None,
+    renew: float | None = None,
+    damping: float | None = None,
     gradient: str = "tap",
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -80,16 +81,21 @@ def fit(
     penalty : L1, L2 or None
         On the weights.
     sweeps : int
-        Sweeps of each chain for each mini-batch, undamped.
-    chain_init : {"data", "persistent", "random"}
+        Sweeps of each chain for each mini-batch. None is 10, and 1 for "cd" and "pcd".
+    chain_init : {"data", "persistent", "random"}, optional
         Chains start from samples (those of the batch, then those that follow in the epoch's order), go on from the
         previous batch, or start from uniformly random visible means. Two sweeps a batch of persistent chains do about
-        as well as ten from the data.
+        as well as ten from the data. None is "data", for "pcd" "persistent".
     renew : float
         Share of persistent chains that start anew from samples in each batch, 0 to 1. With none, chains forget the data
-        and may collapse onto few solutions.
-    gradient : {"tap", "nmf", "tap3"}
-        The equations that chains solve and the gradient that goes with them.
+        and may collapse onto few solutions. None is 0.2, and 0 for "pcd".
+    damping : float in [0, 1), optional
+        Of the sweeps, as in `solve`. None is 0, for "adatap" 1/2.
+    gradient : {"tap", "nmf", "tap3", "adatap", "cd", "pcd"}
+        The equations that chains solve and the gradient that goes with them; or contrastive divergence, for which
+        chains are of block Gibbs sampling and start from the samples of each batch ("cd") or go on from the batch
+        before ("pcd"), the hidden units' means given the visible values standing for their values. What is recorded of
+        each epoch is the TAP log-likelihood all the same.
     seed : int
         At least 0. Same seed and thread count: the same bits.
     checkpoint : path, optional
@@ -123,9 +129,9 @@ def fit(
     """
     return prepare(
         machine, X, epochs=epochs, batch_size=batch_size, chains=chains, learning_rate=learning_rate,
-        momentum=momentum, penalty=penalty, sweeps=sweeps, chain_init=chain_init, renew=renew, gradient=gradient,
-        seed=seed, checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume, progress=progress,
-        callbacks=callbacks,
+        momentum=momentum, penalty=penalty, sweeps=sweeps, chain_init=chain_init, renew=renew, damping=damping,
+        gradient=gradient, seed=seed, checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume,
+        progress=progress, callbacks=callbacks,
     ).run()  # fmt: skip
 
 

@@ -81,6 +81,7 @@ class Averages(NamedTuple):
     per_chain: float
     third: tuple[Array, ...]  # (K, n_visible), (K, n_hidden) third cumulants, without rows below third order
     order: int  # in the weights: 1 is naive mean field, 2 TAP
+    extra: Array  # (n_visible, n_hidden), to be added to the average over chains; or no rows
 
 
 @kernel()
@@ -128,6 +129,10 @@ def _weight_gradient(b: int, lo: int, hi: int, W: Array, of: Averages, work: Wor
             for j in range(W.shape[1]):
                 w = W[lo + i, j]
                 gradient[i, j] -= half * per_chain * w * w * second[i, j]
+    if of.extra.shape[0] > 0:
+        for i in range(hi - lo):
+            for j in range(W.shape[1]):
+                gradient[i, j] -= of.extra[lo + i, j]
     return gradient
 
 
@@ -214,12 +219,15 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
     )
     order = check_order(machine, solutions.method) if solutions.method in ORDERS else 1
     third = third_cumulants(tuple(layer.site() for layer in wide.layers), means, order)
+    none = np.empty((0, W.shape[1]))
     for start in range(0, len(samples), SAMPLES_AT_ONCE):
         x = np.ascontiguousarray(samples[start : start + SAMPLES_AT_ONCE], dtype=np.float64)
         # The chains' part goes with the first samples.
         count = len(solutions) if start == 0 else 0
         chains = (means[0][:count], means[1][:count]), (variances[0][:count], variances[1][:count])
-        of = Averages(x, *chains, 1 / len(samples), 1 / len(solutions), (third[0][:count], third[1][:count]), order)
+        of = Averages(
+            x, *chains, 1 / len(samples), 1 / len(solutions), (third[0][:count], third[1][:count]), order, none
+        )
         work = workspace(machine.sizes, count, len(x), np.float64)
         for_each_block(hidden_rows, len(work.row_blocks), wide.layers[1].site(), W, of, work)
         for_each_block(_add_weight_gradient, len(work.weight_blocks), W, of, work, dW)

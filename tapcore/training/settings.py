@@ -16,7 +16,9 @@ from tapcore.training.update_rules import L1, L2
 LearningRate = float | Callable[[int], float]
 
 CHAIN_INITS = ("data", "persistent", "random")
-GRADIENTS = ("tap", "nmf", "tap3")
+GRADIENTS = ("tap", "nmf", "tap3", "adatap", "cd", "pcd")
+# Contrastive divergence, and where its chains start.
+SAMPLED = {"cd": "data", "pcd": "persistent"}
 # Rows of the data that stand for all of them when a resumed run is compared with its checkpoint.
 FINGERPRINT_ROWS = 256
 
@@ -34,18 +36,25 @@ class Settings:
     sweeps: int
     chain_init: str
     renew: float
+    damping: float | None
     gradient: str
     seed: int
 
     @classmethod
     def checked(
         cls, *, epochs: Any, batch_size: Any, chains: Any, learning_rate: Any, momentum: Any, penalty: Any, sweeps: Any,
-        chain_init: Any, gradient: Any, seed: Any, renew: Any = 0.2,
+        chain_init: Any, gradient: Any, seed: Any, renew: Any = None, damping: Any = None,
     ) -> Settings:  # fmt: skip
         """Refuse what makes no sense before any work starts."""
         epochs = _checks.integer("epochs", epochs, minimum=0)
         if penalty is not None and not isinstance(penalty, L1 | L2):
             raise ValueError(f"penalty must be tapcore.L1(...), tapcore.L2(...) or None, got {penalty!r}")
+        gradient = _checks.choice("gradient", gradient, GRADIENTS)
+        sampled = gradient in SAMPLED
+        if damping is not None:
+            damping = _checks.number("damping", damping, minimum=0, below=1)
+            if sampled:
+                raise ValueError(f"damping is of sweeps of mean-field equations: gradient {gradient!r} has none")
         return cls(
             epochs=epochs,
             batch_size=_checks.integer("batch_size", batch_size, minimum=1),
@@ -53,10 +62,11 @@ class Settings:
             rates=_rates(learning_rate, epochs),
             momentum=_checks.number("momentum", momentum, minimum=0, below=1),
             penalty=penalty,
-            sweeps=_checks.integer("sweeps", sweeps, minimum=1),
-            chain_init=_checks.choice("chain_init", chain_init, CHAIN_INITS),
-            renew=_checks.number("renew", renew, minimum=0, maximum=1),
-            gradient=_checks.choice("gradient", gradient, GRADIENTS),
+            sweeps=(1 if sampled else 10) if sweeps is None else _checks.integer("sweeps", sweeps, minimum=1),
+            chain_init=_chain_init(chain_init, gradient),
+            renew=(0.0 if sampled else 0.2) if renew is None else _checks.number("renew", renew, minimum=0, maximum=1),
+            damping=damping,
+            gradient=gradient,
             seed=_checks.integer("seed", seed, minimum=0),
         )
 
@@ -66,8 +76,17 @@ class Settings:
         return {
             "batch_size": self.batch_size, "chains": self.chains, "learning_rate": list(self.rates),
             "momentum": self.momentum, "penalty": penalty, "sweeps": self.sweeps, "chain_init": self.chain_init,
-            "renew": self.renew, "gradient": self.gradient, "seed": self.seed,
+            "renew": self.renew, "damping": self.damping, "gradient": self.gradient, "seed": self.seed,
         }  # fmt: skip
+
+
+def _chain_init(chain_init: Any, gradient: str) -> str:
+    own = SAMPLED.get(gradient)
+    if chain_init is None:
+        return own or "data"
+    if own not in (None, chain_init) and chain_init in CHAIN_INITS:
+        raise ValueError(f"chain_init must be {own!r} for gradient {gradient!r}, got {chain_init!r}")
+    return _checks.choice("chain_init", chain_init, CHAIN_INITS)
 
 
 def _rates(learning_rate: Any, epochs: int) -> tuple[float, ...]:

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from tapcore._threads import for_each_block
 from tapcore.checkpoint import CheckpointError, describe, tensors_of
-from tapcore.fields import check_order, couplings, third_cumulants
-from tapcore.inference.chains import Chains
-from tapcore.inference.solve import rule_for
+from tapcore.fields import ORDERS, couplings
 from tapcore.machine import Machine
 from tapcore.training.gradient import Averages, Workspace, data_statistics, hidden_rows, move_weights, workspace
 from tapcore.training.history import EpochRecord, History, draw_sample, score
+from tapcore.training.phases import phase_for
 from tapcore.training.settings import Settings, fingerprint, refuse_contradictions
 from tapcore.training.update_rules import slopes
 from tapcore.units import Unit
@@ -26,7 +25,7 @@ Array = NDArray[Any]
 
 # What each stream of random numbers is for. A stream is a function of the seed and of where in the run it is used, so a
 # checkpoint needs no generator state: seed, epoch and batch say it all.
-_SAMPLE, _ORDER, _STARTS = range(3)
+_SAMPLE, _ORDER, _STARTS, _DRAWS = range(4)
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
@@ -44,13 +43,12 @@ class Trainer:
 
     def __init__(self, machine: Machine, X: Array, settings: Settings) -> None:
         self.machine, self.X, self.settings = machine, X, settings
-        order = check_order(machine, settings.gradient)
-        self.pair = couplings(machine.weights, order)
+        self.phase = phase_for(machine, settings)
+        self.order = ORDERS.get(settings.gradient, 1)
+        self.pair = couplings(machine.weights, self.order)
         self.step = np.zeros_like(self.pair.W[0])
         self.sites = tuple(layer.site() for layer in machine.layers)
-        self.chains = Chains(machine.sizes, settings.chains, machine.dtype, order=order)
         self.chains_begun = False
-        self.rule = rule_for(machine, settings.gradient)
         self.epoch = self.batch = 0
         self.seconds = 0.0
         self.lost = 0  # chains, in this epoch
@@ -106,7 +104,7 @@ class Trainer:
         rows = order[first : first + self.settings.batch_size]
         x = self._rows(rows)
         self._start_chains(order, first, x)
-        self.chains.run(self.sites, self.pair, self.rule, self.settings.sweeps, 0.0)
+        self.phase.run(self.snapshot, self.sites, self.pair, (_DRAWS, self.epoch, self.batch))
         self._update(x, rate)
 
     def _rows(self, rows: NDArray[np.int64]) -> Array:
@@ -116,14 +114,14 @@ class Trainer:
         count, how = self.settings.chains, self.settings.chain_init
         if how == "random":
             rng = self._stream(_STARTS, self.epoch, self.batch)
-            self.chains.start_from_visible(self.machine.layers[0].random_means(count, rng))
+            self.phase.start(self.machine.layers[0].random_means(count, rng))
         elif how == "data" or not self.chains_begun:
             # With more chains than samples in the batch, those that follow in the epoch's order.
             enough = len(x) >= count
             starts = x[:count] if enough else self._rows(order[np.arange(first, first + count) % len(order)])
-            self.chains.start_from_visible(starts)
-        elif (renewed := self.chains.lost() | self._due()).any():
-            self.chains.restart(renewed, self._rows(order[np.arange(first, first + count) % len(order)]))
+            self.phase.start(starts)
+        elif (renewed := self.phase.lost() | self._due()).any():
+            self.phase.restart(renewed, self._rows(order[np.arange(first, first + count) % len(order)]))
         self.chains_begun = True
 
     def _due(self) -> NDArray[np.bool_]:
@@ -137,34 +135,31 @@ class Trainer:
     def _update(self, x: Array, rate: float) -> None:
         """Take one step of Alg. 2 with the samples `x` and the chains where they are."""
         settings, sites = self.settings, self.sites
-        mean, var, B, A = self._found()
-        count = len(mean[0])
+        layers = self._layers()
+        model = self.phase.model(layers, self._kept())
+        count = len(model.mean[0])
         work = self._workspace(count, len(x))
-        third = third_cumulants(sites, mean, self.rule.order)
-        of = Averages(x, mean, var, 1 / len(x), 1 / count, third, self.rule.order)
+        of = Averages(x, model.mean, model.var, 1 / len(x), 1 / count, model.third, model.order, model.extra)
         for_each_block(hidden_rows, len(work.row_blocks), sites[1], self.pair.W[0], of, work)
         blocks = len(work.weight_blocks)
         penalty = slopes(settings.penalty)
         for_each_block(move_weights, blocks, self.pair, self.step, of, work, rate, settings.momentum, *penalty)
-        layers = self._layers()
-        moments = zip(mean, var, B, A, strict=True)
-        for layer, site, data, chains in zip(layers, sites, data_statistics(layers, of, work), moments, strict=True):
-            model = layer.statistics(*chains)
-            layer.ascend(site._asdict(), {name: data[name] - model[name] for name in data}, rate)
+        parts = zip(layers, sites, data_statistics(layers, of, work), model.statistics, strict=True)
+        for layer, site, data, chains in parts:
+            layer.ascend(site._asdict(), {name: data[name] - chains[name] for name in data}, rate)
 
-    def _found(self) -> tuple[tuple[Array, ...], ...]:
-        """Means, variances, fields and precisions of the chains that are not lost."""
-        state, lost = self.chains.state, self.chains.lost()
-        moments = state.mean, state.var, state.B, state.A
+    def _kept(self) -> Any:
+        """Which chains are not lost."""
+        lost = self.phase.lost()
         if not lost.any():
-            return moments
+            return slice(None)
         self.lost += int(lost.sum())
         if lost.all():
             raise FloatingPointError(
                 f"training diverged in epoch {self.epoch + 1}: every chain was lost, as precisions turned negative; "
                 "try a smaller learning_rate, a stronger penalty or smaller weights"
             )
-        return tuple(tuple(x[~lost] for x in layers) for layers in moments)
+        return ~lost
 
     def _workspace(self, chains: int, samples: int) -> Workspace:
         key = chains, samples
@@ -196,11 +191,9 @@ class Trainer:
 
     def tensors(self) -> dict[str, Array]:
         """All of the state that is arrays."""
-        state = self.chains.state
-        chains = {f"chains.mean.{i}": x for i, x in enumerate(state.mean)}
-        chains |= {f"chains.var.{i}": x for i, x in enumerate(state.var)}
         return {
-            **tensors_of(self.snapshot()), **chains, "momentum.0": self.step, "history": self.history.to_array(),
+            **tensors_of(self.snapshot()), **self.phase.tensors(), "momentum.0": self.step,
+            "history": self.history.to_array(),
         }  # fmt: skip
 
     def restore(self, path: Path, header: dict[str, Any], tensors: dict[str, Array]) -> None:
@@ -221,17 +214,13 @@ class Trainer:
         refuse_contradictions(self.header()["settings"], header["settings"], begun, str(path))
         if begun > self.settings.epochs:
             raise ValueError(f"resume: epochs contradicts {path}: {begun} have begun, got {self.settings.epochs}")
-        state = self.chains.state
-        into = {f"chains.mean.{i}": x for i, x in enumerate(state.mean)}
-        into |= {f"chains.var.{i}": x for i, x in enumerate(state.var)}
-        into |= {"weights.0": self.pair.W[0], "momentum.0": self.step}
+        into = {**self.phase.tensors(), "weights.0": self.pair.W[0], "momentum.0": self.step}
         into |= {f"layers.{i}.{name}": p for i, site in enumerate(self.sites) for name, p in site._asdict().items()}
         for name, array in into.items():
             array[...] = tensors[name]
-        for power, own in zip(couplings(self.pair.W, self.rule.order), self.pair, strict=True):
+        for power, own in zip(couplings(self.pair.W, self.order), self.pair, strict=True):
             own[0][...] = power[0]
-        self.chains.cold = False
         self.chains_begun = header["chains_begun"]
-        self.chains.judge_again()
+        self.phase.restored()
         self.epoch, self.batch, self.seconds, self.lost = done, batch, header["seconds"], header.get("lost", 0)
         self.history = History.from_array(tensors["history"])

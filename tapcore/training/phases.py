@@ -1,0 +1,232 @@
+"""The model's side of the gradient: chains that stand for the machine while it trains, one class for each kind.
+
+A phase keeps K chains from batch to batch, starts them or leaves them where they are, moves them a few sweeps and says
+what the gradient averages over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapcore.fields import ORDERS, Couplings, check_order, third_cumulants
+from tapcore.inference.adaptive_tap import HALF, mean_covariance, solve_adaptive
+from tapcore.inference.chains import Chains
+from tapcore.inference.solution import Solutions
+from tapcore.inference.solve import rule_for, solve
+from tapcore.machine import Machine
+from tapcore.sampling.chains import GibbsChains
+from tapcore.training.settings import Settings
+from tapcore.units import Unit
+
+Array = NDArray[Any]
+Layers = tuple[Array, ...]
+Sites = tuple[Any, ...]
+Maker = Callable[[], Machine]
+Key = tuple[int, ...]
+
+
+class Model(NamedTuple):
+    """What a gradient averages over the chains that are not lost."""
+
+    mean: Layers  # (K, n_visible), (K, n_hidden)
+    var: Layers
+    third: Layers  # third cumulants, without rows below third order
+    order: int  # in the weights: 1 takes the products of the means, 2 those of the variances too
+    extra: Array  # (n_visible, n_hidden) to be added to the average of the products, or no rows
+    statistics: tuple[dict[str, Array], ...]  # of each layer's parameters
+
+
+class Phase(Protocol):
+    """Chains of one kind."""
+
+    def start(self, X: Array) -> None:
+        """All chains from visible values X (K, n_visible)."""
+
+    def restart(self, which: NDArray[np.bool_], X: Array) -> None:
+        """Some chains anew, from their rows of X."""
+
+    def lost(self) -> NDArray[np.bool_]:
+        """Which chains have left the finite numbers."""
+
+    def run(self, machine: Maker, sites: Sites, pair: Couplings, key: Key) -> None:
+        """Move all chains. `machine` makes the machine as it is now; `key` tells streams of random numbers apart."""
+
+    def model(self, layers: Sequence[Unit], kept: Any) -> Model:
+        """What the gradient averages over the chains `kept`."""
+
+    def tensors(self) -> dict[str, Array]:
+        """Arrays that a checkpoint keeps, to be written to in place."""
+
+    def restored(self) -> None:
+        """Go on after the arrays of `tensors` have been overwritten."""
+
+
+def phase_for(machine: Machine, settings: Settings) -> Phase:
+    """Chains for the gradient of these settings."""
+    if settings.gradient in ORDERS:
+        return SweepPhase(machine, settings)
+    if settings.gradient == "adatap":
+        return AdaptivePhase(machine, settings)
+    return GibbsPhase(machine, settings)
+
+
+def _moments_statistics(layers: Sequence[Unit], *moments: Layers) -> tuple[dict[str, Array], ...]:
+    return tuple(layer.statistics(*rows) for layer, *rows in zip(layers, *moments, strict=True))
+
+
+def _named(**arrays: Layers) -> dict[str, Array]:
+    return {f"chains.{name}.{i}": x for name, layers in arrays.items() for i, x in enumerate(layers)}
+
+
+class SweepPhase:
+    """Chains of naive mean field, TAP or third order."""
+
+    def __init__(self, machine: Machine, settings: Settings) -> None:
+        order = check_order(machine, settings.gradient)
+        self.chains = Chains(machine.sizes, settings.chains, machine.dtype, order=order)
+        self.rule = rule_for(machine, settings.gradient)
+        self.sweeps, self.damping = settings.sweeps, settings.damping or 0.0
+
+    def start(self, X: Array) -> None:
+        """All chains from visible means, without variances."""
+        self.chains.start_from_visible(X)
+
+    def restart(self, which: NDArray[np.bool_], X: Array) -> None:
+        """Some chains from visible means."""
+        self.chains.restart(which, X)
+
+    def lost(self) -> NDArray[np.bool_]:
+        """Those whose weights cannot be normalised any more."""
+        return self.chains.lost()
+
+    def run(self, machine: Maker, sites: Sites, pair: Couplings, key: Key) -> None:
+        """Sweep."""
+        self.sites = sites
+        self.chains.run(sites, pair, self.rule, self.sweeps, self.damping)
+
+    def model(self, layers: Sequence[Unit], kept: Any) -> Model:
+        """Products of means, and of variances and third cumulants."""
+        state = self.chains.state
+        mean, var, B, A = (tuple(x[kept] for x in arrays) for arrays in (state.mean, state.var, state.B, state.A))
+        third = third_cumulants(self.sites, mean, self.rule.order)
+        return Model(mean, var, third, self.rule.order, _no_rows(mean), _moments_statistics(layers, mean, var, B, A))
+
+    def tensors(self) -> dict[str, Array]:
+        """Means and variances."""
+        return _named(mean=self.chains.state.mean, var=self.chains.state.var)
+
+    def restored(self) -> None:
+        """Find out which chains are lost."""
+        self.chains.cold = False
+        self.chains.judge_again()
+
+
+class AdaptivePhase:
+    """Chains of adaptive TAP: their fields, and the means and covariances that follow."""
+
+    def __init__(self, machine: Machine, settings: Settings) -> None:
+        count = settings.chains
+        self.rule = rule_for(machine, "adatap", most=settings.sweeps)
+        self.damping = HALF if settings.damping is None else settings.damping
+        self.B, self.A = (tuple(np.zeros((count, n)) for n in machine.sizes) for _ in range(2))
+        self.waiting: tuple[NDArray[np.bool_], Array] | None = None
+
+    def start(self, X: Array) -> None:
+        """All chains from the fields that visible means make, when the machine is next known."""
+        self.restart(np.ones(len(X), np.bool_), X)
+
+    def restart(self, which: NDArray[np.bool_], X: Array) -> None:
+        """Some chains."""
+        self.waiting = which, X
+
+    def lost(self) -> NDArray[np.bool_]:
+        """Those for which no Gaussian with the machine's couplings exists."""
+        return np.asarray(~np.isfinite(self.B[0]).all(axis=1))
+
+    def run(self, machine: Maker, sites: Sites, pair: Couplings, key: Key) -> None:
+        """Sweep, and find the covariances."""
+        self.machine = machine().replace(dtype="float64")
+        if self.waiting is not None:
+            which, X = self.waiting
+            first = solve(self.machine, X[which], method="nmf", max_sweeps=1)
+            for to, made in zip(self.B + self.A, first.B + first.A, strict=True):
+                to[which] = made
+            self.waiting = None
+        self.found: Solutions = solve_adaptive(self.machine, self.B, self.A, self.rule, self.damping)
+        for to, made in zip(self.B + self.A, self.found.B + self.found.A, strict=True):
+            to[:] = made
+
+    def model(self, layers: Sequence[Unit], kept: Any) -> Model:
+        """Products of means, and the covariances of the Gaussian."""
+        found, dtype = self.found, layers[0].dtype
+        mean, var, B, A = (tuple(x[kept] for x in arrays) for arrays in (found.mean, found.var, found.B, found.A))
+        extra = mean_covariance(self.machine, B, A).astype(dtype)
+        mean, var, B, A = (tuple(x.astype(dtype) for x in arrays) for arrays in (mean, var, B, A))
+        return Model(mean, var, _no_rows_each(mean), 1, extra, _moments_statistics(layers, mean, var, B, A))
+
+    def tensors(self) -> dict[str, Array]:
+        """Fields and precisions."""
+        return _named(B=self.B, A=self.A)
+
+    def restored(self) -> None:
+        """Nothing else is kept."""
+
+
+class GibbsPhase:
+    """Chains of Gibbs sampling, for contrastive divergence: visible values, and hidden means given them."""
+
+    def __init__(self, machine: Machine, settings: Settings) -> None:
+        self.chains = GibbsChains(machine, settings.chains)
+        self.sweeps, self.seed = settings.sweeps, settings.seed
+        self.waiting: Array | None = None
+
+    def start(self, X: Array) -> None:
+        """All chains from visible values; hidden ones are drawn when the machine is next known."""
+        self.waiting = X
+
+    def restart(self, which: NDArray[np.bool_], X: Array) -> None:
+        """Some chains from visible values; all hidden ones are drawn anew."""
+        self.waiting = np.where(which[:, None], X, self.chains.state.mean[0])
+
+    def lost(self) -> NDArray[np.bool_]:
+        """Those that came upon a weight that cannot be normalised."""
+        return self.chains.lost()
+
+    def run(self, machine: Maker, sites: Sites, pair: Couplings, key: Key) -> None:
+        """Draw all layers a few times."""
+        chains = self.chains
+        chains.use(sites, pair)
+        chains.seed(self.seed, *key)
+        if self.waiting is not None:
+            chains.begin(self.waiting)
+            self.waiting = None
+        chains.sweep(self.sweeps)
+        chains.moments()
+
+    def model(self, layers: Sequence[Unit], kept: Any) -> Model:
+        """Products of visible values and of hidden means given them."""
+        chains = self.chains
+        x, mean, var = chains.state.mean[0][kept], chains.mean[1][kept], chains.var[1][kept]
+        B, A = chains.state.B[1][kept], chains.state.A[1][kept]
+        statistics = layers[0].data_statistics(x), layers[1].statistics(mean, var, B, A)
+        means = x, mean
+        return Model(means, _no_rows_each(means), _no_rows_each(means), 1, _no_rows(means), statistics)
+
+    def tensors(self) -> dict[str, Array]:
+        """Values."""
+        return _named(x=self.chains.state.mean)
+
+    def restored(self) -> None:
+        """Nothing else is kept."""
+
+
+def _no_rows(mean: Layers) -> Array:
+    return np.empty((0, mean[1].shape[1]), mean[1].dtype)
+
+
+def _no_rows_each(mean: Layers) -> Layers:
+    return tuple(np.empty((0, x.shape[1]), x.dtype) for x in mean)
