@@ -1,4 +1,4 @@
-"""The command `tapcore`: train, solve, info. What each needs is imported when it runs: --help answers at once."""
+"""The command `tapcore`: train, solve, sample, info. Imports wait until a command runs: --help answers at once."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_solve(commands)
+    _add_sample(commands)
     info = commands.add_parser("info", help="what a run or a saved machine holds")
     info.add_argument("run", metavar="RUN", help="folder of a run, or a .safetensors file")
     info.set_defaults(run_command=_info)
@@ -63,10 +64,15 @@ def _add_train(commands: Any) -> None:
     penalty = train.add_mutually_exclusive_group()
     penalty.add_argument("--l2", type=float, metavar="EPSILON", help="weight decay (0.001 if no penalty is given)")
     penalty.add_argument("--l1", type=float, metavar="EPSILON", help="sparsity penalty in place of weight decay")
-    add("--sweeps", type=int, default=10, metavar="N", help="sweeps of each chain for each mini-batch")
-    add("--chain-init", choices=("data", "persistent", "random"), default="data", help="where chains start")
-    add("--renew", type=float, default=0.2, metavar="SHARE", help="of persistent chains started anew from each batch")
-    add("--gradient", choices=("tap", "nmf", "tap3"), default="tap", help="second, first or third order")
+    add("--sweeps", type=int, metavar="N", help="sweeps of each chain for each mini-batch (10, or 1 for cd and pcd)")
+    starts = "where chains start (data, or persistent for pcd)"
+    add("--chain-init", choices=("data", "persistent", "random"), help=starts)
+    renew = "of persistent chains, started anew from each batch (0.2, or 0 for pcd)"
+    add("--renew", type=float, metavar="SHARE", help=renew)
+    add(
+        "--gradient", choices=("tap", "nmf", "tap3", "adatap", "cd", "pcd"), default="tap",
+        help="of TAP or a relative of it; or contrastive divergence, from the data or persistent",
+    )  # fmt: skip
     add("--dtype", choices=("float64", "float32"), default="float64", help="what the machine is trained in")
     add("--seed", type=int, default=0, metavar="N", help="of the initial weights and of training")
     add("--checkpoint-every", type=int, default=1, metavar="N", help="epochs between checkpoints")
@@ -96,6 +102,25 @@ def _add_solve(commands: Any) -> None:
     add("--all", action="store_true", help="follow the solutions over all checkpoints of the run, into tables in RUN")
     add("--threads", type=int, metavar="N", help="threads to use (all of the processors)")
     solve.set_defaults(run_command=_solve)
+
+
+def _add_sample(commands: Any) -> None:
+    sample = commands.add_parser(
+        "sample",
+        help="draw samples from a trained machine",
+        description="Draw visible samples by Gibbs sampling into an array file and, if matplotlib is installed and the "
+        "data were images, a picture beside it.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = sample.add_argument
+    add("run", metavar="RUN", help="folder of a run, or a .safetensors file")
+    add("--count", type=int, default=100, metavar="N", help="samples, each from a chain of its own")
+    add("--sweeps", type=int, default=1000, metavar="N", help="Gibbs sweeps of each chain")
+    add("--replicas", type=int, default=1, metavar="R", help="above 1, replica exchange between so many temperatures")
+    add("--seed", type=int, default=0, metavar="N", help="of the draw")
+    add("--out", metavar="FILE", help="the .npy file to write (samples.npy in RUN)")
+    add("--threads", type=int, metavar="N", help="threads to use (all of the processors)")
+    sample.set_defaults(run_command=_sample)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -251,6 +276,40 @@ def _draw_solutions(path: Path, tracker: Tracker) -> None:
         print(f"no picture: {error}", file=sys.stderr)
         return
     print(f"picture: {path}")
+
+
+def _sample(options: argparse.Namespace) -> None:
+    import io
+
+    import numpy as np
+
+    from tapcore._files import write_whole
+    from tapcore._threads import thread_limit
+    from tapcore.checkpoint import load
+    from tapcore.sampling.gibbs import sample
+
+    run = Path(options.run)
+    folder = run if run.is_dir() else run.parent
+    out = folder / "samples.npy" if options.out is None else Path(options.out)
+    machine = load(run)
+    with thread_limit(options.threads):
+        x = sample(machine, options.count, sweeps=options.sweeps, replicas=options.replicas, seed=options.seed)
+    contents = io.BytesIO()
+    np.save(contents, x)
+    write_whole(out, contents.getvalue())
+    print(f"{x.shape[0]} samples of {x.shape[1]} units: {out}")
+    note = folder / DATA_NOTE
+    shape = json.loads(note.read_text(encoding="utf-8"))["image_shape"] if note.is_file() else None
+    if shape is None:
+        return
+    from tapcore import plotting
+
+    try:
+        plotting.images(out.with_suffix(".png"), x, tuple(shape))
+    except ImportError as error:
+        print(f"no picture: {error}", file=sys.stderr)
+        return
+    print(f"picture: {out.with_suffix('.png')}")
 
 
 def _data_of(options: argparse.Namespace) -> Any:

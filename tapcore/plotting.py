@@ -78,6 +78,35 @@ def receptive_fields(
     _write(path, figure)
 
 
+def images(path: str | os.PathLike[str], X: ArrayLike, image_shape: tuple[int, int]) -> None:
+    """Draw samples, such as `tapcore.sample` gives, as grey images side by side, and write a PNG.
+
+    Parameters
+    ----------
+    path : str or path
+        The PNG to write.
+    X : (n, n_visible) array_like
+        One image a row; the smallest value is black, the largest white. At most the first 400 are shown.
+    image_shape : (int, int)
+        Height and width, with product n_visible.
+
+    Raises
+    ------
+    ValueError
+        `X` of the wrong shape for `image_shape`.
+    ImportError
+        matplotlib is not installed.
+    """
+    rows = _checks.matrix("X", X, math.prod(image_shape), rows="images")[:400].astype(np.float64)
+    canvas = mosaic(rows.T, image_shape)
+    side = 6.0
+    figure = _figure(side, max(1.0, side * canvas.shape[0] / canvas.shape[1]))
+    axes = figure.subplots()
+    axes.imshow(canvas, cmap="gray", interpolation="nearest")
+    axes.set_axis_off()
+    _write(path, figure)
+
+
 def mosaic(W: NDArray[np.float64], shape: tuple[int, int], columns: int | None = None) -> NDArray[np.float64]:
     """Images in the columns of `W`, side by side with a line of NaN between; about square unless `columns` is given."""
     count = W.shape[1]

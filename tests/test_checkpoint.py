@@ -192,6 +192,18 @@ def test_resuming_gives_the_same_bits(how: str, batches: int, tmp_path: Path, mo
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.parametrize("how", [("pcd", "persistent"), ("cd", "data"), ("adatap", "persistent")], ids=str)
+def test_resuming_other_kinds_of_chains(how: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {**OPTIONS, "gradient": how[0], "chain_init": how[1], "sweeps": 2, "seed": 3}
+    whole = tc.fit(small(), data(), checkpoint=tmp_path / "whole", **options)
+    with monkeypatch.context() as patch:
+        interrupt_after(9, patch)  # in the middle of an epoch
+        with pytest.raises(KeyboardInterrupt):
+            tc.fit(small(), data(), checkpoint=tmp_path / "parts", **options)
+    resumed = tc.fit(small(), data(), checkpoint=tmp_path / "parts", resume=True, **options)
+    assert resumed.machine == whole.machine
+
+
 @pytest.mark.parametrize("batches", [1, 4, 6, 11, 24])
 def test_ctrl_c_saves_between_two_batches_and_resumes(
     batches: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

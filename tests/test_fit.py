@@ -261,6 +261,8 @@ def test_threads_change_rounding_only() -> None:
         ("momentum", 1.0, "momentum must be at least 0 and below 1"),
         ("penalty", 0.001, r"penalty must be tapcore\.L1"),
         ("chain_init", "noise", "chain_init must be one of 'data', 'persistent', 'random'"),
+        ("damping", 1.0, "damping must be at least 0 and below 1"),
+        ("renew", 1.5, "renew must be at least 0 and at most 1"),
         ("gradient", "tap9", "gradient must be one of 'tap', 'nmf', 'tap3'"),
         ("seed", -1, "seed must be an integer of at least 0"),
         ("checkpoint_every", 0, "checkpoint_every must be an integer of at least 1"),

@@ -1,0 +1,83 @@
+"""Epochs of contrastive divergence against scikit-learn's BernoulliRBM: ``python -m tapcore_bench.peers.bernoulli_rbm``.
+
+60,000 samples, 784x500, batches of 100, float32, one Gibbs sweep a batch. scikit-learn's is persistent contrastive
+divergence. Ours are timed as `fit` runs them, with what it records of each epoch, and without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+
+import tapcore as tc
+from tapcore.training.settings import Settings
+from tapcore.training.trainer import Trainer
+from tapcore_bench.micro.harness import Row, machine_name, table, take_turns
+
+SAMPLES, VISIBLE, HIDDEN, SIZE = 60_000, 784, 500, 100
+RATE = 0.005
+
+
+def samples() -> np.ndarray:
+    """As many pixels on as in MNIST, each with a frequency of its own."""
+    rng = np.random.default_rng(0)
+    return rng.random((SAMPLES, VISIBLE), dtype=np.float32) < rng.beta(0.2, 1.3, VISIBLE)
+
+
+def ours(X: np.ndarray, gradient: str, scored: bool) -> Callable[[], object]:
+    """An epoch of ours."""
+    machine = tc.RBM(tc.Binary.from_data(X), tc.Binary(HIDDEN), seed=0, dtype="float32")
+    if scored:
+        return lambda: tc.fit(machine, X, epochs=1, learning_rate=RATE, gradient=gradient, progress=False)
+    settings = Settings.checked(
+        epochs=1, batch_size=SIZE, chains=SIZE, learning_rate=RATE, momentum=0.5, penalty=tc.L2(0.001), sweeps=None,
+        chain_init=None, gradient=gradient, seed=0,
+    )  # fmt: skip
+
+    def epoch() -> None:
+        trainer = Trainer(machine, X, settings)
+        order = np.random.default_rng(1).permutation(len(X))
+        while trainer.batch < trainer.batches:
+            trainer._train_batch(order, RATE)
+            trainer.batch += 1
+
+    return epoch
+
+
+def theirs(X: np.ndarray) -> Callable[[], object]:
+    """An epoch of scikit-learn's."""
+    from sklearn.neural_network import BernoulliRBM
+
+    data = X.astype(np.float32)
+
+    def epoch() -> None:
+        model = BernoulliRBM(HIDDEN, learning_rate=RATE, batch_size=SIZE, n_iter=1, random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(data)
+
+    return epoch
+
+
+def rows(repeats: int) -> list[Row]:
+    """Medians of epochs that take turns."""
+    X = samples()
+    kinds = [("cd", False), ("cd", True), ("pcd", False), ("pcd", True)]
+    *mine, reference = take_turns([*(ours(X, *kind) for kind in kinds), theirs(X)], repeats)
+    names = [f"{name.upper()}-1 epoch{', recorded' if scored else ''}" for name, scored in kinds]
+    return [Row(name, time, reference, "BernoulliRBM", 1.0) for name, time in zip(names, mine, strict=True)]
+
+
+def main() -> None:
+    """Print the table."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--repeats", type=int, default=5, help="rounds in which competitors take turns")
+    repeats = options.parse_args().repeats
+    print(f"{machine_name()}; medians of {repeats} rounds.\n\n{table(rows(repeats))}")
+
+
+if __name__ == "__main__":
+    main()
