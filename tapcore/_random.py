@@ -74,6 +74,32 @@ def uniform(stream: Stream) -> float:
 
 
 @scalar
+def _fill_uniform(stream: Stream, out: Any) -> None:
+    shift, left, right, left45, right19 = _SHIFTS
+    s0, s1, s2, s3 = stream[0], stream[1], stream[2], stream[3]
+    for i in range(out.size):
+        total = s0 + s3
+        out[i] = np.float64(np.int64((((total << left) | (total >> right)) + s0) >> _LOW_BITS)) * _UNIT
+        t = s1 << shift
+        s2 ^= s0
+        s3 ^= s1
+        s1 ^= s2
+        s0 ^= s3
+        s2 ^= t
+        s3 = (s3 << left45) | (s3 >> right19)
+    stream[0], stream[1], stream[2], stream[3] = s0, s1, s2, s3
+
+
+def _python_fill_uniform(stream: Any, out: Any) -> None:
+    for i in range(out.size):
+        out[i] = uniform(stream)
+
+
+# As many calls of `uniform`, with the state in registers meanwhile: several times faster.
+fill_uniform = _python_fill_uniform if JIT_DISABLED else _fill_uniform
+
+
+@scalar
 def exponential(stream: Stream) -> float:
     """Of density ``e^-t``, t >= 0."""
     return -math.log1p(-uniform(stream))

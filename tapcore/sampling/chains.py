@@ -56,10 +56,11 @@ def draw_tempered(
     sites: Any, state: State, words: Stream, beta: Array, centre: tuple[Array, ...], layer: int, lo: int, hi: int
 ) -> None:
     """Draw a layer whose B holds x W, and leave the fields it was drawn in there."""
+    # Two loops: in one, the compiler loses sight of what may overlap, and takes twice as long.
     for k in range(lo, hi):
-        B, A = state.B[layer][k], state.A[layer][k]
-        temper(B, centre[layer], beta[k])
-        layer_draw(sites, layer, B, A, words[k], state.mean[layer][k])
+        temper(state.B[layer][k], centre[layer], beta[k])
+    for k in range(lo, hi):
+        layer_draw(sites, layer, state.B[layer][k], state.A[layer][k], words[k], state.mean[layer][k])
 
 
 @scalar
@@ -95,6 +96,24 @@ def moments_block(
             layer_moments(sites, layer, state.B[layer][k], state.A[layer][k], mean[layer][k], var[layer][k])
 
 
+@kernel()
+def contrast_block(
+    b: int, sites: Any, pair: Couplings, state: State, words: Stream, beta: Array, centre: tuple[Array, ...],
+    blocks: NDArray[np.int64], anew: bool, sweeps: int, mean: tuple[Array, ...], var: tuple[Array, ...],
+    first: Array,
+) -> None:  # fmt: skip
+    """All that a training step asks of a block: begin at the visible values if `anew`, sweep, and find moments.
+
+    `first` is given the fields of layer 1 at the visible values.
+    """
+    if anew:
+        begin_block(b, sites, pair, state, words, beta, centre, blocks, 2)
+        rows = slice(blocks[b, 0], blocks[b, 0] + blocks[b, 1])
+        first[rows] = state.B[1][rows]
+    sweep_block(b, sites, pair, state, words, beta, centre, blocks, sweeps, True)
+    moments_block(b, sites, state, mean, var, blocks)
+
+
 def check_init(machine: Machine, init: ArrayLike, count: int) -> Array:
     """`init` as the visible values of `count` chains."""
     array = _checks.matrix("init", init, machine.layers[0].n, rows="chains")
@@ -112,7 +131,9 @@ class GibbsChains:
     state : State
         `mean` the values, (K, n_l) arrays, one a layer; `B` the fields in which they were drawn.
     mean, var : tuple of (K, n_l) arrays
-        Of odd layers given even ones, as `moments` last wrote them.
+        Of odd layers given even ones, as `contrast` last wrote them.
+    first : (K, n_1) array
+        Fields of layer 1 where `contrast` last began at visible values.
     words : (K, 4) uint64 array
     beta : (K,) float64 array
         Inverse temperatures.
@@ -125,6 +146,7 @@ class GibbsChains:
         self.blocks = split(count, thread_count())
         self.state = empty_state(machine.sizes, count, len(self.blocks), machine.dtype, 1)
         self.mean, self.var = (tuple(np.zeros_like(x) for x in self.state.mean) for _ in range(2))
+        self.first = np.zeros_like(self.state.mean[1])
         self.words = streams(count, 0)
         self.beta = np.ones(count)
         self.centre = tuple(np.zeros(n, machine.dtype) for n in machine.sizes)
@@ -148,9 +170,11 @@ class GibbsChains:
         """Draw all layers so many times."""
         self._each(sweep_block, sweeps, even_first)
 
-    def moments(self) -> None:
-        """Find the means and variances of the odd layers given the even ones, as they were last drawn."""
-        for_each_block(moments_block, len(self.blocks), self.sites, self.state, self.mean, self.var, self.blocks)
+    def contrast(self, X: Array | None, sweeps: int) -> None:
+        """Start at visible values, if any, sweep, and find the means and variances of odd layers given even ones."""
+        if X is not None:
+            self.state.mean[0][:] = X
+        self._each(contrast_block, X is not None, sweeps, self.mean, self.var, self.first)
 
     def lost(self) -> NDArray[np.bool_]:
         """Which chains hold values that are not finite, as where a weight could not be normalised."""

@@ -56,14 +56,14 @@ class Workspace(NamedTuple):
     var_columns: Array  # (rows, K)
     gradient: Array  # (rows, n_hidden)
     second: Array  # (rows, n_hidden)
-    row_blocks: NDArray[np.int64]  # of chains and samples
+    row_blocks: NDArray[np.int64]  # of samples; each has as large a share of the chains
     weight_blocks: NDArray[np.int64]  # of visible units
 
 
 def workspace(sizes: tuple[int, ...], chains: int, samples: int, dtype: Any) -> Workspace:
     """Allocate for `chains` chains and `samples` samples."""
     visible, hidden = sizes
-    row_blocks = split(chains + samples, thread_count())
+    row_blocks = split(samples, thread_count())
     weight_blocks = split(visible, thread_count(), WEIGHT_ROWS)
     rows = WEIGHT_ROWS * len(weight_blocks)
     given = [np.zeros((samples, hidden), dtype) for _ in range(4)]
@@ -82,22 +82,23 @@ class Averages(NamedTuple):
     third: tuple[Array, ...]  # (K, n_visible), (K, n_hidden) third cumulants, without rows below third order
     order: int  # in the weights: 1 is naive mean field, 2 TAP
     extra: Array  # (n_visible, n_hidden), to be added to the average over chains; or no rows
+    fields: Array  # (n, n_hidden) fields of hidden units given the samples, if they are known; or no rows
 
 
 @kernel()
 def hidden_rows(b: int, site: Any, W: Array, of: Averages, work: Workspace) -> None:
     """Write hidden means given samples, and the stack of them below those of chains, for block `b` of its rows."""
-    lo, hi = work.row_blocks[b, 0], work.row_blocks[b, 0] + work.row_blocks[b, 1]
-    chains = of.mean[1].shape[0]
+    blocks, chains = work.row_blocks.shape[0], of.mean[1].shape[0]
+    first, last = work.row_blocks[b, 0], work.row_blocks[b, 0] + work.row_blocks[b, 1]
     number = W.dtype.type
     per_chain, per_sample = number(-of.per_chain), number(of.per_sample)
-    for k in range(lo, min(hi, chains)):
+    for k in range(chains * b // blocks, chains * (b + 1) // blocks):
         for j in range(W.shape[1]):
             work.stacked[k, j] = per_chain * of.mean[1][k, j]
-    first, last = max(lo, chains) - chains, hi - chains
-    if first >= last:
-        return
-    np.dot(of.x[first:last], W, work.B[first:last])
+    if of.fields.shape[0] > 0:
+        work.B[first:last] = of.fields[first:last]
+    else:
+        np.dot(of.x[first:last], W, work.B[first:last])
     for k in range(first, last):
         row_moments(site, work.B[k], work.A[k], work.mean[k], work.var[k])
         for j in range(W.shape[1]):
@@ -226,7 +227,7 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
         count = len(solutions) if start == 0 else 0
         chains = (means[0][:count], means[1][:count]), (variances[0][:count], variances[1][:count])
         of = Averages(
-            x, *chains, 1 / len(samples), 1 / len(solutions), (third[0][:count], third[1][:count]), order, none
+            x, *chains, 1 / len(samples), 1 / len(solutions), (third[0][:count], third[1][:count]), order, none, none
         )
         work = workspace(machine.sizes, count, len(x), np.float64)
         for_each_block(hidden_rows, len(work.row_blocks), wide.layers[1].site(), W, of, work)

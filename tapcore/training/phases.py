@@ -38,6 +38,7 @@ class Model(NamedTuple):
     order: int  # in the weights: 1 takes the products of the means, 2 those of the variances too
     extra: Array  # (n_visible, n_hidden) to be added to the average of the products, or no rows
     statistics: tuple[dict[str, Array], ...]  # of each layer's parameters
+    fields: Array  # (all chains, n_hidden) fields of hidden units where chains started, in this batch; or no rows
 
 
 class Phase(Protocol):
@@ -113,7 +114,15 @@ class SweepPhase:
         state = self.chains.state
         mean, var, B, A = (tuple(x[kept] for x in arrays) for arrays in (state.mean, state.var, state.B, state.A))
         third = third_cumulants(self.sites, mean, self.rule.order)
-        return Model(mean, var, third, self.rule.order, _no_rows(mean), _moments_statistics(layers, mean, var, B, A))
+        return Model(
+            mean,
+            var,
+            third,
+            self.rule.order,
+            _no_rows(mean),
+            _moments_statistics(layers, mean, var, B, A),
+            _no_rows(mean),
+        )
 
     def tensors(self) -> dict[str, Array]:
         """Means and variances."""
@@ -166,7 +175,9 @@ class AdaptivePhase:
         mean, var, B, A = (tuple(x[kept] for x in arrays) for arrays in (found.mean, found.var, found.B, found.A))
         extra = mean_covariance(self.machine, B, A).astype(dtype)
         mean, var, B, A = (tuple(x.astype(dtype) for x in arrays) for arrays in (mean, var, B, A))
-        return Model(mean, var, _no_rows_each(mean), 1, extra, _moments_statistics(layers, mean, var, B, A))
+        return Model(
+            mean, var, _no_rows_each(mean), 1, extra, _moments_statistics(layers, mean, var, B, A), _no_rows(mean)
+        )
 
     def tensors(self) -> dict[str, Array]:
         """Fields and precisions."""
@@ -183,10 +194,11 @@ class GibbsPhase:
         self.chains = GibbsChains(machine, settings.chains)
         self.sweeps, self.seed = settings.sweeps, settings.seed
         self.waiting: Array | None = None
+        self.from_samples = False
 
     def start(self, X: Array) -> None:
         """All chains from visible values; hidden ones are drawn when the machine is next known."""
-        self.waiting = X
+        self.waiting, self.from_samples = X, True
 
     def restart(self, which: NDArray[np.bool_], X: Array) -> None:
         """Some chains from visible values; all hidden ones are drawn anew."""
@@ -201,11 +213,8 @@ class GibbsPhase:
         chains = self.chains
         chains.use(sites, pair)
         chains.seed(self.seed, *key)
-        if self.waiting is not None:
-            chains.begin(self.waiting)
-            self.waiting = None
-        chains.sweep(self.sweeps)
-        chains.moments()
+        chains.contrast(self.waiting, self.sweeps)
+        self.waiting = None
 
     def model(self, layers: Sequence[Unit], kept: Any) -> Model:
         """Products of visible values and of hidden means given them."""
@@ -214,7 +223,9 @@ class GibbsPhase:
         B, A = chains.state.B[1][kept], chains.state.A[1][kept]
         statistics = layers[0].data_statistics(x), layers[1].statistics(mean, var, B, A)
         means = x, mean
-        return Model(means, _no_rows_each(means), _no_rows_each(means), 1, _no_rows(means), statistics)
+        fields = chains.first if self.from_samples else _no_rows(means)
+        self.from_samples = False
+        return Model(means, _no_rows_each(means), _no_rows_each(means), 1, _no_rows(means), statistics, fields)
 
     def tensors(self) -> dict[str, Array]:
         """Values."""

@@ -139,7 +139,9 @@ class Trainer:
         model = self.phase.model(layers, self._kept())
         count = len(model.mean[0])
         work = self._workspace(count, len(x))
-        of = Averages(x, model.mean, model.var, 1 / len(x), 1 / count, model.third, model.order, model.extra)
+        # Sampled chains that started in this batch did so from its samples, one after the other.
+        fields = model.fields[: len(x)] if len(model.fields) >= len(x) else model.fields[:0]
+        of = Averages(x, model.mean, model.var, 1 / len(x), 1 / count, model.third, model.order, model.extra, fields)
         for_each_block(hidden_rows, len(work.row_blocks), sites[1], self.pair.W[0], of, work)
         blocks = len(work.weight_blocks)
         penalty = slopes(settings.penalty)

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore import _checks
-from tapcore._random import Stream, uniform
+from tapcore._jit import stack_array
+from tapcore._random import Stream, fill_uniform
+from tapcore.special._truncnorm_batch import CHUNK
 from tapcore.special.exponential import log2cosh, sigmoid, tanh_moments
 from tapcore.units._protocol import Array, Unit, parameter, row_draw, row_log_z, row_moments, row_third
 
@@ -39,9 +41,13 @@ def _row_draw(site: SpinSite, B: Array, A: Array, stream: Stream, x: Array) -> N
     for i in range(B.size):
         b = B[i] + site.U[i]
         x[i] = sigmoid(b + b)
-    for i in range(B.size):
-        p = np.float64(x[i])
-        x[i] = x[i] if p != p else (one if uniform(stream) < p else -one)
+    u = stack_array(CHUNK, np.float64(0.0))
+    for a in range(0, B.size, CHUNK):
+        part = x[a : a + CHUNK]
+        fill_uniform(stream, u[: part.size])
+        for i in range(part.size):
+            p = part[i]
+            part[i] = p if p != p else (one if u[i] < p else -one)
 
 
 @row_third.register(SpinSite)

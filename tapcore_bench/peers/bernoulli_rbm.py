@@ -1,4 +1,4 @@
-"""Epochs of contrastive divergence against scikit-learn's BernoulliRBM: ``python -m tapcore_bench.peers.bernoulli_rbm``.
+"""Epochs of contrastive divergence, ours and scikit-learn's: ``python -m tapcore_bench.peers.bernoulli_rbm``.
 
 60,000 samples, 784x500, batches of 100, float32, one Gibbs sweep a batch. scikit-learn's is persistent contrastive
 divergence. Ours are timed as `fit` runs them, with what it records of each epoch, and without.
