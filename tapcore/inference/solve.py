@@ -13,10 +13,11 @@ from tapcore.fields import ORDERS, check_order, couplings
 from tapcore.inference.adaptive_tap import HALF, solve_adaptive
 from tapcore.inference.chains import Starts, Stopped, pool
 from tapcore.inference.progress import Rule
+from tapcore.inference.relaxed_bp import solve_relaxed
 from tapcore.inference.solution import Solutions, check_solutions, empty_solutions
 from tapcore.machine import Machine, check_machine
 
-METHODS = (*ORDERS, "adatap")
+METHODS = (*ORDERS, "rbp", "adatap")
 CRITERIA = ("distance", "mse")
 
 
@@ -39,10 +40,11 @@ def solve(
     init : (K, n_visible) array_like or Solutions
         Visible means, each chain starting there with zero variance and hidden means zero (Eqs. 36, 37); or solutions,
         of this machine or of a similar one, to go on from.
-    method : {"tap", "nmf", "tap3", "adatap"}
+    method : {"tap", "nmf", "tap3", "rbp", "adatap"}
         TAP (second order in the weights, Eqs. 32-34), naive mean field (first), or third order, for layers of binary,
-        spin and Gaussian units; adaptive TAP (App. D), which takes for A what makes the variances those of a Gaussian
-        with the machine's couplings: some 40 to 200 times the time of a TAP sweep, in float64 for any machine.
+        spin and Gaussian units. Relaxed belief propagation (App. B), between all pairs of units of an RBM. Adaptive TAP
+        (App. D), which takes for A what makes the variances those of a Gaussian with the machine's couplings: some 40
+        to 200 times the time of a TAP sweep. The last two are in float64 for any machine.
     damping : float in [0, 1), optional
         ``new = damping * old + (1 - damping) * update`` in means and variances. None starts without and raises it for a
         chain that seems to cycle. Adaptive TAP damps fields and precisions instead, None standing for 1/2.
@@ -84,6 +86,8 @@ def solve(
         return solve_adaptive(
             machine, first.B, first.A, rule._replace(adapt=False), HALF if damping is None else damping
         )
+    if method == "rbp":
+        return solve_relaxed(machine, starts, rule, damping or 0.0)
     count = len(starts.mean[0])
     chains = pool(machine, count, rule)
     sites = tuple(layer.site() for layer in machine.layers)

@@ -20,6 +20,11 @@ def binary_mnist() -> NDArray[Any]:
     return datasets.load(_existing("mnist", "train-images-idx3-ubyte.gz"), threshold=127)
 
 
+def binary_mnist_test() -> NDArray[Any]:
+    """The 10,000 test images as (10000, 784) booleans: pixel > 127."""
+    return datasets.load(_existing("mnist", "t10k-images-idx3-ubyte.gz"), threshold=127)
+
+
 def real_mnist() -> NDArray[np.float32]:
     """The 60,000 training images as (60000, 784) grey values from 0 to 1."""
     return _grey(datasets.load(_existing("mnist", "train-images-idx3-ubyte.gz")))
