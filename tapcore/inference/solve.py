@@ -81,6 +81,8 @@ def solve(
     """
     rule = checked_rule(machine, method, damping, tol, max_sweeps, acceleration, criterion)
     starts = _checked(machine, init)
+    if method not in ORDERS:  # computed in float64 whatever the machine's dtype
+        rule = rule._replace(floor=_floor(np.float64))
     if method == "adatap":
         first = init if isinstance(init, Solutions) else solve(machine, init, method="nmf", max_sweeps=1)
         return solve_adaptive(
@@ -133,9 +135,12 @@ def rule_for(
     most: int = 2**62,
 ) -> Rule:
     """How to iterate and when to stop."""
-    return Rule(
-        ORDERS.get(method, 0), adapt, accelerate, by_distance, tol, 8 * float(np.finfo(machine.dtype).eps), most
-    )
+    return Rule(ORDERS.get(method, 0), adapt, accelerate, by_distance, tol, _floor(machine.dtype), most)
+
+
+def _floor(dtype: Any) -> float:
+    """Residuals below are rounding errors."""
+    return 8 * float(np.finfo(dtype).eps)
 
 
 def fill(solutions: Solutions, stopped: Stopped) -> None:
