@@ -57,7 +57,7 @@ def test_a_bad_start_far_down_is_named() -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"method": "bethe"}, "method must be one of 'nmf', 'tap', 'tap3', 'adatap', got 'bethe'"),
+        ({"method": "bethe"}, "method must be one of 'nmf', 'tap', 'tap3', 'rbp', 'adatap', got 'bethe'"),
         ({"method": None}, "method must be one of"),
         ({"criterion": "energy"}, "criterion must be one of 'distance', 'mse', got 'energy'"),
         ({"acceleration": "anderson"}, "acceleration must be 'auto' or None, got 'anderson'"),
