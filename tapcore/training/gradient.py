@@ -201,12 +201,17 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
     ------
     ValueError
         A machine of more than two layers; samples of the wrong width, empty or outside the support; solutions of
-        another machine's sizes or not finite.
+        another machine's sizes, not finite, or of relaxed belief propagation.
     """
     check_machine(machine, layers=2)
     samples = _checks.matrix("X", X, machine.layers[0].n, rows="samples")
     machine.layers[0].check_data("X", samples)
     check_solutions("solutions", solutions, machine.sizes)
+    if solutions.method == "rbp":
+        raise ValueError(
+            "solutions of method 'rbp' have no gradient here: the Bethe free energy is not stationary in the messages, "
+            "which solutions do not keep"
+        )
     wide = machine.replace(dtype="float64")
     means, variances, fields, precisions = (
         tuple(np.ascontiguousarray(x, dtype=np.float64) for x in layers)
