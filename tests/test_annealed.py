@@ -99,6 +99,12 @@ def test_refusals(options: dict[str, object], message: str) -> None:
         tc.ais(random_rbm(5), **options)  # type: ignore[arg-type]
 
 
+def test_visible_samples_do_not_start_deep_machines() -> None:
+    _, _, machine = both("binary-spin-binary")
+    with pytest.raises(ValueError, match="says too little"):
+        tc.ais(machine, 2, 2, reverse=True, init=np.zeros((2, machine.sizes[0])))
+
+
 def test_replicas_cross_between_states_that_gibbs_chains_do_not_leave() -> None:
     machine = ferromagnet()
     up = np.ones((400, 12))

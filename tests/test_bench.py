@@ -10,6 +10,7 @@ import tapcore as tc
 from tapcore_bench.micro import __main__ as command
 from tapcore_bench.micro import acceleration, closed_forms, epoch, exponential, harness, startup, sweep, truncnorm
 from tapcore_bench.micro.products import Products
+from tapcore_bench.peers import bernoulli_rbm
 
 
 def test_competitors_take_turns() -> None:
@@ -61,6 +62,17 @@ def test_acceleration_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = acceleration.rows(1)
     assert len(rows) == 6
     assert all(row.target == 1.1 and row.ours > 0 and row.reference > 0 for row in rows)
+
+
+def test_peers_train_on_the_same_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn", reason="the peer is scikit-learn's")
+    for name, value in (("SAMPLES", 60), ("VISIBLE", 12), ("HIDDEN", 4), ("SIZE", 20)):
+        monkeypatch.setattr(bernoulli_rbm, name, value)
+    rows = bernoulli_rbm.rows(1)
+    assert [row.what for row in rows] == [
+        "CD-1 epoch", "CD-1 epoch, recorded", "PCD-1 epoch", "PCD-1 epoch, recorded",
+    ]  # fmt: skip
+    assert all(row.ours > 0 and row.reference > 0 for row in rows)
 
 
 def test_epoch_benchmark_trains_a_whole_epoch_and_times_as_many_products(monkeypatch: pytest.MonkeyPatch) -> None:

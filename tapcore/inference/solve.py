@@ -47,7 +47,8 @@ def solve(
         to 200 times the time of a TAP sweep. The last two are in float64 for any machine.
     damping : float in [0, 1), optional
         ``new = damping * old + (1 - damping) * update`` in means and variances. None starts without and raises it for a
-        chain that seems to cycle. Adaptive TAP damps fields and precisions instead, None standing for 1/2.
+        chain that seems to cycle. Relaxed belief propagation damps those of messages; adaptive TAP damps fields and
+        precisions instead, None standing for 1/2.
     tol : float
         How far a chain may still be from its solution in any mean, as estimated from its residual and rate of
         contraction. 0 never stops before `max_sweeps`.
@@ -56,8 +57,8 @@ def solve(
     acceleration : {"auto", None}
         "auto" extrapolates the fields of a chain (Anderson's method) while every direction in which its last steps
         went is seen to contract; not with `damping`, nor where the plain iteration has few sweeps to go, nor for the
-        criterion "mse" or for adaptive TAP. It ends at the solutions of the plain iteration, but for some starts in a
-        thousand, near the border of two basins. None is the plain iteration.
+        criterion "mse", relaxed belief propagation or adaptive TAP. It ends at the solutions of the plain iteration,
+        but for some starts in a thousand, near the border of two basins. None is the plain iteration.
     criterion : {"distance", "mse"}
         What `tol` bounds: the estimated distance, or the mean over all units of the squared change of the means in one
         sweep, the test of the paper. `Solutions` has both.

@@ -77,9 +77,9 @@ def ais(
     reverse : bool
         From the machine to independent units.
     init : (chains, n_visible) array_like, optional
-        Samples of the machine that reverse chains start from, such as `sample` draws with `replicas`. None takes the
-        ends of forward chains, drawn anew in proportion to their weights, after as many Gibbs sweeps as there are
-        temperatures: good where forward chains reach all modes.
+        Samples of a machine of two layers that reverse chains start from, such as `sample` draws with `replicas`. None
+        takes the ends of forward chains, drawn anew in proportion to their weights, after as many Gibbs sweeps as there
+        are temperatures: good where forward chains reach all modes.
     progress : bool, optional
         Show a progress bar; None shows one when standard error is a terminal.
 
@@ -100,6 +100,8 @@ def ais(
     machine = machine.replace(dtype="float64")
     if init is not None and not reverse:
         raise ValueError("init is where reverse chains start: forward ones start from independent units")
+    if init is not None and len(machine.layers) > 2:
+        raise ValueError("init, visible samples, says too little of a machine of more than two layers: leave it out")
     starts = None if init is None else check_init(machine, init, count)
     hidden = None if progress is None else not progress
     total = len(betas) * (3 if reverse and starts is None else 1)

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore import _checks
-from tapcore._jit import stack_array
-from tapcore._random import Stream, fill_uniform
-from tapcore.special._truncnorm_batch import CHUNK
+from tapcore._random import Stream
 from tapcore.special.exponential import log2cosh, sigmoid, tanh_moments
 from tapcore.units._protocol import Array, Unit, parameter, row_draw, row_log_z, row_moments, row_third
+from tapcore.units._two_states import draw_states
 
 
 class SpinSite(NamedTuple):
@@ -37,17 +36,10 @@ def _row_log_z(site: SpinSite, B: Array, A: Array, log_z: Array) -> None:
 
 @row_draw.register(SpinSite)
 def _row_draw(site: SpinSite, B: Array, A: Array, stream: Stream, x: Array) -> None:
-    one = B.dtype.type(1.0)
     for i in range(B.size):
         b = B[i] + site.U[i]
         x[i] = sigmoid(b + b)
-    u = stack_array(CHUNK, np.float64(0.0))
-    for a in range(0, B.size, CHUNK):
-        part = x[a : a + CHUNK]
-        fill_uniform(stream, u[: part.size])
-        for i in range(part.size):
-            p = part[i]
-            part[i] = p if p != p else (one if u[i] < p else -one)
+    draw_states(stream, x, -1.0, 1.0)
 
 
 @row_third.register(SpinSite)
