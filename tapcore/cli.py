@@ -70,7 +70,7 @@ def _add_train(commands: Any) -> None:
     renew = "of persistent chains, started anew from each batch (0.2, or 0 for pcd)"
     add("--renew", type=float, metavar="SHARE", help=renew)
     add(
-        "--gradient", choices=("tap", "nmf", "tap3", "adatap", "cd", "pcd"), default="tap",
+        "--gradient", choices=("tap", "nmf", "tap3", "rbp", "adatap", "cd", "pcd"), default="tap",
         help="of TAP or a relative of it; or contrastive divergence, from the data or persistent",
     )  # fmt: skip
     add("--dtype", choices=("float64", "float32"), default="float64", help="what the machine is trained in")

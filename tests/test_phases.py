@@ -69,7 +69,7 @@ def test_adaptive_tap_takes_the_gradient_of_its_solutions() -> None:
         assert_allclose(a["U"], b["U"], atol=1e-9)
 
 
-@pytest.mark.parametrize(("gradient", "rate"), [("cd", 0.05), ("pcd", 0.05), ("adatap", 0.3)])
+@pytest.mark.parametrize(("gradient", "rate"), [("cd", 0.05), ("pcd", 0.05), ("adatap", 0.3), ("rbp", 0.1)])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_learns_correlations(gradient: str, rate: float, dtype: str) -> None:
     rng = np.random.default_rng(1)

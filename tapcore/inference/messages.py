@@ -38,7 +38,7 @@ class Scratch(NamedTuple):
     """What a chain needs besides."""
 
     columns: Array  # (2, TILE, m), m the larger layer
-    rows: Array  # (6, m)
+    rows: Array  # (7, m)
 
 
 def empty_messages(sizes: tuple[int, int]) -> tuple[tuple[Messages, Messages], Scratch]:
@@ -47,7 +47,7 @@ def empty_messages(sizes: tuple[int, int]) -> tuple[tuple[Messages, Messages], S
     made = []
     for n, other in (sizes, sizes[::-1]):
         made.append(Messages(np.zeros((n, other)), np.zeros((n, other)), *(np.zeros(n) for _ in range(4))))
-    return (made[0], made[1]), Scratch(np.zeros((2, TILE, most)), np.zeros((6, most)))
+    return (made[0], made[1]), Scratch(np.zeros((2, TILE, most)), np.zeros((7, most)))
 
 
 @kernel(reassociate=True)
@@ -62,7 +62,7 @@ def sum_messages(W: Array, to: Messages) -> None:
 
 
 @scalar
-def _fetch(to: Messages, first: int, columns: Array) -> int:
+def fetch(to: Messages, first: int, columns: Array) -> int:
     """Columns of messages from `first` on, as rows; how many."""
     count = min(TILE, to.mean.shape[1] - first)
     for j in range(to.mean.shape[0]):
@@ -73,7 +73,7 @@ def _fetch(to: Messages, first: int, columns: Array) -> int:
 
 
 @scalar
-def _less_one(sent: Messages, weights: Array, columns: Array, t: int, B: Array, A: Array) -> None:
+def less_one(sent: Messages, weights: Array, columns: Array, t: int, B: Array, A: Array) -> None:
     """Fields of the sending layer without the messages of the receiver t of the tile."""
     mean, var = columns[0, t], columns[1, t]
     for j in range(B.size):
@@ -91,10 +91,10 @@ def pass_messages(site: Any, W: Array, sent: Messages, to: Messages, damping: fl
     B, A, mean, var = scratch.rows[0, :n], scratch.rows[1, :n], scratch.rows[2, :n], scratch.rows[3, :n]
     top = 0.0
     for first in range(0, W.shape[0], TILE):
-        count = _fetch(sent, first, scratch.columns)
+        count = fetch(sent, first, scratch.columns)
         for t in range(count):
             i = first + t
-            _less_one(sent, W[i], scratch.columns, t, B, A)
+            less_one(sent, W[i], scratch.columns, t, B, A)
             row_moments(site, B, A, mean, var)
             top = larger(top, mix(to.mean[i], to.var[i], mean, var, damping))
     return top
@@ -146,9 +146,9 @@ def _edges(site: Any, W: Array, sent: Messages, scratch: Scratch) -> float:
     row_log_z(site, sent.B, sent.A, full)
     total = 0.0
     for first in range(0, W.shape[0], TILE):
-        count = _fetch(sent, first, scratch.columns)
+        count = fetch(sent, first, scratch.columns)
         for t in range(count):
-            _less_one(sent, W[first + t], scratch.columns, t, B, A)
+            less_one(sent, W[first + t], scratch.columns, t, B, A)
             row_log_z(site, B, A, log_z)
             part = 0.0
             for j in range(n):

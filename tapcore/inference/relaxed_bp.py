@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tapcore._threads import for_each_block, thread_count
 from tapcore.inference.chains import Starts
-from tapcore.inference.messages import Messages, Scratch, bethe, empty_messages, run_chain
+from tapcore.inference.messages import Messages, Scratch, bethe, empty_messages, pass_messages, run_chain
 from tapcore.inference.progress import CONVERGED, FAILED, Progress, Rule, begin, empty_progress
 from tapcore.inference.solution import Solutions, empty_solutions
 from tapcore.machine import Machine
@@ -36,11 +36,11 @@ class RelaxedBP:
         self.W = np.array(machine.weights[0])
         self.WT = self.W.T.copy()
 
-    def each(self, count: int, work: Callable[[int, Pair, Scratch], None]) -> None:
-        """Call ``work(k, messages, scratch)`` for k = 0..count-1, with messages to write to."""
-        free: SimpleQueue[tuple[Pair, Scratch]] = SimpleQueue()
+    def each(self, count: int, work: Callable[..., None], memory: Callable[[], tuple[Any, ...]]) -> None:
+        """Call ``work(k, *memory)`` for k = 0..count-1, each thread with its own memory to write to."""
+        free: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
         for _ in range(min(thread_count(), count)):
-            free.put(empty_messages((self.W.shape[0], self.W.shape[1])))
+            free.put(memory())
 
         def task(k: int) -> None:
             mine = free.get()
@@ -62,6 +62,17 @@ class RelaxedBP:
         to[0].mean[:], to[0].var[:] = starts.mean[1][k], starts.var[1][k]
         to[1].a[:], to[1].c[:] = starts.mean[1][k], starts.var[1][k]
         return False
+
+    def recall(self, to: Pair, scratch: Scratch, marginals: Any, k: int) -> None:
+        """Messages to both layers from means, variances, fields and precisions of their units."""
+        for layer in range(2):
+            # Nothing is left of the chain before: its NaN would outlive even a share of 0.
+            to[layer].mean[:], to[layer].var[:] = 0, 0
+            to[layer].a[:], to[layer].c[:] = marginals.mean[layer][k], marginals.var[layer][k]
+            to[layer].B[:], to[layer].A[:] = marginals.B[layer][k], marginals.A[layer][k]
+        to[0].mean[:], to[0].var[:] = marginals.mean[1][k], marginals.var[1][k]
+        pass_messages(self.sites[0], self.WT, to[0], to[1], 0.0, scratch)
+        pass_messages(self.sites[1], self.W, to[1], to[0], 0.0, scratch)
 
     def run(self, k: int, to: Pair, scratch: Scratch, progress: Progress, rule: Rule, sweeps: int, cold: bool) -> None:
         """Sweep a chain until it stops, at most so many times."""
@@ -90,7 +101,7 @@ def solve_relaxed(machine: Machine, starts: Starts, rule: Rule, damping: float) 
                 into[layer][k] = np.nan if lost else made
         found.free_energy[k] = np.nan if lost else -engine.log_z(to, scratch)
 
-    engine.each(count, work)
+    engine.each(count, work, lambda: empty_messages((engine.W.shape[0], engine.W.shape[1])))
     found.residual[:], found.distance[:] = progress.residual, progress.distance
     found.mse[:], found.sweeps[:] = progress.square / sum(machine.sizes), progress.sweeps
     found.converged[:] = progress.status == CONVERGED

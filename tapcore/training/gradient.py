@@ -17,6 +17,7 @@ from tapcore._jit import kernel, scalar
 from tapcore._threads import for_each_block, split, thread_count
 from tapcore.fields import ORDERS, Couplings, check_order, third_cumulants
 from tapcore.inference.adaptive_tap import mean_covariance
+from tapcore.inference.bethe_gradient import Marginals, found_again
 from tapcore.inference.solution import Solutions, check_solutions
 from tapcore.machine import Machine, check_machine
 from tapcore.training.update_rules import move
@@ -179,7 +180,8 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
     ``dW = <x f_a(x W)>_samples - <a_v a_h + W c_v c_h>_solutions``, and for a parameter theta of a unit
     ``<d ln phi/d theta>_samples - <d ln phi/d theta>_solutions``, hidden units given each sample. Naive mean-field
     solutions leave out the term in ``c_v c_h``; third order adds ``W^2 kappa3_v kappa3_h/2`` to it, kappa3 the third
-    cumulants; adaptive TAP has the covariance of its Gaussian instead.
+    cumulants; adaptive TAP has the covariance of its Gaussian instead. Relaxed belief propagation's free energy is not
+    stationary in its messages: these are found again from the solutions, and what they do to it is added up to the end.
 
     Parameters
     ----------
@@ -195,41 +197,44 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
     -------
     Gradient
         float64 arrays, per weight and unit parameter. It is the derivative of ``mean(log_likelihood(...))`` where the
-        solutions have converged, there being no derivative through the fixed point: F is stationary.
+        solutions have converged.
 
     Raises
     ------
     ValueError
         A machine of more than two layers; samples of the wrong width, empty or outside the support; solutions of
-        another machine's sizes, not finite, or of relaxed belief propagation.
+        another machine's sizes, or not finite; those of relaxed belief propagation that do not converge.
     """
     check_machine(machine, layers=2)
     samples = _checks.matrix("X", X, machine.layers[0].n, rows="samples")
     machine.layers[0].check_data("X", samples)
     check_solutions("solutions", solutions, machine.sizes)
-    if solutions.method == "rbp":
-        raise ValueError(
-            "solutions of method 'rbp' have no gradient here: the Bethe free energy is not stationary in the messages, "
-            "which solutions do not keep"
-        )
     wide = machine.replace(dtype="float64")
     means, variances, fields, precisions = (
         tuple(np.ascontiguousarray(x, dtype=np.float64) for x in layers)
         for layers in (solutions.mean, solutions.var, solutions.B, solutions.A)
     )
     W = np.array(wide.weights[0])
-    dW = np.zeros_like(W) if solutions.method in ORDERS else -mean_covariance(wide, fields, precisions)
-    layers: tuple[dict[str, Array], ...] = tuple(
-        {name: -value for name, value in layer.statistics(*moments).items()}
-        for layer, *moments in zip(wide.layers, means, variances, fields, precisions, strict=True)
-    )
+    dW = np.zeros_like(W)
+    if solutions.method == "rbp":
+        slopes = found_again(wide, Marginals(means, variances, fields, precisions))
+        dW -= slopes.weights
+        pairs = zip(wide.layers, (slopes.visible, slopes.hidden), strict=True)
+        model = tuple(layer.parameter_slopes(x) for layer, x in pairs)
+        means, variances = (tuple(x[:0] for x in arrays) for arrays in (means, variances))  # all is in the slopes
+    else:
+        if solutions.method == "adatap":
+            dW -= mean_covariance(wide, fields, precisions)
+        moments = zip(wide.layers, means, variances, fields, precisions, strict=True)
+        model = tuple(layer.statistics(*rows) for layer, *rows in moments)
+    layers = tuple({name: -value for name, value in statistics.items()} for statistics in model)
     order = check_order(machine, solutions.method) if solutions.method in ORDERS else 1
     third = third_cumulants(tuple(layer.site() for layer in wide.layers), means, order)
     none = np.empty((0, W.shape[1]))
     for start in range(0, len(samples), SAMPLES_AT_ONCE):
         x = np.ascontiguousarray(samples[start : start + SAMPLES_AT_ONCE], dtype=np.float64)
         # The chains' part goes with the first samples.
-        count = len(solutions) if start == 0 else 0
+        count = len(means[0]) if start == 0 else 0
         chains = (means[0][:count], means[1][:count]), (variances[0][:count], variances[1][:count])
         of = Averages(
             x, *chains, 1 / len(samples), 1 / len(solutions), (third[0][:count], third[1][:count]), order, none, none

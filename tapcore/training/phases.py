@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tapcore.fields import ORDERS, Couplings, check_order, third_cumulants
 from tapcore.inference.adaptive_tap import HALF, mean_covariance, solve_adaptive
+from tapcore.inference.bethe_gradient import Backwards, Marginals, follow
 from tapcore.inference.chains import Chains
 from tapcore.inference.solution import Solutions
 from tapcore.inference.solve import rule_for, solve
@@ -23,6 +24,8 @@ from tapcore.training.settings import Settings
 from tapcore.units import Unit
 
 Array = NDArray[Any]
+# How closely the derivatives of relaxed belief propagation are found in a batch.
+_BACKWARDS = Backwards(1e-8, 100)
 Layers = tuple[Array, ...]
 Sites = tuple[Any, ...]
 Maker = Callable[[], Machine]
@@ -72,6 +75,8 @@ def phase_for(machine: Machine, settings: Settings) -> Phase:
         return SweepPhase(machine, settings)
     if settings.gradient == "adatap":
         return AdaptivePhase(machine, settings)
+    if settings.gradient == "rbp":
+        return RelaxedPhase(machine, settings)
     return GibbsPhase(machine, settings)
 
 
@@ -185,6 +190,56 @@ class AdaptivePhase:
 
     def restored(self) -> None:
         """Nothing else is kept."""
+
+
+class RelaxedPhase:
+    """Chains of relaxed belief propagation: their units' moments and fields, and the derivatives of ln Z there."""
+
+    def __init__(self, machine: Machine, settings: Settings) -> None:
+        count = settings.chains
+        self.rule = rule_for(machine, "rbp", most=settings.sweeps)
+        self.damping = settings.damping or 0.0
+        self.chains = Marginals(*(tuple(np.zeros((count, n)) for n in machine.sizes) for _ in Marginals._fields))
+        self.fresh = np.zeros(count, np.bool_)
+        self.left_out = np.zeros(count, np.bool_)
+
+    def start(self, X: Array) -> None:
+        """All chains from visible means, without variances."""
+        self.restart(np.ones(len(X), np.bool_), X)
+
+    def restart(self, which: NDArray[np.bool_], X: Array) -> None:
+        """Some chains from visible means."""
+        self.chains.mean[0][which] = X[which]
+        self.fresh |= which
+
+    def lost(self) -> NDArray[np.bool_]:
+        """Those that are not finite, or whose derivatives could not be found."""
+        return self.left_out
+
+    def run(self, machine: Maker, sites: Sites, pair: Couplings, key: Key) -> None:
+        """Sweep, and sweep back for the derivatives."""
+        found = follow(machine(), self.chains, self.fresh, self.rule, self.damping, _BACKWARDS)
+        self.slopes, self.left_out = found.slopes, found.lost
+        self.fresh[:] = False
+
+    def model(self, layers: Sequence[Unit], kept: Any) -> Model:
+        """Derivatives of ln Z, less the products of means that are added again."""
+        dtype = layers[0].dtype
+        mean = tuple(x[kept] for x in self.chains.mean)
+        extra = (self.slopes.weights - mean[0].T @ mean[1] / len(mean[0])).astype(dtype)
+        mean = tuple(x.astype(dtype) for x in mean)
+        slopes = (self.slopes.visible, self.slopes.hidden)
+        statistics = tuple(layer.parameter_slopes(x.astype(dtype)) for layer, x in zip(layers, slopes, strict=True))
+        return Model(mean, _no_rows_each(mean), _no_rows_each(mean), 1, extra, statistics, _no_rows(mean))
+
+    def tensors(self) -> dict[str, Array]:
+        """Moments and fields."""
+        return _named(**self.chains._asdict())
+
+    def restored(self) -> None:
+        """Find out which chains are lost."""
+        arrays = (x for layers in self.chains for x in layers)
+        self.left_out = ~np.all([np.isfinite(x).all(axis=1) for x in arrays], axis=0)
 
 
 class GibbsPhase:

@@ -16,7 +16,7 @@ from tapcore.training.update_rules import L1, L2
 LearningRate = float | Callable[[int], float]
 
 CHAIN_INITS = ("data", "persistent", "random")
-GRADIENTS = ("tap", "nmf", "tap3", "adatap", "cd", "pcd")
+GRADIENTS = ("tap", "nmf", "tap3", "rbp", "adatap", "cd", "pcd")
 # Contrastive divergence, and where its chains start.
 SAMPLED = {"cd": "data", "pcd": "persistent"}
 # Rows of the data that stand for all of them when a resumed run is compared with its checkpoint.

@@ -4,7 +4,8 @@ A unit type is one file that defines
 
 - a `Unit` subclass with parameters, support and statistics;
 - a NamedTuple of its parameter arrays, the *site*, made by ``site()``;
-- ``row_moments``, ``row_log_z``, ``row_third`` and ``row_draw`` for that NamedTuple, registered below.
+- ``row_moments``, ``row_log_z``, ``row_third``, ``row_cumulants``, ``row_slab`` and ``row_draw`` for that NamedTuple,
+  registered below.
 
 Kernels take sites and never ask which unit they belong to: the compiler picks the row functions by the NamedTuple's
 type.
@@ -43,6 +44,16 @@ def row_third(site: Any, mean: Array, third: Array, slope: Array) -> None:
 
 
 @by_type
+def row_cumulants(site: Any, B: Array, A: Array, third: Array, fourth: Array) -> None:
+    """Third and fourth cumulant of every site of a layer, for one chain: the derivatives of the variance with B."""
+
+
+@by_type
+def row_slab(site: Any, B: Array, A: Array, probability: Array) -> None:
+    """Probability of every site of a layer, for one chain, to be in its slab; 1 where there is no atom beside it."""
+
+
+@by_type
 def row_draw(site: Any, B: Array, A: Array, stream: Stream, x: Array) -> None:
     """A value of every site of a layer, for one chain, from the weight in fields B, A; NaN where it is no law."""
 
@@ -51,6 +62,11 @@ def no_third(site: Any, mean: Array, third: Array, slope: Array) -> None:
     """`row_third` of sites without skewness, or whose third cumulant is not a function of the mean alone."""
     third[:] = 0
     slope[:] = 0
+
+
+def all_slab(site: Any, B: Array, A: Array, probability: Array) -> None:
+    """`row_slab` of sites without an atom."""
+    probability[:] = 1
 
 
 # The same for layer `l` of a tuple of sites: ``layer_moments(sites, l, B, A, mean, var)``.
@@ -167,6 +183,13 @@ class Unit(abc.ABC):
         """Per parameter, the average of d ln phi/d parameter over the samples `X` (samples, n)."""
 
     # -- what a unit type may refine -----------------------------------------------------------------------------------
+
+    def parameter_slopes(self, slopes: Array) -> dict[str, Array]:
+        """Per parameter, the derivative of a function of ln Z and moments.
+
+        `slopes` (3, n) are those with B, with A, and with the logarithm of the slab's weight: U adds to B, V to A.
+        """
+        return {name: slopes[("U", "V").index(name)] for name in self.names if name in ("U", "V")}
 
     @classmethod
     def check_parameters(cls, parameters: dict[str, Array]) -> None:

@@ -14,6 +14,7 @@ from tapcore._jit import scalar, stack_array
 from tapcore._random import Stream, normal
 from tapcore.special._elementary import log_normal
 from tapcore.special._truncnorm_batch import CHUNK, moments_of_chunk
+from tapcore.special._truncnorm_cumulants import cumulants
 from tapcore.units._protocol import Array, Unit
 
 _LOG_TWO_PI = 1.8378770664093453
@@ -45,6 +46,24 @@ def line_chunk(U: Array, V: Array, B: Array, A: Array, with_log: bool, log_z: Ar
         mean[i] = b / s
         if with_log:
             log_z[i] = 0.5 * (_LOG_TWO_PI - log_normal(s) + b * (b / s))
+
+
+@scalar
+def line_cumulants(V: Array, B: Array, A: Array, third: Array, fourth: Array) -> None:
+    """Third and fourth cumulants on the whole line: 0, or NaN as moments are."""
+    for i in range(B.size):
+        total = np.float64(A[i]) + np.float64(V[i])
+        third[i] = fourth[i] = 0.0 if (total > 0.0) & (B[i] == B[i]) else np.nan
+
+
+@scalar
+def truncated_cumulants(
+    U: Array, V: Array, lo: Array, hi: Array, B: Array, A: Array, third: Array, fourth: Array
+) -> None:
+    """Third and fourth cumulants on the intervals of any number of sites."""
+    for i in range(B.size):
+        s, b = np.float64(A[i]) + np.float64(V[i]), np.float64(B[i]) + np.float64(U[i])
+        third[i], fourth[i] = cumulants(s, b, np.float64(lo[i]), np.float64(hi[i]))
 
 
 @scalar

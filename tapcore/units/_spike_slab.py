@@ -57,6 +57,35 @@ def mixed_log_z(site: Any, B: Array, A: Array, log_z: Array) -> None:
 
 
 @by_type
+def slab_cumulants(site: Any, a: int, z: int, B: Array, A: Array, third: Array, fourth: Array) -> None:
+    """Third and fourth cumulants of the slabs of sites a..z, at most CHUNK."""
+
+
+@scalar
+def mixed_cumulants(site: Any, B: Array, A: Array, third: Array, fourth: Array) -> None:
+    """`row_cumulants` of atom and slab, by the law of total cumulance."""
+    zero = np.float64(0.0)
+    log_z, m, v = stack_array(CHUNK, zero), stack_array(CHUNK, zero), stack_array(CHUNK, zero)
+    k3, k4 = stack_array(CHUNK, zero), stack_array(CHUNK, zero)
+    for a in range(0, B.size, CHUNK):
+        z = min(a + CHUNK, B.size)
+        slab_chunk(site, a, z, B, A, log_z, m, v)
+        slab_cumulants(site, a, z, B, A, k3, k4)
+        to_third, to_fourth = third[a:z], fourth[a:z]
+        for i in range(z - a):
+            r = np.float64(site.rho[a + i])
+            # Cumulants of which of the two it is.
+            p, c2 = sigmoid_moments(log_normal(r) - log_normal(1.0 - r) + log_z[i])
+            c3, c4 = c2 * (1.0 - (p + p)), c2 * (1.0 - 6.0 * c2)
+            mean, var = m[i], v[i]
+            to_third[i] = p * k3[i] + 3.0 * c2 * mean * var + c3 * mean * mean * mean
+            to_fourth[i] = (
+                p * k4[i] + c2 * (4.0 * mean * k3[i] + 3.0 * var * var)
+                + 6.0 * c3 * mean * mean * var + c4 * mean * mean * mean * mean
+            )  # fmt: skip
+
+
+@by_type
 def slab_draw(site: Any, i: int, s: float, b: float, stream: Stream) -> Any:
     """One value of the slab of site i, ``exp(-s x^2/2 + b x)``."""
 
@@ -81,17 +110,24 @@ def mixed_draw(site: Any, B: Array, A: Array, stream: Stream, x: Array) -> None:
             x[i] = value
 
 
-@kernel()
-def _slab_probabilities(site: Any, B: Array, A: Array, out: Array) -> None:
+@scalar
+def slab_probability(site: Any, B: Array, A: Array, probability: Array) -> None:
+    """`row_slab` of atom and slab."""
     zero = np.float64(0.0)
     log_z, m, v = stack_array(CHUNK, zero), stack_array(CHUNK, zero), stack_array(CHUNK, zero)
+    for a in range(0, B.size, CHUNK):
+        z = min(a + CHUNK, B.size)
+        slab_chunk(site, a, z, B, A, log_z, m, v)
+        rho, to = site.rho[a:z], probability[a:z]
+        for i in range(z - a):
+            r = np.float64(rho[i])
+            to[i] = sigmoid(log_normal(r) - log_normal(1.0 - r) + log_z[i])
+
+
+@kernel()
+def _slab_probabilities(site: Any, B: Array, A: Array, out: Array) -> None:
     for k in range(B.shape[0]):
-        for a in range(0, B.shape[1], CHUNK):
-            z = min(a + CHUNK, B.shape[1])
-            slab_chunk(site, a, z, B[k], A[k], log_z, m, v)
-            for i in range(z - a):
-                r = np.float64(site.rho[a + i])
-                out[k, a + i] = sigmoid(log_normal(r) - log_normal(1.0 - r) + log_z[i])
+        slab_probability(site, B[k], A[k], out[k])
 
 
 class SpikeSlab(Unit):
@@ -191,6 +227,10 @@ class SpikeSlab(Unit):
         """Averages of the derivatives for rho, x for U and ``-x^2/2`` for V."""
         p = (X != 0).mean(axis=0, dtype=self.dtype)
         return {"rho": self._rho_slope(p), "U": X.mean(axis=0), "V": -0.5 * (X * X).mean(axis=0)}
+
+    def parameter_slopes(self, slopes: Array) -> dict[str, Array]:
+        """As for other units, and for rho, of which the slab's weight is made."""
+        return {"rho": self._rho_slope(slopes[2]), **super().parameter_slopes(slopes)}
 
     def _rho_slope(self, p: Array) -> Array:
         """Average of d ln phi/d rho: 1/rho on the slab and -1/(1 - rho) on the atom."""

@@ -10,7 +10,18 @@ from numpy.typing import ArrayLike, NDArray
 from tapcore import _checks
 from tapcore._random import Stream
 from tapcore.special.exponential import log1pexp, sigmoid, sigmoid_moments
-from tapcore.units._protocol import Array, Unit, parameter, row_draw, row_log_z, row_moments, row_third
+from tapcore.units._protocol import (
+    Array,
+    Unit,
+    all_slab,
+    parameter,
+    row_cumulants,
+    row_draw,
+    row_log_z,
+    row_moments,
+    row_slab,
+    row_third,
+)
 from tapcore.units._two_states import draw_states
 
 
@@ -32,6 +43,17 @@ def _row_log_z(site: BinarySite, B: Array, A: Array, log_z: Array) -> None:
     half = B.dtype.type(0.5)
     for i in range(B.size):
         log_z[i] = log1pexp(B[i] + site.U[i] - half * A[i])
+
+
+@row_cumulants.register(BinarySite)
+def _row_cumulants(site: BinarySite, B: Array, A: Array, third: Array, fourth: Array) -> None:
+    half, one, six = B.dtype.type(0.5), B.dtype.type(1.0), B.dtype.type(6.0)
+    for i in range(B.size):
+        a, c = sigmoid_moments(B[i] + site.U[i] - half * A[i])
+        third[i], fourth[i] = c * (one - (a + a)), c * (one - six * c)
+
+
+row_slab.register(BinarySite)(all_slab)
 
 
 @row_draw.register(BinarySite)

@@ -10,18 +10,30 @@ from numpy.typing import ArrayLike
 from tapcore import _checks
 from tapcore._random import Stream
 from tapcore.units._fitting import column_sums, pooled_variance
-from tapcore.units._protocol import Array, no_third, row_draw, row_log_z, row_moments, row_third
-from tapcore.units._slabs import OnTheLine, ascend_positive, line_chunk, line_draw
+from tapcore.units._protocol import (
+    Array,
+    no_third,
+    row_cumulants,
+    row_draw,
+    row_log_z,
+    row_moments,
+    row_slab,
+    row_third,
+)
+from tapcore.units._slabs import OnTheLine, ascend_positive, line_chunk, line_cumulants, line_draw
 from tapcore.units._spike_slab import (
     SpikeSlab,
     ascend_rho,
+    mixed_cumulants,
     mixed_draw,
     mixed_log_z,
     mixed_moments,
     representable,
     rho_for,
     slab_chunk,
+    slab_cumulants,
     slab_draw,
+    slab_probability,
 )
 
 
@@ -46,6 +58,21 @@ def _row_moments(site: GaussBernoulliSite, B: Array, A: Array, mean: Array, var:
 @row_log_z.register(GaussBernoulliSite)
 def _row_log_z(site: GaussBernoulliSite, B: Array, A: Array, log_z: Array) -> None:
     mixed_log_z(site, B, A, log_z)
+
+
+@slab_cumulants.register(GaussBernoulliSite)
+def _slab_cumulants(site: GaussBernoulliSite, a: int, z: int, B: Array, A: Array, third: Array, fourth: Array) -> None:
+    line_cumulants(site.V[a:z], B[a:z], A[a:z], third, fourth)
+
+
+@row_cumulants.register(GaussBernoulliSite)
+def _row_cumulants(site: GaussBernoulliSite, B: Array, A: Array, third: Array, fourth: Array) -> None:
+    mixed_cumulants(site, B, A, third, fourth)
+
+
+@row_slab.register(GaussBernoulliSite)
+def _row_slab(site: GaussBernoulliSite, B: Array, A: Array, probability: Array) -> None:
+    slab_probability(site, B, A, probability)
 
 
 @slab_draw.register(GaussBernoulliSite)

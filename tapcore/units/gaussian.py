@@ -12,8 +12,19 @@ from tapcore._jit import stack_array
 from tapcore._random import Stream
 from tapcore.special._truncnorm_batch import CHUNK
 from tapcore.units._fitting import column_sums, pooled_variance
-from tapcore.units._protocol import Array, no_third, parameter, row_draw, row_log_z, row_moments, row_third
-from tapcore.units._slabs import OnTheLine, ascend_positive, line_chunk, line_draw, log_gaussian
+from tapcore.units._protocol import (
+    Array,
+    all_slab,
+    no_third,
+    parameter,
+    row_cumulants,
+    row_draw,
+    row_log_z,
+    row_moments,
+    row_slab,
+    row_third,
+)
+from tapcore.units._slabs import OnTheLine, ascend_positive, line_chunk, line_cumulants, line_draw, log_gaussian
 
 
 class GaussianSite(NamedTuple):
@@ -34,6 +45,14 @@ def _row_log_z(site: GaussianSite, B: Array, A: Array, log_z: Array) -> None:
         z = min(a + CHUNK, B.size)
         m, v = stack_array(CHUNK, np.float64(0.0)), stack_array(CHUNK, np.float64(0.0))
         line_chunk(site.U[a:z], site.V[a:z], B[a:z], A[a:z], True, log_z[a:z], m, v)
+
+
+@row_cumulants.register(GaussianSite)
+def _row_cumulants(site: GaussianSite, B: Array, A: Array, third: Array, fourth: Array) -> None:
+    line_cumulants(site.V, B, A, third, fourth)
+
+
+row_slab.register(GaussianSite)(all_slab)
 
 
 @row_draw.register(GaussianSite)

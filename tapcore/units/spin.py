@@ -10,7 +10,18 @@ from numpy.typing import ArrayLike, NDArray
 from tapcore import _checks
 from tapcore._random import Stream
 from tapcore.special.exponential import log2cosh, sigmoid, tanh_moments
-from tapcore.units._protocol import Array, Unit, parameter, row_draw, row_log_z, row_moments, row_third
+from tapcore.units._protocol import (
+    Array,
+    Unit,
+    all_slab,
+    parameter,
+    row_cumulants,
+    row_draw,
+    row_log_z,
+    row_moments,
+    row_slab,
+    row_third,
+)
 from tapcore.units._two_states import draw_states
 
 
@@ -32,6 +43,17 @@ def _row_log_z(site: SpinSite, B: Array, A: Array, log_z: Array) -> None:
     half = B.dtype.type(0.5)
     for i in range(B.size):
         log_z[i] = log2cosh(B[i] + site.U[i]) - half * A[i]
+
+
+@row_cumulants.register(SpinSite)
+def _row_cumulants(site: SpinSite, B: Array, A: Array, third: Array, fourth: Array) -> None:
+    two, four, six = B.dtype.type(2.0), B.dtype.type(4.0), B.dtype.type(6.0)
+    for i in range(B.size):
+        a, c = tanh_moments(B[i] + site.U[i] + (A[i] - A[i]))
+        third[i], fourth[i] = -two * a * c, c * (four - six * c)
+
+
+row_slab.register(SpinSite)(all_slab)
 
 
 @row_draw.register(SpinSite)

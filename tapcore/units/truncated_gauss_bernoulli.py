@@ -12,18 +12,31 @@ from tapcore._random import Stream
 from tapcore.special import truncnorm
 from tapcore.special._truncnorm_draw import draw
 from tapcore.units._fitting import IntervalSums, below, ends
-from tapcore.units._protocol import Array, no_third, parameter, row_draw, row_log_z, row_moments, row_third
-from tapcore.units._slabs import truncated_chunk
+from tapcore.units._protocol import (
+    Array,
+    no_third,
+    parameter,
+    row_cumulants,
+    row_draw,
+    row_log_z,
+    row_moments,
+    row_slab,
+    row_third,
+)
+from tapcore.units._slabs import truncated_chunk, truncated_cumulants
 from tapcore.units._spike_slab import (
     SpikeSlab,
     ascend_rho,
+    mixed_cumulants,
     mixed_draw,
     mixed_log_z,
     mixed_moments,
     representable,
     rho_for,
     slab_chunk,
+    slab_cumulants,
     slab_draw,
+    slab_probability,
 )
 
 
@@ -54,6 +67,25 @@ def _row_moments(site: TruncatedGaussBernoulliSite, B: Array, A: Array, mean: Ar
 @row_log_z.register(TruncatedGaussBernoulliSite)
 def _row_log_z(site: TruncatedGaussBernoulliSite, B: Array, A: Array, log_z: Array) -> None:
     mixed_log_z(site, B, A, log_z)
+
+
+@slab_cumulants.register(TruncatedGaussBernoulliSite)
+def _slab_cumulants(
+    site: TruncatedGaussBernoulliSite, a: int, z: int, B: Array, A: Array, third: Array, fourth: Array
+) -> None:
+    truncated_cumulants(
+        site.U[a:z], site.V[a:z], site.lo[a:z], site.hi[a:z], B[a:z], A[a:z], third, fourth
+    )  # fmt: skip
+
+
+@row_cumulants.register(TruncatedGaussBernoulliSite)
+def _row_cumulants(site: TruncatedGaussBernoulliSite, B: Array, A: Array, third: Array, fourth: Array) -> None:
+    mixed_cumulants(site, B, A, third, fourth)
+
+
+@row_slab.register(TruncatedGaussBernoulliSite)
+def _row_slab(site: TruncatedGaussBernoulliSite, B: Array, A: Array, probability: Array) -> None:
+    slab_probability(site, B, A, probability)
 
 
 @slab_draw.register(TruncatedGaussBernoulliSite)

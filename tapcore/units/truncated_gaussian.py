@@ -14,8 +14,20 @@ from tapcore.special import truncnorm
 from tapcore.special._truncnorm_batch import CHUNK
 from tapcore.special._truncnorm_draw import draw
 from tapcore.units._fitting import IntervalSums, below, ends
-from tapcore.units._protocol import Array, Unit, no_third, parameter, row_draw, row_log_z, row_moments, row_third
-from tapcore.units._slabs import log_gaussian, truncated_chunk
+from tapcore.units._protocol import (
+    Array,
+    Unit,
+    all_slab,
+    no_third,
+    parameter,
+    row_cumulants,
+    row_draw,
+    row_log_z,
+    row_moments,
+    row_slab,
+    row_third,
+)
+from tapcore.units._slabs import log_gaussian, truncated_chunk, truncated_cumulants
 
 
 class TruncatedGaussianSite(NamedTuple):
@@ -49,6 +61,14 @@ def _row_log_z(site: TruncatedGaussianSite, B: Array, A: Array, log_z: Array) ->
         to = log_z[a:z]
         for i in range(z - a):
             to[i] = log_mass[i]
+
+
+@row_cumulants.register(TruncatedGaussianSite)
+def _row_cumulants(site: TruncatedGaussianSite, B: Array, A: Array, third: Array, fourth: Array) -> None:
+    truncated_cumulants(site.U, site.V, site.lo, site.hi, B, A, third, fourth)
+
+
+row_slab.register(TruncatedGaussianSite)(all_slab)
 
 
 @row_draw.register(TruncatedGaussianSite)

@@ -1,4 +1,4 @@
-"""Remake the results in truncnorm.csv and truncated_gauss_bernoulli.csv from their arguments, with mpmath.
+"""Remake the results in the tables of truncated Gaussians here from their arguments, with mpmath.
 
     python tests/golden/make_truncnorm.py             recompute every result and write those that are wrong
     python tests/golden/make_truncnorm.py --check     recompute, and compare with the files to the last digit of a float
@@ -31,7 +31,6 @@ NOTHING = mpf(10) ** -25  # a mean that counts as none, in standard deviations
 FALL = 4  # of the exponent over a panel
 
 Row = dict[str, str]
-Moments = tuple[mpf, mpf, mpf]
 
 
 @functools.cache
@@ -64,17 +63,17 @@ def panels(s: mpf, g: mpf, length: mpf) -> list[mpf]:
     return [mpf(0), *edges, last]
 
 
-def piece(s: mpf, g: mpf, length: mpf) -> Moments:
-    """Integrals of 1, t, t^2 times ``e^(-g t - s t^2/2)`` over [0, length], where it falls."""
-    sums = [mpf(0)] * 3
+def piece(s: mpf, g: mpf, length: mpf, order: int) -> list[mpf]:
+    """Integrals of 1, t, .., t^order times ``e^(-g t - s t^2/2)`` over [0, length], where it falls."""
+    sums = [mpf(0)] * (order + 1)
     edges = panels(s, g, length)
     for left, right in itertools.pairwise(edges):
         size = right - left
         for x, w in rule(mp.dps):
             t = left + size * x
             e = w * size * mp.exp(-t * (g + s * t / 2))
-            sums = [sums[0] + e, sums[1] + e * t, sums[2] + e * t * t]
-    return sums[0], sums[1], sums[2]
+            sums = [total + e * t**n for n, total in enumerate(sums)]
+    return sums
 
 
 def split(s: mpf, b: mpf, lo: mpf, hi: mpf) -> tuple[mpf, list[tuple[mpf, int, mpf, mpf]]]:
@@ -90,8 +89,11 @@ def split(s: mpf, b: mpf, lo: mpf, hi: mpf) -> tuple[mpf, list[tuple[mpf, int, m
     return top, [(top, side, g, -g / s), (other, -side, g_other, -g_other / s)]
 
 
-def moments(s: float, b: float, lo: float, hi: float, digits: int = DIGITS) -> Moments:
-    """Log-mass, mean and variance of ``exp(-s x^2/2 + b x)`` on [lo, hi], good to somewhat fewer than `digits`."""
+def raw_moments(s: float, b: float, lo: float, hi: float, order: int, digits: int) -> tuple[mpf, mpf, mpf, list[mpf]]:
+    """(energy, log-mass, top, moments about it from the first on) of ``exp(-s x^2/2 + b x)`` on [lo, hi].
+
+    The log-mass is that of the weight over its largest value ``e^energy``, which it has at the top.
+    """
     with mp.workdps(ARGUMENT_DIGITS):
         s, b, lo, hi = (mpf(x) for x in (s, b, lo, hi))
         if not lo < hi or (mp.isinf(hi - lo) and not (s > 0 or (s == 0 and (b < 0 if hi == mp.inf else b > 0)))):
@@ -100,18 +102,32 @@ def moments(s: float, b: float, lo: float, hi: float, digits: int = DIGITS) -> M
         energy = b * top - s * top**2 / 2
         starts = [(start - top, b * start - s * start**2 / 2 - energy) for start, *_ in pieces]
     with mp.workdps(digits + 5):
-        zeroth = first = second = mpf(0)
+        sums = [mpf(0)] * (order + 1)
         for (offset, below), (_, side, g, length) in zip(starts, pieces, strict=True):
             if below < -(10 * mp.dps + 100):  # e^-below is too little to count, even times the square of an offset
                 continue
-            m0, m1, m2 = (mp.exp(below) * m for m in piece(+s, +g, +length))
-            zeroth += m0
-            first += offset * m0 + side * m1
-            second += offset**2 * m0 + 2 * offset * side * m1 + m2
-        mean, log_mass = first / zeroth, mp.log(zeroth)
-        var = second / zeroth - mean**2
+            part = [mp.exp(below) * m for m in piece(+s, +g, +length, order)]
+            for n in range(order + 1):
+                sums[n] += sum(mp.binomial(n, k) * offset ** (n - k) * side**k * part[k] for k in range(n + 1))
+        return energy, mp.log(sums[0]), top, [m / sums[0] for m in sums[1:]]
+
+
+def moments(s: float, b: float, lo: float, hi: float, digits: int = DIGITS) -> tuple[mpf, mpf, mpf]:
+    """Log-mass, mean and variance of ``exp(-s x^2/2 + b x)`` on [lo, hi], good to somewhat fewer than `digits`."""
+    energy, log_mass, top, (mean, second) = raw_moments(s, b, lo, hi, 2, digits)
+    with mp.workdps(digits + 5):
+        var = second - mean**2
     with mp.workdps(ARGUMENT_DIGITS):
         return energy + log_mass, top + mean, +var
+
+
+def cumulants(s: float, b: float, lo: float, hi: float, digits: int = 2 * DIGITS) -> tuple[mpf, mpf, mpf]:
+    """Second to fourth cumulant of ``exp(-s x^2/2 + b x)`` on [lo, hi]."""
+    _, _, _, (m1, m2, m3, m4) = raw_moments(s, b, lo, hi, 4, digits)
+    with mp.workdps(digits):
+        var = m2 - m1**2
+        central = m4 - 4 * m3 * m1 + 6 * m2 * m1**2 - 3 * m1**4
+        return var, m3 - 3 * m2 * m1 + 2 * m1**3, central - 3 * var**2
 
 
 def spike_slab(rho: float, U: float, V: float, lo: float, hi: float, A: float, B: float) -> dict[str, mpf]:
@@ -137,6 +153,12 @@ def remake_truncnorm(row: Row) -> dict[str, mpf]:
     return dict(zip(("lnZ", "mean", "var"), found, strict=True))
 
 
+def remake_cumulants(row: Row) -> dict[str, mpf]:
+    """Results of a row of truncnorm_cumulants.csv."""
+    found = cumulants(*(float(row[name]) for name in ("s", "b", "lo", "hi")))
+    return dict(zip(("var", "third", "fourth"), found, strict=True))
+
+
 def remake_spike_slab(row: Row) -> dict[str, mpf]:
     """Results of a row of truncated_gauss_bernoulli.csv."""
     return spike_slab(*(float(row[name]) for name in ("rho", "U", "V", "lo", "hi", "A", "B")))
@@ -144,6 +166,7 @@ def remake_spike_slab(row: Row) -> dict[str, mpf]:
 
 FILES: dict[str, Callable[[Row], dict[str, mpf]]] = {
     "truncnorm.csv": remake_truncnorm,
+    "truncnorm_cumulants.csv": remake_cumulants,
     "truncated_gauss_bernoulli.csv": remake_spike_slab,
 }
 
@@ -159,8 +182,9 @@ def wrong(row: Row, results: dict[str, mpf]) -> dict[str, mpf]:
     found = {}
     for name, value in results.items():
         written = mpf(float(row[name]))
-        # A mean may cancel to nothing.
-        least = NOTHING * mp.sqrt(results["var"]) if name == "mean" else mpf(2) ** -1074
+        # A mean and higher cumulants may cancel to nothing.
+        power = {"mean": 1, "third": 3, "fourth": 4}.get(name)
+        least = NOTHING * mp.sqrt(results["var"]) ** power if power else mpf(2) ** -1074
         spacing = max(mpf(2) ** (mp.frexp(written)[1] - 53), least)
         if abs(value - written) > 0.5001 * spacing:
             found[name] = value
