@@ -7,11 +7,11 @@ import importlib
 from pathlib import Path
 
 from tapcore_bench.micro.harness import machine_name, table
+from tapcore_bench.pages import renew
 
-MARKS = ("<!-- begin: micro -->", "<!-- end: micro -->")
 NAMES = ("exponential", "truncnorm", "sweep", "epoch", "startup")
 # Run when named only.
-LONGER = ("acceleration",)
+LONGER = ("acceleration", "methods")
 
 
 def main() -> None:
@@ -35,13 +35,9 @@ def main() -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write `text` to `path`; between `MARKS`, if the file has them."""
-    if path.exists():
-        before, begin, rest = path.read_text(encoding="utf-8").partition(MARKS[0])
-        _, end, after = rest.partition(MARKS[1])
-        if begin and end:
-            text = f"{before}{begin}\n{text}{end}{after}"
-    path.write_text(text, encoding="utf-8")
+    """Write `text` to `path`; between the marks of "micro", if the file has them."""
+    if not (path.exists() and renew(path, "micro", text)):
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
