@@ -11,9 +11,9 @@ import tapcore as tc
 from tapcore.fields import couplings
 from tapcore.inference.adaptive_tap import HALF, AdaptiveTap
 from tapcore.inference.chains import Chains, Starts
-from tapcore.inference.messages import empty_messages
+from tapcore.inference.messages import Scratch, empty_messages
 from tapcore.inference.progress import begin, empty_progress
-from tapcore.inference.relaxed_bp import RelaxedBP
+from tapcore.inference.relaxed_bp import Pair, RelaxedBP
 from tapcore.inference.solve import rule_for
 from tapcore_bench.micro.harness import Row, take_turns
 
@@ -50,7 +50,7 @@ def relaxed(machine: tc.Machine, X: np.ndarray) -> Callable[[], object]:
     engine, rule = RelaxedBP(machine), rule_for(machine, "rbp", most=SWEEPS)
     progress = empty_progress(CHAINS)
 
-    def work(k: int, to: object, scratch: object) -> None:
+    def work(k: int, to: Pair, scratch: Scratch) -> None:
         engine.begin(to, Starts((X,), ()), k)
         engine.run(k, to, scratch, progress, rule, SWEEPS, True)
 

@@ -95,7 +95,7 @@ def random_machines(scale: float, count: int) -> Iterator[tuple[tc.Machine, Arra
         rng = np.random.default_rng(seed)
         W = rng.normal(0, scale, SIZES)
         U = [rng.normal(0, 0.5, n) - 0.5 * W.sum(axis) for axis, n in ((1, SIZES[0]), (0, SIZES[1]))]
-        machine = tc.RBM(*(tc.Binary(u.size, U=u) for u in U), weights=W)
+        machine = tc.RBM(tc.Binary(SIZES[0], U=U[0]), tc.Binary(SIZES[1], U=U[1]), weights=W)
         yield machine, rng.random((STARTS, SIZES[0]))
 
 
@@ -145,9 +145,8 @@ def picture(path: Path, columns: dict[float, dict[str, Errors]]) -> None:
     for axis, (name, title) in zip(axes, (("log_z", "ln Z"), ("mean", "means"), ("pair", "pairs")), strict=True):
         for method in (*METHODS, SAMPLED):
             values = [getattr(found[method], name) for found in columns.values()]
-            axis.loglog(
-                list(columns), values, marker="o", markersize=3, label=method, ls="--" if "," in method else "-"
-            )
+            style = {"ls": "--" if method == SAMPLED else "-", "marker": "o", "markersize": 3, "label": method}
+            axis.loglog(list(columns), values, **style)
         axis.set(xlabel="standard deviation of the weights", title=f"error of the {title}")
     axes[0].legend()
     figure.savefig(path, dpi=110)

@@ -1,4 +1,4 @@
-"""Training by TAP and by adaptive TAP of few and many iterations, Fig. 10: ``python -m tapcore_bench.paper.iterations``.
+"""Training by TAP and adaptive TAP of few and many iterations, Fig. 10: ``python -m tapcore_bench.paper.iterations``.
 
 The first 5,000 images of binary MNIST, 784x500, learning rate 0.001, batches and chains of 100, damping 0.5. Each way
 trains for the same number of seconds at most; its pseudo-likelihood is recorded on the way. Then the time of an
