@@ -134,6 +134,11 @@ def test_chains_depend_neither_on_others_nor_on_threads() -> None:
     with thread_limit(1):
         same_bits(tc.solve(machine, X, method="rbp"), found)
     same_bits(tc.solve(machine, X[:4], method="rbp"), found[:4])
+    # Threads share what is one chain.
+    same_bits(tc.solve(machine, X[:1], method="rbp"), found[:1])
+    one_layer = random_rbm(3, sizes=(20, 1), sigma=0.5)
+    alone = tc.solve(one_layer, X[:1], method="rbp")
+    same_bits(alone, tc.solve(one_layer, X, method="rbp")[:1])
     # On from where it was: nothing moves far.
     again = tc.solve(machine, found, method="rbp", tol=1e-13)
     same(again, tc.solve(machine, X, method="rbp", tol=1e-13), tol=1e-10)

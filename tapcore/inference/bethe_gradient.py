@@ -25,7 +25,7 @@ from tapcore._threads import split
 from tapcore.inference.chains import Starts
 from tapcore.inference.messages import TILE, Messages, Scratch, empty_messages, fetch, less_one
 from tapcore.inference.progress import CONVERGED, FAILED, Rule, begin, empty_progress
-from tapcore.inference.relaxed_bp import Pair, RelaxedBP
+from tapcore.inference.relaxed_bp import Pair, engine_for
 from tapcore.inference.tap import larger
 from tapcore.machine import Machine
 from tapcore.units._protocol import row_cumulants, row_moments, row_slab
@@ -205,9 +205,9 @@ def follow(
 
     A chain is lost, and NaN from then on, where derivatives still change by more than LEAST in the last sweep back.
     """
-    engine = RelaxedBP(machine)
     sizes = (machine.sizes[0], machine.sizes[1])
     count = len(fresh)
+    engine = engine_for(machine, count)
     progress = empty_progress(count)
     begin(progress, slice(None), np.arange(count), damping)
     lost = np.zeros(count, np.bool_)

@@ -51,9 +51,9 @@ def empty_messages(sizes: tuple[int, int]) -> tuple[tuple[Messages, Messages], S
 
 
 @kernel(reassociate=True)
-def sum_messages(W: Array, to: Messages) -> None:
-    """``B = sum W a`` and ``A = -sum W^2 c`` over all that a layer receives."""
-    for i in range(W.shape[0]):
+def sum_messages(W: Array, to: Messages, first: int, last: int) -> None:
+    """``B = sum W a`` and ``A = -sum W^2 c`` over all that units first..last of a layer receive."""
+    for i in range(first, last):
         B, A = 0.0, 0.0
         for j in range(W.shape[1]):
             B += W[i, j] * to.mean[i, j]
@@ -82,16 +82,18 @@ def less_one(sent: Messages, weights: Array, columns: Array, t: int, B: Array, A
 
 
 @kernel()
-def pass_messages(site: Any, W: Array, sent: Messages, to: Messages, damping: float, scratch: Scratch) -> float:
-    """Renew the messages from the layer of `site`, which received `sent`; the largest change, NaN if any is.
+def pass_messages(
+    site: Any, W: Array, sent: Messages, to: Messages, damping: float, scratch: Scratch, begin: int, end: int
+) -> float:
+    """Renew the messages from the layer of `site`, which received `sent`, to units begin..end of the other layer.
 
-    W: (receivers, senders).
+    W: (receivers, senders). Returned: the largest change, NaN if any is.
     """
     n = W.shape[1]
     B, A, mean, var = scratch.rows[0, :n], scratch.rows[1, :n], scratch.rows[2, :n], scratch.rows[3, :n]
     top = 0.0
-    for first in range(0, W.shape[0], TILE):
-        count = fetch(sent, first, scratch.columns)
+    for first in range(begin, end, TILE):
+        count = min(fetch(sent, first, scratch.columns), end - first)
         for t in range(count):
             i = first + t
             less_one(sent, W[i], scratch.columns, t, B, A)
@@ -100,8 +102,8 @@ def pass_messages(site: Any, W: Array, sent: Messages, to: Messages, damping: fl
     return top
 
 
-@scalar
-def _marginals(site: Any, to: Messages, scratch: Scratch) -> float:
+@kernel()
+def marginals(site: Any, to: Messages, scratch: Scratch) -> float:
     """Moments of a layer in its sums; sum of the squared changes of the means."""
     n = to.a.size
     mean, var = scratch.rows[2, :n], scratch.rows[3, :n]
@@ -121,21 +123,27 @@ def run_chain(
     and the first messages of hidden units are undamped. Sums and moments are those of the messages in the end.
     """
     to_v, to_h = to
+    n, m = W.shape
     for sweep in range(sweeps):
         damping = progress.damping[k]
-        sum_messages(WT, to_h)
-        square = _marginals(sites[1], to_h, scratch)
-        top = pass_messages(sites[1], W, to_h, to_v, 0.0 if cold and sweep == 0 else damping, scratch)
-        sum_messages(W, to_v)
-        square += _marginals(sites[0], to_v, scratch)
-        top = larger(top, pass_messages(sites[0], WT, to_v, to_h, damping, scratch))
-        progress.residual[k] = top
-        progress.square[k] = square
-        judge(progress, rule, k, W.shape[0] + W.shape[1])
+        sum_messages(WT, to_h, 0, m)
+        square = marginals(sites[1], to_h, scratch)
+        top = pass_messages(sites[1], W, to_h, to_v, 0.0 if cold and sweep == 0 else damping, scratch, 0, n)
+        sum_messages(W, to_v, 0, n)
+        square += marginals(sites[0], to_v, scratch)
+        top = larger(top, pass_messages(sites[0], WT, to_v, to_h, damping, scratch, 0, m))
+        end_sweep(k, top, square, n + m, progress, rule)
         if progress.status[k] != ACTIVE:
             break
-    sum_messages(WT, to_h)
-    _marginals(sites[1], to_h, scratch)
+    sum_messages(WT, to_h, 0, m)
+    marginals(sites[1], to_h, scratch)
+
+
+@kernel()
+def end_sweep(k: int, top: float, square: float, units: int, progress: Progress, rule: Rule) -> None:
+    """Judge chain k by the largest change of a message and the sum of squared changes of means."""
+    progress.residual[k], progress.square[k] = top, square
+    judge(progress, rule, k, units)
 
 
 @scalar

@@ -2,7 +2,8 @@
 
 ``B_{u -> w} = B_u - W a_{w -> u}`` and ``A_{u -> w} = A_u + W^2 c_{w -> u}``, the full sums less one term, so that a
 sweep takes O(n_visible n_hidden). A chain's messages take 32 bytes a pair of units: each thread runs one chain at a
-time, from its start to its end, while they stay in its cache. All is in float64.
+time, from its start to its end, while they stay in its cache; threads that are more than the chains share each one,
+by blocks of receiving units. All is in float64.
 """
 
 from __future__ import annotations
@@ -14,10 +15,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._threads import for_each_block, thread_count
+from tapcore._threads import for_each_block, split, thread_count
 from tapcore.inference.chains import Starts
-from tapcore.inference.messages import Messages, Scratch, bethe, empty_messages, pass_messages, run_chain
-from tapcore.inference.progress import CONVERGED, FAILED, Progress, Rule, begin, empty_progress
+from tapcore.inference.messages import (
+    Messages,
+    Scratch,
+    bethe,
+    empty_messages,
+    end_sweep,
+    marginals,
+    pass_messages,
+    run_chain,
+    sum_messages,
+)
+from tapcore.inference.progress import ACTIVE, CONVERGED, FAILED, Progress, Rule, begin, empty_progress
 from tapcore.inference.solution import Solutions, empty_solutions
 from tapcore.machine import Machine
 
@@ -63,16 +74,16 @@ class RelaxedBP:
         to[1].a[:], to[1].c[:] = starts.mean[1][k], starts.var[1][k]
         return False
 
-    def recall(self, to: Pair, scratch: Scratch, marginals: Any, k: int) -> None:
+    def recall(self, to: Pair, scratch: Scratch, chains: Any, k: int) -> None:
         """Messages to both layers from means, variances, fields and precisions of their units."""
         for layer in range(2):
             # Nothing is left of the chain before: its NaN would outlive even a share of 0.
             to[layer].mean[:], to[layer].var[:] = 0, 0
-            to[layer].a[:], to[layer].c[:] = marginals.mean[layer][k], marginals.var[layer][k]
-            to[layer].B[:], to[layer].A[:] = marginals.B[layer][k], marginals.A[layer][k]
-        to[0].mean[:], to[0].var[:] = marginals.mean[1][k], marginals.var[1][k]
-        pass_messages(self.sites[0], self.WT, to[0], to[1], 0.0, scratch)
-        pass_messages(self.sites[1], self.W, to[1], to[0], 0.0, scratch)
+            to[layer].a[:], to[layer].c[:] = chains.mean[layer][k], chains.var[layer][k]
+            to[layer].B[:], to[layer].A[:] = chains.B[layer][k], chains.A[layer][k]
+        to[0].mean[:], to[0].var[:] = chains.mean[1][k], chains.var[1][k]
+        pass_messages(self.sites[0], self.WT, to[0], to[1], 0.0, scratch, 0, len(self.WT))
+        pass_messages(self.sites[1], self.W, to[1], to[0], 0.0, scratch, 0, len(self.W))
 
     def run(self, k: int, to: Pair, scratch: Scratch, progress: Progress, rule: Rule, sweeps: int, cold: bool) -> None:
         """Sweep a chain until it stops, at most so many times."""
@@ -83,10 +94,62 @@ class RelaxedBP:
         return float(bethe(self.sites, self.W, self.WT, to, scratch))
 
 
+class SharedRelaxedBP(RelaxedBP):
+    """The same, to the bit, one chain at a time, whose receiving units are dealt to threads in blocks."""
+
+    def each(self, count: int, work: Callable[..., None], memory: Callable[[], tuple[Any, ...]]) -> None:
+        """Call ``work(k, *memory)`` for k = 0..count-1, in turn."""
+        mine = memory()
+        for k in range(count):
+            work(k, *mine)
+
+    def run(self, k: int, to: Pair, scratch: Scratch, progress: Progress, rule: Rule, sweeps: int, cold: bool) -> None:
+        """Sweep a chain until it stops, at most so many times."""
+        each = [scratch, *(empty_messages((0, max(self.W.shape)))[1] for _ in range(thread_count() - 1))]
+        for sweep in range(sweeps):
+            damping = float(progress.damping[k])
+            top, square = self._half(1, to, each, 0.0 if cold and sweep == 0 else damping)
+            other_top, other_square = self._half(0, to, each, damping)
+            end_sweep(k, float(np.max([top, other_top])), square + other_square, sum(self.W.shape), progress, rule)
+            if progress.status[k] != ACTIVE:
+                break
+        sum_messages(self.WT, to[1], 0, len(self.WT))
+        marginals(self.sites[1], to[1], scratch)
+
+    def _half(self, layer: int, to: Pair, scratch: list[Scratch], damping: float) -> tuple[float, float]:
+        """What a layer sends: the largest change of a message, and the sum of squared changes of its means."""
+        own, across = (self.W, self.WT) if layer == 0 else (self.WT, self.W)
+        changes = np.zeros(len(scratch))
+
+        def receive(b: int, blocks: NDArray[np.int64]) -> None:
+            first, length = blocks[b]
+            sum_messages(own, to[layer], first, first + length)
+
+        def send(b: int, blocks: NDArray[np.int64]) -> None:
+            first, length = blocks[b]
+            changes[b] = pass_messages(
+                self.sites[layer], across, to[layer], to[1 - layer], damping, scratch[b], first, first + length
+            )
+
+        def deal(work: Callable[..., None], units: int) -> None:
+            blocks = split(units, len(scratch), units)
+            for_each_block(work, len(blocks), blocks)
+
+        deal(receive, len(own))
+        square = float(marginals(self.sites[layer], to[layer], scratch[0]))
+        deal(send, len(across))
+        return float(np.max(changes)), square
+
+
+def engine_for(machine: Machine, count: int) -> RelaxedBP:
+    """What runs so many chains on all threads."""
+    return (RelaxedBP if count >= thread_count() else SharedRelaxedBP)(machine)
+
+
 def solve_relaxed(machine: Machine, starts: Starts, rule: Rule, damping: float) -> Solutions:
     """Run chains until each has stopped."""
-    engine = RelaxedBP(machine)
     count = len(starts.mean[0])
+    engine = engine_for(machine, count)
     found = empty_solutions(machine, count, "rbp")
     progress = empty_progress(count)
     begin(progress, slice(None), np.arange(count), damping)
