@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tapcore as tc
 from tapcore_bench.micro import __main__ as command
-from tapcore_bench.micro import acceleration, closed_forms, epoch, exponential, harness, startup, sweep, truncnorm
+from tapcore_bench.micro import (
+    acceleration,
+    closed_forms,
+    epoch,
+    exponential,
+    harness,
+    methods,
+    startup,
+    sweep,
+    truncnorm,
+)
 from tapcore_bench.micro.products import Products
+from tapcore_bench.paper import accuracy, iterations
 from tapcore_bench.peers import bernoulli_rbm
 
 
@@ -110,3 +122,50 @@ def test_references_of_the_benchmark_agree_with_the_library(p: float, q: float) 
     _, expected_mean, expected_var = tc.truncnorm.moments(p, q, -1.0, 1.0)
     assert float(mean) == pytest.approx(expected_mean, abs=1e-15)
     assert float(var) == pytest.approx(expected_var, rel=1e-14)
+
+
+def test_methods_are_timed_on_the_same_chains(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("VISIBLE", 9), ("CHAINS", 4), ("TARGETS", {5: 60.0})):
+        monkeypatch.setattr(methods, name, value)
+    rows = methods.rows(1)
+    assert [row.target for row in rows] == [60.0, None]
+    assert all(row.ours > 0 and row.reference > 0 for row in rows)
+
+
+def test_accuracy_finds_the_errors_of_each_method(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in (("SIZES", (5, 4)), ("STARTS", 2), ("CHAINS", 200), ("TEMPERATURES", 50), ("SWEEPS", 10)):
+        monkeypatch.setattr(accuracy, name, value)
+    found = {
+        scale: accuracy.medians([accuracy.errors(*m) for m in accuracy.random_machines(scale, 2)])
+        for scale in (0.05, 0.2)
+    }
+    near = found[0.05]
+    # First order leaves out W^2, third order W^4; 200 chains have an error of a thirtieth.
+    assert near["nmf"].log_z > 10 * near["tap"].log_z > 10 * near["tap3"].log_z
+    assert max(near[m].pair for m in ("tap", "tap3", "rbp", "adatap")) < 1e-4 < near["nmf"].pair
+    assert 1e-4 < near[accuracy.SAMPLED].mean < 0.1
+    text = accuracy.table({"small": near})
+    assert text.count("| small |") == 6
+    pytest.importorskip("matplotlib", reason="it draws the picture")
+    accuracy.picture(tmp_path / "accuracy.png", found)
+    assert (tmp_path / "accuracy.png").stat().st_size > 0
+
+
+def test_iterations_record_until_their_time_is_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(iterations, "HIDDEN", 3)
+    monkeypatch.setattr(iterations, "SIZE", 10)
+    rng = np.random.default_rng(0)
+    X = (rng.random((40, 1)) < 0.5) ^ (rng.random((40, 6)) < 0.1)
+    curves = {}
+    for gradient in ("tap", "adatap"):
+        trainer = iterations.trainer_for(X, gradient, 3, None, 0.3)
+        curves[gradient] = iterations.train(trainer, X, np.inf, 10.5, 5)
+        assert [epochs for epochs, _, _ in curves[gradient]] == [0.0, 2.25, 4.5, 6.75, 9.0, 10.5]
+        assert curves[gradient][-1][2] > curves[gradient][0][2] + 0.05
+    trainer = iterations.trainer_for(X, "tap", 3, None, 0.3)
+    assert len(iterations.train(trainer, X, 0.0, 10.0, 5)) == 1
+    times = {10: (1e-3, 4e-2)}
+    assert "| 10 | 1 | 40 | 40 |" in iterations.report(curves, times)
+    pytest.importorskip("matplotlib", reason="it draws the picture")
+    iterations.picture(tmp_path / "iterations.png", curves, times)
+    assert (tmp_path / "iterations.png").stat().st_size > 0
