@@ -147,7 +147,7 @@ def picture(path: Path, columns: dict[float, dict[str, Errors]]) -> None:
             values = [getattr(found[method], name) for found in columns.values()]
             style = {"ls": "--" if method == SAMPLED else "-", "marker": "o", "markersize": 3, "label": method}
             axis.loglog(list(columns), values, **style)
-        axis.set(xlabel="standard deviation of the weights", title=f"error of the {title}")
+        axis.set(xlabel="standard deviation of the weights", title=f"error of {title}")
     axes[0].legend()
     figure.savefig(path, dpi=110)
 
