@@ -159,11 +159,11 @@ def test_iterations_record_until_their_time_is_over(monkeypatch: pytest.MonkeyPa
     curves = {}
     start = tc.RBM(tc.Binary.from_data(X), tc.Binary(3), sigma=0.3, seed=1)
     for gradient in ("tap", "adatap"):
-        trainer = iterations.trainer_for(X, gradient, 3, start, 0.3)
+        trainer = iterations.trainer_for(X, gradient, 3, start, 0.3, 10)
         curves[gradient] = iterations.train(trainer, X, np.inf, 10.5, 5)
         assert [epochs for epochs, _, _ in curves[gradient]] == [0.0, 2.25, 4.5, 6.75, 9.0, 10.5]
         assert curves[gradient][-1][2] > curves[gradient][0][2] + 0.05
-    trainer = iterations.trainer_for(X, "tap", 3, None, 0.3)
+    trainer = iterations.trainer_for(X, "tap", 3, None, 0.3, 10)
     assert len(iterations.train(trainer, X, 0.0, 10.0, 5)) == 1
     times = {10: (1e-3, 4e-2)}
     assert "| 10 | 1 | 40 | 40 |" in iterations.report(curves, times)
