@@ -1,10 +1,10 @@
 """Training by TAP and adaptive TAP of few and many iterations, Fig. 10: ``python -m tapcore_bench.paper.iterations``.
 
-The first 5,000 images of binary MNIST, 784x500, learning rate 0.001, batches of 100, damping 0.5. Each way trains for the
-same number of seconds at most; its pseudo-likelihood is recorded on the way. Then the time of an iteration against the
-number of chains. With as many chains as samples in a batch an epoch of adaptive TAP with 100 iterations takes more than
-an hour: `--chains` makes do with fewer, and `--start` first trains by TAP until weights have left the neighbourhood of 0,
-where all gradients vanish.
+The first 5,000 images of binary MNIST, 784x500, learning rate 0.001, batches of 100, damping 0.5. Each way trains for
+the same number of seconds at most; its pseudo-likelihood is recorded on the way. Then the time of an iteration against
+the number of chains. With as many chains as samples in a batch an epoch of adaptive TAP with 100 iterations takes more
+than an hour: `--chains` makes do with fewer, and `--start` first trains by TAP until weights have left the
+neighbourhood of 0, where all gradients vanish.
 """
 
 from __future__ import annotations
