@@ -108,3 +108,21 @@ def test_sampled_training_does_not_depend_on_threads() -> None:
 def test_contradictions_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tc.fit(random_rbm(9), np.zeros((3, 7)), epochs=1, **options)
+
+
+def test_adaptive_chains_without_a_gaussian_are_lost_and_leave_weights_finite() -> None:
+    # Couplings so strong that after one sweep few chains have a Gaussian.
+    X = np.random.default_rng(0).random((30, 12)) < 0.5
+    machines = [tc.RBM(tc.Binary(12), tc.Binary(8), sigma=sigma, seed=1) for sigma in (1.0, 1.5, 2.0, 3.0)]
+    options: dict[str, Any] = {"epochs": 1, "batch_size": 30, "chains": 30, "gradient": "adatap", "learning_rate": 1e-6}
+    lost, messages = 0, []
+    for machine in machines:
+        try:
+            trained, history = tc.fit(machine, X, sweeps=1, damping=0.5, **options)
+        except FloatingPointError as error:
+            messages.append(str(error))
+            continue
+        assert np.isfinite(trained.weights[0]).all()
+        lost += int(history.lost[-1])
+    assert lost > 0 or messages
+    assert all("every chain was lost" in message for message in messages)

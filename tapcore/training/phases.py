@@ -171,8 +171,11 @@ class AdaptivePhase:
                 to[which] = made
             self.waiting = None
         self.found: Solutions = solve_adaptive(self.machine, self.B, self.A, self.rule, self.damping)
+        # After few sweeps fields may be finite, yet make no Gaussian: there is no covariance then.
+        without = ~np.isfinite(self.found.free_energy)
         for to, made in zip(self.B + self.A, self.found.B + self.found.A, strict=True):
             to[:] = made
+            to[without] = np.nan
 
     def model(self, layers: Sequence[Unit], kept: Any) -> Model:
         """Products of means, and the covariances of the Gaussian."""
