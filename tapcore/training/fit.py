@@ -93,7 +93,7 @@ def fit(
         Of the sweeps, as in `solve`. None is 0, for "adatap" 1/2.
     gradient : {"tap", "nmf", "tap3", "rbp", "adatap", "cd", "pcd"}
         The equations that chains solve and the gradient that goes with them (relaxed belief propagation and adaptive
-        TAP take some hundred times as long as TAP); or contrastive divergence, for which
+        TAP take some 30 to 200 times as long as TAP); or contrastive divergence, for which
         chains are of block Gibbs sampling and start from the samples of each batch ("cd") or go on from the batch
         before ("pcd"), the hidden units' means given the visible values standing for their values. What is recorded of
         each epoch is the TAP log-likelihood all the same.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import Any, Self
 
 import numpy as np
@@ -169,9 +170,9 @@ class SpikeSlab(Unit):
         even = cls(n, rho=0.5, **slab)
         return cls(n, rho=rho_for(wanted, even.log_slab()), **slab)
 
+    @abc.abstractmethod
     def log_slab(self) -> Array:
         """Log of each slab's integral at B = A = 0, (n,)."""
-        raise NotImplementedError
 
     def nonzero_probability(self, B: ArrayLike, A: ArrayLike) -> Array:
         """Probability of ``x != 0`` in ``phi(x) exp(B x - A x^2/2)``, normalised.
@@ -212,9 +213,9 @@ class SpikeSlab(Unit):
         drawn = np.where(rng.random(p.shape) < p, slab, 0)
         return np.where(np.isnan(p), np.nan, drawn).astype(self.dtype)
 
+    @abc.abstractmethod
     def sample_slab(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
         """Draw from the slabs alone; (..., n)."""
-        raise NotImplementedError
 
     def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
         """Averages of the derivatives for rho, x for U and ``-x^2/2`` for V."""

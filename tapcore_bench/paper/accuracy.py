@@ -40,6 +40,7 @@ class Errors:
     pair: float  # root mean square over all pairs of a visible and a hidden unit
     seconds: float  # of a start; of all of the sampling
     converged: float  # share of the starts
+    solutions: float  # distinct ones among them
 
 
 def rms(x: Any) -> float:
@@ -58,7 +59,7 @@ def errors(machine: tc.Machine, starts: Array) -> dict[str, Errors]:
         usable = np.where(solutions.converged, solutions.free_energy, np.inf)
         best = solutions[[int(np.argmin(usable))]]
         if not best.converged[0]:
-            found[method] = Errors(np.nan, np.nan, np.nan, seconds, 0.0)
+            found[method] = Errors(np.nan, np.nan, np.nan, seconds, 0.0, 0.0)
             continue
         found[method] = Errors(
             abs(-best.free_energy[0] - log_z),
@@ -66,6 +67,7 @@ def errors(machine: tc.Machine, starts: Array) -> dict[str, Errors]:
             rms(pairs(machine, best) - exact.pair[0]),
             seconds,
             float(solutions.converged.mean()),
+            float(len(solutions.unique())),
         )
     return found | {SAMPLED: sampled(machine, log_z, exact)}
 
@@ -86,7 +88,9 @@ def sampled(machine: tc.Machine, log_z: float, exact: Any) -> Errors:
     seconds = time.perf_counter() - begun
     hidden = machine.layers[1].moments(x @ machine.weights[0], 0.0)[1]
     means = np.concatenate([x.mean(axis=0) - exact.mean[0], hidden.mean(axis=0) - exact.mean[1]])
-    return Errors(abs(estimate.log_z - log_z), rms(means), rms(x.T @ hidden / len(x) - exact.pair[0]), seconds, 1.0)
+    return Errors(
+        abs(estimate.log_z - log_z), rms(means), rms(x.T @ hidden / len(x) - exact.pair[0]), seconds, 1.0, np.nan
+    )
 
 
 def random_machines(scale: float, count: int) -> Iterator[tuple[tc.Machine, Array]]:
@@ -123,12 +127,12 @@ def _median(values: list[float]) -> float:
 def table(columns: dict[str, dict[str, Errors]]) -> str:
     """A row a machine and method."""
     lines = [
-        "| machine | inference | ln Z | means | pairs | ms a solution | starts converged |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| machine | inference | ln Z | means | pairs | ms a solution | starts converged | solutions |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, found in columns.items():
         for method, e in found.items():
-            share = "" if method == SAMPLED else f"{100 * e.converged:.0f} %"
+            share = " | " if method == SAMPLED else f"{100 * e.converged:.0f} % | {e.solutions:g}"
             values = " | ".join(f"{x:.1e}" for x in (e.log_z, e.mean, e.pair))
             lines.append(f"| {name} | {method} | {values} | {1e3 * e.seconds:.3g} | {share} |")
     return "\n".join(lines) + "\n"
