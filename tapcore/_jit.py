@@ -38,8 +38,18 @@ def kernel(*, reassociate: bool = False) -> Callable[[F], F]:
 
 
 def scalar(function: F) -> F:
-    """Compile a helper that only other compiled code calls."""
-    return cast(F, numba.njit(forceinline=True, **_KERNEL_OPTIONS)(function))
+    """Compile a helper that compiled code calls.
+
+    It has no wrappers that unpack Python's arguments, which would be a third of the time to compile: should Python call
+    it, it is compiled once more, with them.
+    """
+    helper = numba.njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_KERNEL_OPTIONS)(function)
+    if not JIT_DISABLED:
+        # Otherwise Numba's dispatcher would take the wrapper, which is not there, from its table.
+        whole = numba.njit(**_SCALAR_OPTIONS)(function)
+        helper._insert = lambda *entry: None
+        helper._compile_for_args = lambda *args, **named: whole
+    return cast(F, helper)
 
 
 class ByType(Protocol):
@@ -85,30 +95,6 @@ def by_type(stub: Callable[..., Any]) -> ByType:
 
     dispatch.register = register  # type: ignore[attr-defined]
     return cast(ByType, dispatch)
-
-
-def by_position(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make ``f(items, position, *args)`` that calls ``function(items[position], *args)`` on a tuple of unlike items.
-
-    Compiled code cannot index such a tuple with a variable; this unrolls the choice when it compiles.
-    """
-
-    def dispatch(items: Any, position: int, *args: Any) -> Any:
-        return function(items[position], *args)
-
-    def choose(items: Any, position: Any, *args: Any) -> Callable[..., Any]:
-        if len(items) == 1:
-            return lambda items, position, *args: function(items[0], *args)
-
-        def pick(items: Any, position: int, *args: Any) -> Any:
-            if position == 0:
-                return function(items[0], *args)
-            return dispatch(items[1:], position - 1, *args)
-
-        return pick
-
-    overload(dispatch, strict=False, jit_options=_SCALAR_OPTIONS)(choose)
-    return dispatch
 
 
 def also_compiled(face: Callable[..., Any]) -> Callable[[F], F]:
@@ -216,6 +202,50 @@ def _call_address(typing_context, address, pointers):  # type: ignore[no-untyped
     return types.void(address, pointers), codegen
 
 
+@intrinsic
+def _array_at(typing_context, pointer, size, like):  # type: ignore[no-untyped-def]
+    array = types.Array(types.unliteral(like), 1, "C")
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return _array_views(context, builder, array, 1, args[0], args[1])[0]
+
+    return array(pointer, size, like), codegen
+
+
+@intrinsic
+def _tuple_at(typing_context, cls, pointer, size, like):  # type: ignore[no-untyped-def]
+    array = types.Array(types.unliteral(like), 1, "C")
+    made = types.NamedUniTuple(array, len(cls.instance_class._fields), cls.instance_class)
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        views = _array_views(context, builder, array, made.count, args[1], args[2])
+        return context.make_tuple(builder, made, views)
+
+    return made(cls, pointer, size, like), codegen
+
+
+def _array_views(context: Any, builder: Any, array: Any, count: int, pointer: Any, size: Any) -> list[Any]:
+    """`count` arrays of `size` numbers each that lie one after another in memory."""
+    item = context.get_value_type(array.dtype)
+    width = context.get_constant(types.intp, context.get_abi_sizeof(item))
+    start = builder.bitcast(pointer, item.as_pointer())
+    views = []
+    for _ in range(count):
+        view = arrayobj.make_array(array)(context, builder)
+        arrayobj.populate_array(view, data=start, shape=[size], strides=[width], itemsize=width, meminfo=None)
+        views.append(view._getvalue())
+        start = builder.gep(start, [size])
+    return views
+
+
+def c_function(body: Callable[..., None], arguments: int) -> Any:
+    """Compile `body`, a function of so many pointers, so that compiled code can call it by its ``.address``.
+
+    What calls it need not be compiled anew for each such function, nor contain it.
+    """
+    return numba.cfunc(types.void(*[types.voidptr] * arguments), cache=True, **_SCALAR_OPTIONS)(body)
+
+
 def _python_address_of(array: Any) -> int:
     return int(array.ctypes.data)
 
@@ -270,3 +300,8 @@ bits_to_float: Callable[[Any], Any] = _python_bits_to_float if JIT_DISABLED else
 # result. Unlike Numba's own function pointers these leave a kernel free to be cached: addresses come at run time.
 address_of: Callable[[Any], int] = _python_address_of if JIT_DISABLED else _address_of
 call_address: Callable[[int, tuple[int, ...]], None] = _python_call_address if JIT_DISABLED else _call_address
+
+# Inside a `c_function`: an array of `size` numbers of the type of `like` at a pointer; and, as the NamedTuple `cls`, as
+# many such arrays as it has fields, one after another in memory.
+array_at: Callable[[Any, Any, Any], Any] = _array_at
+tuple_at: Callable[[Any, Any, Any, Any], Any] = _tuple_at

@@ -13,7 +13,7 @@ from tapcore._jit import kernel, scalar
 from tapcore._threads import for_each_block, split, thread_count
 from tapcore.fields import ORDERS, Couplings, State, check_order, couplings, empty_state, set_fields
 from tapcore.machine import Machine, check_machine
-from tapcore.units._protocol import layer_log_z, layer_third
+from tapcore.units._sites import LOG_Z, THIRD, Sites, layer_log_z, layer_third, sites_of
 
 Array = NDArray[Any]
 
@@ -72,7 +72,7 @@ def evaluate(
     """Free energy of arrays already checked; B and A are written to the arrays of `fields`, one a layer, if given."""
     order = ORDERS[method]
     pair = couplings([w.astype(np.float64) for w in machine.weights], order)
-    sites = tuple(layer.astype(np.float64).site() for layer in machine.layers)
+    sites = sites_of([layer.astype(np.float64) for layer in machine.layers], LOG_Z, *((THIRD,) if order > 2 else ()))
     out = np.empty(means[0].shape[0])
     for start in range(0, out.size, CHAINS_AT_ONCE):
         rows = slice(start, start + CHAINS_AT_ONCE)
@@ -98,7 +98,7 @@ def _layers(machine: Machine, name: str, given: Sequence[ArrayLike]) -> list[Arr
 
 @kernel()
 def _free_energies(
-    b: int, sites: Any, pair: Couplings, state: State, blocks: NDArray[np.int64], order: int, out: Array
+    b: int, sites: Sites, pair: Couplings, state: State, blocks: NDArray[np.int64], order: int, out: Array
 ) -> None:
     lo, hi = blocks[b, 0], blocks[b, 0] + blocks[b, 1]
     out[lo:hi] = 0.0

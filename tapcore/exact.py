@@ -19,7 +19,7 @@ from tapcore._jit import kernel, scalar
 from tapcore._threads import for_each_block
 from tapcore.likelihood import unchecked_log_likelihood
 from tapcore.machine import Machine, check_machine
-from tapcore.units._protocol import layer_log_z, layer_moments
+from tapcore.units._sites import LOG_Z, MOMENTS, Sites, layer_log_z, layer_moments, sites_of
 
 Array = NDArray[Any]
 
@@ -174,7 +174,7 @@ class _Plan:
         layers = [machine.layers[i] for i in self.listed]
         self.first = np.concatenate([np.full(layer.n, layer.states[0]) for layer in layers])  # type: ignore[index]
         self.gap = np.concatenate([np.full(layer.n, layer.states[1]) for layer in layers]) - self.first  # type: ignore[index]
-        self.sites = tuple(machine.layers[i].site() for i in self.others)
+        self.sites = sites_of([machine.layers[i] for i in self.others], LOG_Z, MOMENTS)
         sizes = [machine.layers[i].n for i in self.others]
         self.ends = np.concatenate([[0], np.cumsum(sizes)])
         self.table = self._tabulate()
@@ -294,9 +294,9 @@ def _row_of_block(table: _Table, block: int, row: Array) -> float:
 
 
 @scalar
-def _log_z_of_others(sites: Any, table: _Table, fields: Array, log_z: Array) -> float:
+def _log_z_of_others(sites: Sites, table: _Table, fields: Array, log_z: Array) -> float:
     """Sum of ln Z of all other units in their fields."""
-    for layer in range(len(sites)):
+    for layer in range(sites.size.size):
         a, z = table.ends[layer], table.ends[layer + 1]
         layer_log_z(sites, layer, fields[a:z], table.zero[a:z], log_z[a:z])
     total = 0.0
@@ -306,7 +306,7 @@ def _log_z_of_others(sites: Any, table: _Table, fields: Array, log_z: Array) -> 
 
 
 @kernel()
-def _block_sums(t: int, sites: Any, table: _Table, scratch: Array, logs: Array, top: Array, total: Array) -> None:
+def _block_sums(t: int, sites: Sites, table: _Table, scratch: Array, logs: Array, top: Array, total: Array) -> None:
     """Largest ln weight of each block of task t, and the sum of its weights relative to that."""
     row, fields, work, log = scratch[t, 0], scratch[t, 1], scratch[t, 2], logs[t]
     for block in range(table.tasks[t, 0], table.tasks[t, 1]):
@@ -324,7 +324,7 @@ def _block_sums(t: int, sites: Any, table: _Table, scratch: Array, logs: Array, 
 
 @kernel()
 def _block_moments(
-    t: int, sites: Any, table: _Table, scratch: Array, logs: Array, log_z: float, mean: Array, square: Array,
+    t: int, sites: Sites, table: _Table, scratch: Array, logs: Array, log_z: float, mean: Array, square: Array,
     ups: Array, downs: Array, pairs: Array, means: Array, shares: Array, product: Array,
 ) -> None:  # fmt: skip
     """Add up what task t has of <a>, <a^2 + c>, P(bit), 1 - P(bit) and <bit a>."""
@@ -340,7 +340,7 @@ def _block_moments(
             p[s] = np.exp(log - log_z)
             whole += p[s]
             a = means[t, s]
-            for layer in range(len(sites)):
+            for layer in range(sites.size.size):
                 b, z = table.ends[layer], table.ends[layer + 1]
                 layer_moments(sites, layer, fields[b:z], table.zero[b:z], a[b:z], var[b:z])
             for i in range(a.size):
@@ -363,7 +363,7 @@ def _block_moments(
 
 @kernel()
 def _block_densities(
-    t: int, sites: Any, table: _Table, scratch: Array, logs: Array, log_z: float, x: Array, part: int, weights: Array,
+    t: int, sites: Sites, table: _Table, scratch: Array, logs: Array, log_z: float, x: Array, part: int, weights: Array,
     found: Array,
 ) -> None:  # fmt: skip
     """Add up what task t has of the densities at `x` of units from `part` on, with ln phi in `weights`."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tapcore._jit import kernel, scalar
 from tapcore.machine import Machine
-from tapcore.units._protocol import layer_third
+from tapcore.units._sites import THIRD, Sites, layer_third
 
 Array = NDArray[Any]
 
@@ -74,7 +74,7 @@ def empty_state(sizes: Sequence[int], count: int, blocks: int, dtype: Any, order
 
 @scalar
 def set_fields(
-    sites: Any, couplings: Couplings, state: State, layer: int, lo: int, hi: int, order: int, still: bool, rows: Array
+    sites: Sites, couplings: Couplings, state: State, layer: int, lo: int, hi: int, order: int, still: bool, rows: Array
 ) -> None:
     """Write B and A of rows lo..hi of `layer` (Eqs. 32, 33), to an order in the weights.
 
@@ -130,7 +130,7 @@ def onsager(mean: Array, B: Array, A: Array) -> None:
 
 
 @scalar
-def _add_third(sites: Any, couplings: Couplings, state: State, layer: int, lo: int, hi: int, rows: Array) -> None:
+def _add_third(sites: Sites, couplings: Couplings, state: State, layer: int, lo: int, hi: int, rows: Array) -> None:
     """Add ``(1/6) kappa3'(a) sum W^3 kappa3`` to B, and leave the sum in `state.pull`."""
     last = len(state.mean) - 1
     pull, n = state.pull[layer], state.mean[layer].shape[1]
@@ -153,23 +153,24 @@ def _add_third(sites: Any, couplings: Couplings, state: State, layer: int, lo: i
 
 
 @scalar
-def _set_third(sites: Any, state: State, layer: int, lo: int, hi: int, slope: Array) -> None:
+def _set_third(sites: Sites, state: State, layer: int, lo: int, hi: int, slope: Array) -> None:
     """Third cumulants of `layer` from its means."""
     for k in range(lo, hi):
         layer_third(sites, layer, state.mean[layer][k], state.third[layer][k], slope[: state.mean[layer].shape[1]])
 
 
 @kernel()
-def _third_cumulants(sites: Any, state: State) -> None:
+def _third_cumulants(sites: Sites, state: State) -> None:
     for layer in range(len(state.mean)):
         _set_third(sites, state, layer, 0, state.mean[layer].shape[0], state.rows[0, 0])
 
 
-def third_cumulants(sites: Any, means: tuple[Array, ...], order: int) -> tuple[Array, ...]:
+def third_cumulants(sites: Sites, means: tuple[Array, ...], order: int) -> tuple[Array, ...]:
     """Third cumulants of all units from their means (K, n_l); without rows where third order is not wanted."""
     count = len(means[0]) if order > 2 else 0
     state = empty_state([x.shape[1] for x in means], count, 1, means[0].dtype, order)
     state = state._replace(mean=tuple(x[:count] for x in means))
     if count:
+        sites.need(THIRD)
         _third_cumulants(sites, state)
     return state.third

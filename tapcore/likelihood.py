@@ -11,7 +11,7 @@ from tapcore import _checks
 from tapcore._jit import kernel
 from tapcore._threads import for_each_block, split, thread_count
 from tapcore.machine import Machine, check_machine
-from tapcore.units._protocol import row_log_z
+from tapcore.units._sites import LOG_Z, Sites, layer_log_z, sites_of
 
 Array = NDArray[Any]
 
@@ -58,14 +58,14 @@ def log_likelihood(machine: Machine, X: ArrayLike, free_energy: ArrayLike) -> ND
 def unchecked_log_likelihood(machine: Machine, X: Array, free_energy: float) -> NDArray[np.float64]:
     """Score samples already known to be in the support."""
     visible, hidden = (layer.astype(np.float64) for layer in machine.layers)
-    W = machine.weights[0].astype(np.float64)
+    W, sites = machine.weights[0].astype(np.float64), sites_of([hidden], LOG_Z)
     out = np.empty(X.shape[0])
     for start, rows in _checks.row_blocks(X):
         x = np.ascontiguousarray(rows, dtype=np.float64)
         part = out[start : start + len(x)]
         blocks = split(len(x), thread_count())
         fields, log_z = np.empty((len(x), hidden.n)), np.empty((len(blocks), hidden.n))
-        for_each_block(_hidden_log_z, len(blocks), hidden.site(), x, W, np.zeros(hidden.n), blocks, fields, log_z, part)
+        for_each_block(_hidden_log_z, len(blocks), sites, x, W, np.zeros(hidden.n), blocks, fields, log_z, part)
         part += visible.log_weight(x).sum(axis=1) + free_energy
     return out
 
@@ -73,7 +73,7 @@ def unchecked_log_likelihood(machine: Machine, X: Array, free_energy: float) -> 
 @kernel()
 def _hidden_log_z(
     b: int,
-    site: Any,
+    sites: Sites,
     x: Array,
     W: Array,
     zero: Array,
@@ -86,5 +86,5 @@ def _hidden_log_z(
     lo, hi = blocks[b, 0], blocks[b, 0] + blocks[b, 1]
     np.dot(x[lo:hi], W, fields[lo:hi])
     for k in range(lo, hi):
-        row_log_z(site, fields[k], zero, log_z[b])
+        layer_log_z(sites, 0, fields[k], zero, log_z[b])
         out[k] = log_z[b].sum()

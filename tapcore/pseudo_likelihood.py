@@ -12,7 +12,7 @@ from tapcore._jit import kernel
 from tapcore._threads import for_each_block, split, thread_count
 from tapcore.machine import Machine, check_machine
 from tapcore.special.exponential import log1pexp
-from tapcore.units._protocol import row_log_z
+from tapcore.units._sites import LOG_Z, Sites, layer_log_z, sites_of
 
 Array = NDArray[Any]
 
@@ -68,7 +68,7 @@ def pseudo_log_likelihood(
         raise ValueError(f"sites must be at most {visible.n}, the number of visible units, got {sites}")
     low, high = visible.states
     weights = visible.log_weight(np.repeat([[low], [high]], visible.n, 1))
-    W, zero = np.array(machine.weights[0], np.float64), np.zeros(hidden.n)
+    W, zero, units = np.array(machine.weights[0], np.float64), np.zeros(hidden.n), sites_of([hidden], LOG_Z)
     out = np.empty(samples.shape[0])
     for start, rows in _checks.row_blocks(samples):
         x = np.ascontiguousarray(rows, dtype=np.float64)
@@ -79,7 +79,7 @@ def pseudo_log_likelihood(
         blocks = split(len(x), thread_count())
         fields, scratch = np.empty((len(x), hidden.n)), np.empty((len(blocks), 3, hidden.n))
         for_each_block(
-            _sums, len(blocks), hidden.site(), x, W, zero, low + high, weights[1] - weights[0], high - low, which,
+            _sums, len(blocks), units, x, W, zero, low + high, weights[1] - weights[0], high - low, which,
             blocks, fields, scratch, out[start : start + len(x)],
         )  # fmt: skip
     return out if sites is None else out * (visible.n / sites)
@@ -87,7 +87,7 @@ def pseudo_log_likelihood(
 
 @kernel()
 def _sums(
-    b: int, site: Any, x: Array, W: Array, zero: Array, both: float, up: Array, gap: float, which: Array,
+    b: int, units: Sites, x: Array, W: Array, zero: Array, both: float, up: Array, gap: float, which: Array,
     blocks: NDArray[np.int64], fields: Array, scratch: Array, out: Array,
 ) -> None:  # fmt: skip
     """Sum of ln P(x_i | ...) over the units of `which`, a row a sample or one for all, for each row of block `b`.
@@ -98,13 +98,13 @@ def _sums(
     moved, log_z, other = scratch[b, 0], scratch[b, 1], scratch[b, 2]
     np.dot(x[lo:hi], W, fields[lo:hi])
     for k in range(lo, hi):
-        row_log_z(site, fields[k], zero, log_z)
+        layer_log_z(units, 0, fields[k], zero, log_z)
         out[k] = 0.0
         for i in which[min(k, which.shape[0] - 1)]:
             step = both - 2.0 * x[k, i]
             for j in range(moved.size):
                 moved[j] = fields[k, j] + step * W[i, j]
-            row_log_z(site, moved, zero, other)
+            layer_log_z(units, 0, moved, zero, other)
             change = up[i] * step / gap
             for j in range(moved.size):
                 change += other[j] - log_z[j]

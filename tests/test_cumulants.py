@@ -15,12 +15,13 @@ from truncnorm_cases import exact, table
 import tapcore as tc
 from tapcore.special._truncnorm_cumulants import cumulants
 from tapcore.units import UNITS
-from tapcore.units._protocol import row_cumulants, row_slab
+from tapcore.units._rows import row_cumulants, row_slab
+from tapcore.units._sites import sites_of
 
 
 def of_unit(unit: tc.units.Unit, B: np.ndarray, A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     third, fourth = np.empty(unit.n), np.empty(unit.n)
-    row_cumulants(unit.site(), B, A, third, fourth)
+    row_cumulants(sites_of([unit]).site(0), B, A, third, fourth)
     return third, fourth
 
 
@@ -98,6 +99,6 @@ def test_slabs_have_the_probability_that_the_unit_says() -> None:
     for kind in sorted(UNITS):
         unit = unit_of(random_sites(rng, kind.lower(), 9))
         found = np.empty(9)
-        row_slab(unit.site(), B, A, found)
+        row_slab(sites_of([unit]).site(0), B, A, found)
         expected = unit.nonzero_probability(B, A) if hasattr(unit, "nonzero_probability") else np.ones(9)
         assert_array_equal(found, expected)

@@ -15,7 +15,8 @@ from numpy.testing import assert_allclose
 import tapcore as tc
 from tapcore.fields import third_cumulants
 from tapcore.units import UNITS
-from tapcore.units._protocol import row_third
+from tapcore.units._rows import row_third
+from tapcore.units._sites import sites_of
 
 RANGE = {"binary": (0.0, 1.0), "spin": (-1.0, 1.0)}
 BY_NAME = {"binary": tc.Binary, "spin": tc.Spin}
@@ -23,7 +24,7 @@ BY_NAME = {"binary": tc.Binary, "spin": tc.Spin}
 
 def third(kind: str, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     made, slope = np.empty_like(mean), np.empty_like(mean)
-    row_third(BY_NAME[kind](mean.size).site(), mean, made, slope)
+    row_third(sites_of([BY_NAME[kind](mean.size)]).site(0), mean, made, slope)
     return made, slope
 
 
@@ -60,7 +61,7 @@ def test_gaussian_units_have_none() -> None:
         assert_allclose(a, b, atol=1e-13)
     assert_allclose(tap.free_energy, three.free_energy, rtol=1e-14)
     means = (np.full((2, 7), 0.3), np.full((2, 5), 0.3))
-    cumulants = third_cumulants(tuple(layer.site() for layer in machine.layers), means, 3)
+    cumulants = third_cumulants(sites_of(machine.layers), means, 3)
     assert not cumulants[0].any()
     assert_allclose(cumulants[1], 0.3 * 0.7 * 0.4)
 

@@ -26,14 +26,12 @@ STEP = 1e-3
 KINDS = list(UNITS)
 # Every type on either side, with itself.
 DIAGONAL = list(zip(KINDS, KINDS, strict=True))
-# Each pair compiles anew for many seconds: `-m slow` runs those that are not with binary hidden units or themselves.
-OFTEN = [*DIAGONAL, *product(KINDS, ["binary"])]
 
 
 def every_pair(*interpreted: pytest.MarkDecorator) -> pytest.MarkDecorator:
     params = []
     for pair in product(KINDS, KINDS):
-        marks = [*([] if pair in OFTEN else [pytest.mark.slow]), *(interpreted if pair in DIAGONAL else [])]
+        marks = interpreted if pair in DIAGONAL else ()
         params.append(pytest.param(*pair, id="-".join(pair), marks=marks))
     return pytest.mark.parametrize(("visible", "hidden"), params)
 

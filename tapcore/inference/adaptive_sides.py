@@ -14,7 +14,7 @@ from tapcore._blas import Blas, factor, solve_factored, solve_lower, square
 from tapcore._jit import kernel, scalar
 from tapcore.inference.progress import Progress, Rule, judge
 from tapcore.inference.tap import larger
-from tapcore.units._protocol import layer_log_z, layer_moments
+from tapcore.units._sites import Sites, layer_log_z, layer_moments
 
 Array = NDArray[Any]
 
@@ -55,9 +55,9 @@ class Layout(NamedTuple):
 
 
 @kernel()
-def unit_moments(b: int, sites: Any, layout: Layout, sides: Any, blocks: NDArray[np.int64]) -> None:
+def unit_moments(b: int, sites: Sites, layout: Layout, sides: Any, blocks: NDArray[np.int64]) -> None:
     """Means and variances of the units on their own."""
-    for layer in range(len(sites)):
+    for layer in range(sites.size.size):
         side = sides[layout.side[layer]]
         a, z = layout.start[layer], layout.end[layer]
         for k in range(blocks[b, 0], blocks[b, 0] + blocks[b, 1]):
@@ -234,10 +234,10 @@ def energies(b: int, sides: Any, log_det: Array, J: Array, JT: Array, blocks: ND
 
 @kernel()
 def unit_energies(
-    b: int, sites: Any, layout: Layout, sides: Any, blocks: NDArray[np.int64], log_z: Array, out: Array
+    b: int, sites: Sites, layout: Layout, sides: Any, blocks: NDArray[np.int64], log_z: Array, out: Array
 ) -> None:
     """Subtract the units' own ln Z from `out`; `log_z` has rows for scratch."""
-    for layer in range(len(sites)):
+    for layer in range(sites.size.size):
         side = sides[layout.side[layer]]
         a, z = layout.start[layer], layout.end[layer]
         for k in range(blocks[b, 0], blocks[b, 0] + blocks[b, 1]):

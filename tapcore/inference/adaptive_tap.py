@@ -34,6 +34,7 @@ from tapcore.inference.adaptive_sides import (
 from tapcore.inference.progress import ACTIVE, CONVERGED, FAILED, Rule, begin, empty_progress
 from tapcore.inference.solution import Solutions, empty_solutions
 from tapcore.machine import Machine
+from tapcore.units._sites import LOG_Z, MOMENTS, sites_of
 
 Array = NDArray[Any]
 
@@ -70,7 +71,7 @@ class AdaptiveTap:
         self.layout, self.J = plan(machine)
         self.JT = self.J.T.copy()
         self.squares = self.J * self.J
-        self.sites = tuple(layer.site() for layer in machine.layers)
+        self.sites = sites_of(machine.layers, MOMENTS, LOG_Z)
         self.count = count
         wide, narrow = self.J.shape
         self.sides = tuple(Side(*(np.zeros((count, n)) for _ in Side._fields)) for n in (wide, narrow))

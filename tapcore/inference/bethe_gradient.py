@@ -28,7 +28,7 @@ from tapcore.inference.progress import CONVERGED, FAILED, Rule, begin, empty_pro
 from tapcore.inference.relaxed_bp import Pair, engine_for
 from tapcore.inference.tap import larger
 from tapcore.machine import Machine
-from tapcore.units._protocol import row_cumulants, row_moments, row_slab
+from tapcore.units._sites import CUMULANTS, SLAB, Sites, layer_cumulants, layer_moments, layer_slab
 
 Array = NDArray[Any]
 
@@ -78,13 +78,15 @@ def empty_slopes(sizes: tuple[int, int]) -> Slopes:
 
 
 @kernel()
-def gather(site: Any, W: Array, sent: Messages, to_visible: bool, scratch: Scratch, edges: Edges) -> None:
-    """Cumulants of the messages from the layer of `site`, which received `sent`. W: (receivers, senders)."""
+def gather(
+    sites: Sites, layer: int, W: Array, sent: Messages, to_visible: bool, scratch: Scratch, edges: Edges
+) -> None:
+    """Cumulants of the messages from the layer `layer`, which received `sent`. W: (receivers, senders)."""
     n = W.shape[1]
     B, A, mean, var = scratch.rows[0, :n], scratch.rows[1, :n], scratch.rows[2, :n], scratch.rows[3, :n]
     third, fourth, slab = scratch.rows[4, :n], scratch.rows[5, :n], scratch.rows[6, :n]
-    row_moments(site, sent.B, sent.A, mean, var)
-    row_slab(site, sent.B, sent.A, slab)
+    layer_moments(sites, layer, sent.B, sent.A, mean, var)
+    layer_slab(sites, layer, sent.B, sent.A, slab)
     own = 1.0 - 0.5 * W.shape[0]
     for j in range(n):
         edges.unit[0, j] = own * mean[j]
@@ -95,9 +97,9 @@ def gather(site: Any, W: Array, sent: Messages, to_visible: bool, scratch: Scrat
         for t in range(count):
             i = first + t
             less_one(sent, W[i], scratch.columns, t, B, A)
-            row_moments(site, B, A, mean, var)
-            row_cumulants(site, B, A, third, fourth)
-            row_slab(site, B, A, slab)
+            layer_moments(sites, layer, B, A, mean, var)
+            layer_cumulants(sites, layer, B, A, third, fourth)
+            layer_slab(sites, layer, B, A, slab)
             for j in range(n):
                 v, h = (i, j) if to_visible else (j, i)
                 edges.a[v, h], edges.c[v, h] = mean[j], var[j]
@@ -208,6 +210,7 @@ def follow(
     sizes = (machine.sizes[0], machine.sizes[1])
     count = len(fresh)
     engine = engine_for(machine, count)
+    engine.sites.need(CUMULANTS, SLAB)
     progress = empty_progress(count)
     begin(progress, slice(None), np.arange(count), damping)
     lost = np.zeros(count, np.bool_)
@@ -225,8 +228,8 @@ def follow(
             engine.run(k, to, scratch, progress, rule, rule.most, bool(fresh[k]))
             change = np.inf
             if progress.status[k] != FAILED:
-                gather(engine.sites[1], engine.W, to[1], True, scratch, edges[0])
-                gather(engine.sites[0], engine.WT, to[0], False, scratch, edges[1])
+                gather(engine.sites, 1, engine.W, to[1], True, scratch, edges[0])
+                gather(engine.sites, 0, engine.WT, to[0], False, scratch, edges[1])
                 change = sweep_back(engine.W, *edges, progress.damping[k], *backwards)
             lost[k] = not change <= LEAST
             if not lost[k]:

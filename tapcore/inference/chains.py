@@ -14,6 +14,7 @@ from tapcore.inference.acceleration import empty_memory, forget
 from tapcore.inference.progress import ACTIVE, CONVERGED, FAILED, Rule, begin, empty_progress
 from tapcore.inference.tap import gather_active, sweep_block
 from tapcore.machine import Machine
+from tapcore.units._sites import MOMENTS, THIRD, Sites
 
 Array = NDArray[Any]
 
@@ -64,7 +65,7 @@ class Chains:
         self._write(slice(None), starts)
         self.cold = not starts.var
 
-    def run(self, sites: Any, couplings: Couplings, rule: Rule, sweeps: int, damping: float) -> None:
+    def run(self, sites: Sites, couplings: Couplings, rule: Rule, sweeps: int, damping: float) -> None:
         """Sweep every chain `sweeps` times, however close it comes; a lost chain stops."""
         self._begin(slice(None), np.arange(self.count), damping)
         blocks = split(self.count, self.threads)
@@ -74,7 +75,7 @@ class Chains:
 
     def stream(
         self,
-        sites: Any,
+        sites: Sites,
         couplings: Couplings,
         rule: Rule,
         starts: Iterable[Starts],
@@ -130,7 +131,8 @@ class Chains:
         if len(self.memory.known):
             forget(self.memory, self.progress.slot[rows])
 
-    def _sweep(self, sites: Any, couplings: Couplings, rule: Rule, blocks: NDArray[np.int64], sweeps: int) -> None:
+    def _sweep(self, sites: Sites, couplings: Couplings, rule: Rule, blocks: NDArray[np.int64], sweeps: int) -> None:
+        sites.need(MOMENTS, *((THIRD,) if rule.order > 2 else ()))
         for_each_block(
             sweep_block, len(blocks), sites, couplings, self.state, self.memory, self.progress, rule, blocks, sweeps,
             self.cold,

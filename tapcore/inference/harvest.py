@@ -20,6 +20,7 @@ from tapcore.inference.merging import Gathered, merging_distance
 from tapcore.inference.solution import Solutions, check_solutions, empty_solutions
 from tapcore.inference.solve import check_start, checked_rule
 from tapcore.machine import Machine, check_machine
+from tapcore.units._sites import sites_of
 
 # Rows of an array converted at a time.
 CHUNK = 2048
@@ -85,7 +86,7 @@ def harvest(
     starts, count = _starts(machine, init)
     chains = pool(machine, count, rule)
     pair = couplings(machine.weights, rule.order)
-    sites = tuple(layer.site() for layer in machine.layers)
+    sites = sites_of(machine.layers)
     store = _Store(machine, merge)
     hidden = None if progress is None else not progress
     with tqdm(total=count, unit="start", disable=hidden) as bar, interrupts_wait() as asked:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tapcore._jit import kernel, scalar
 from tapcore.inference.progress import ACTIVE, Progress, Rule, judge
 from tapcore.inference.tap import larger, mix, squared_change
-from tapcore.units._protocol import row_log_z, row_moments
+from tapcore.units._sites import Sites, layer_log_z, layer_moments
 
 Array = NDArray[Any]
 
@@ -83,9 +83,17 @@ def less_one(sent: Messages, weights: Array, columns: Array, t: int, B: Array, A
 
 @kernel()
 def pass_messages(
-    site: Any, W: Array, sent: Messages, to: Messages, damping: float, scratch: Scratch, begin: int, end: int
+    sites: Sites,
+    layer: int,
+    W: Array,
+    sent: Messages,
+    to: Messages,
+    damping: float,
+    scratch: Scratch,
+    begin: int,
+    end: int,
 ) -> float:
-    """Renew the messages from the layer of `site`, which received `sent`, to units begin..end of the other layer.
+    """Renew the messages from the layer `layer`, which received `sent`, to units begin..end of the other layer.
 
     W: (receivers, senders). Returned: the largest change, NaN if any is.
     """
@@ -97,24 +105,24 @@ def pass_messages(
         for t in range(count):
             i = first + t
             less_one(sent, W[i], scratch.columns, t, B, A)
-            row_moments(site, B, A, mean, var)
+            layer_moments(sites, layer, B, A, mean, var)
             top = larger(top, mix(to.mean[i], to.var[i], mean, var, damping))
     return top
 
 
 @kernel()
-def marginals(site: Any, to: Messages, scratch: Scratch) -> float:
+def marginals(sites: Sites, layer: int, to: Messages, scratch: Scratch) -> float:
     """Moments of a layer in its sums; sum of the squared changes of the means."""
     n = to.a.size
     mean, var = scratch.rows[2, :n], scratch.rows[3, :n]
-    row_moments(site, to.B, to.A, mean, var)
+    layer_moments(sites, layer, to.B, to.A, mean, var)
     mix(to.a, to.c, mean, var, 0.0)
     return squared_change(to.a, mean)
 
 
 @kernel()
 def run_chain(
-    k: int, sites: Any, W: Array, WT: Array, to: Any, scratch: Scratch, progress: Progress, rule: Rule, sweeps: int,
+    k: int, sites: Sites, W: Array, WT: Array, to: Any, scratch: Scratch, progress: Progress, rule: Rule, sweeps: int,
     cold: bool,
 ) -> None:  # fmt: skip
     """Sweep chain k so many times, or until it stops: hidden to visible, then visible to hidden.
@@ -127,16 +135,16 @@ def run_chain(
     for sweep in range(sweeps):
         damping = progress.damping[k]
         sum_messages(WT, to_h, 0, m)
-        square = marginals(sites[1], to_h, scratch)
-        top = pass_messages(sites[1], W, to_h, to_v, 0.0 if cold and sweep == 0 else damping, scratch, 0, n)
+        square = marginals(sites, 1, to_h, scratch)
+        top = pass_messages(sites, 1, W, to_h, to_v, 0.0 if cold and sweep == 0 else damping, scratch, 0, n)
         sum_messages(W, to_v, 0, n)
-        square += marginals(sites[0], to_v, scratch)
-        top = larger(top, pass_messages(sites[0], WT, to_v, to_h, damping, scratch, 0, m))
+        square += marginals(sites, 0, to_v, scratch)
+        top = larger(top, pass_messages(sites, 0, WT, to_v, to_h, damping, scratch, 0, m))
         end_sweep(k, top, square, n + m, progress, rule)
         if progress.status[k] != ACTIVE:
             break
     sum_messages(WT, to_h, 0, m)
-    marginals(sites[1], to_h, scratch)
+    marginals(sites, 1, to_h, scratch)
 
 
 @kernel()
@@ -147,17 +155,17 @@ def end_sweep(k: int, top: float, square: float, units: int, progress: Progress,
 
 
 @scalar
-def _edges(site: Any, W: Array, sent: Messages, scratch: Scratch) -> float:
+def _edges(sites: Sites, layer: int, W: Array, sent: Messages, scratch: Scratch) -> float:
     """Sum over a layer's units of ln Z and of half of what the ln Z of each of its messages differs from that."""
     n = W.shape[1]
     B, A, log_z, full = scratch.rows[0, :n], scratch.rows[1, :n], scratch.rows[2, :n], scratch.rows[4, :n]
-    row_log_z(site, sent.B, sent.A, full)
+    layer_log_z(sites, layer, sent.B, sent.A, full)
     total = 0.0
     for first in range(0, W.shape[0], TILE):
         count = fetch(sent, first, scratch.columns)
         for t in range(count):
             less_one(sent, W[first + t], scratch.columns, t, B, A)
-            row_log_z(site, B, A, log_z)
+            layer_log_z(sites, layer, B, A, log_z)
             part = 0.0
             for j in range(n):
                 part += log_z[j] - full[j]
@@ -168,6 +176,6 @@ def _edges(site: Any, W: Array, sent: Messages, scratch: Scratch) -> float:
 
 
 @kernel()
-def bethe(sites: Any, W: Array, WT: Array, to: Any, scratch: Scratch) -> float:
+def bethe(sites: Sites, W: Array, WT: Array, to: Any, scratch: Scratch) -> float:
     """Bethe ln Z, symmetric (B13): ``sum_u ln Z_u + sum_{u -> w} (ln Z_{u -> w} - ln Z_u)/2``."""
-    return _edges(sites[1], W, to[1], scratch) + _edges(sites[0], WT, to[0], scratch)
+    return _edges(sites, 1, W, to[1], scratch) + _edges(sites, 0, WT, to[0], scratch)

@@ -31,6 +31,7 @@ from tapcore.inference.messages import (
 from tapcore.inference.progress import ACTIVE, CONVERGED, FAILED, Progress, Rule, begin, empty_progress
 from tapcore.inference.solution import Solutions, empty_solutions
 from tapcore.machine import Machine
+from tapcore.units._sites import LOG_Z, MOMENTS, sites_of
 
 Array = NDArray[Any]
 Pair = tuple[Messages, Messages]
@@ -43,7 +44,7 @@ class RelaxedBP:
         if len(machine.layers) != 2:
             raise ValueError(f"method 'rbp' is for machines of two layers, got {len(machine.layers)}: use 'tap'")
         self.machine = machine = machine.replace(dtype="float64")
-        self.sites = tuple(layer.site() for layer in machine.layers)
+        self.sites = sites_of(machine.layers, MOMENTS, LOG_Z)
         self.W = np.array(machine.weights[0])
         self.WT = self.W.T.copy()
 
@@ -82,8 +83,8 @@ class RelaxedBP:
             to[layer].a[:], to[layer].c[:] = chains.mean[layer][k], chains.var[layer][k]
             to[layer].B[:], to[layer].A[:] = chains.B[layer][k], chains.A[layer][k]
         to[0].mean[:], to[0].var[:] = chains.mean[1][k], chains.var[1][k]
-        pass_messages(self.sites[0], self.WT, to[0], to[1], 0.0, scratch, 0, len(self.WT))
-        pass_messages(self.sites[1], self.W, to[1], to[0], 0.0, scratch, 0, len(self.W))
+        pass_messages(self.sites, 0, self.WT, to[0], to[1], 0.0, scratch, 0, len(self.WT))
+        pass_messages(self.sites, 1, self.W, to[1], to[0], 0.0, scratch, 0, len(self.W))
 
     def run(self, k: int, to: Pair, scratch: Scratch, progress: Progress, rule: Rule, sweeps: int, cold: bool) -> None:
         """Sweep a chain until it stops, at most so many times."""
@@ -114,7 +115,7 @@ class SharedRelaxedBP(RelaxedBP):
             if progress.status[k] != ACTIVE:
                 break
         sum_messages(self.WT, to[1], 0, len(self.WT))
-        marginals(self.sites[1], to[1], scratch)
+        marginals(self.sites, 1, to[1], scratch)
 
     def _half(self, layer: int, to: Pair, scratch: list[Scratch], damping: float) -> tuple[float, float]:
         """What a layer sends: the largest change of a message, and the sum of squared changes of its means."""
@@ -128,7 +129,7 @@ class SharedRelaxedBP(RelaxedBP):
         def send(b: int, blocks: NDArray[np.int64]) -> None:
             first, length = blocks[b]
             changes[b] = pass_messages(
-                self.sites[layer], across, to[layer], to[1 - layer], damping, scratch[b], first, first + length
+                self.sites, layer, across, to[layer], to[1 - layer], damping, scratch[b], first, first + length
             )
 
         def deal(work: Callable[..., None], units: int) -> None:
@@ -136,7 +137,7 @@ class SharedRelaxedBP(RelaxedBP):
             for_each_block(work, len(blocks), blocks)
 
         deal(receive, len(own))
-        square = float(marginals(self.sites[layer], to[layer], scratch[0]))
+        square = float(marginals(self.sites, layer, to[layer], scratch[0]))
         deal(send, len(across))
         return float(np.max(changes)), square
 

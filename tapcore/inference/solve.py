@@ -16,6 +16,7 @@ from tapcore.inference.progress import Rule
 from tapcore.inference.relaxed_bp import solve_relaxed
 from tapcore.inference.solution import Solutions, check_solutions, empty_solutions
 from tapcore.machine import Machine, check_machine
+from tapcore.units._sites import sites_of
 
 METHODS = (*ORDERS, "rbp", "adatap")
 CRITERIA = ("distance", "mse")
@@ -93,7 +94,7 @@ def solve(
         return solve_relaxed(machine, starts, rule, damping or 0.0)
     count = len(starts.mean[0])
     chains = pool(machine, count, rule)
-    sites = tuple(layer.site() for layer in machine.layers)
+    sites = sites_of(machine.layers)
     found = empty_solutions(machine, count, method)
     pair = couplings(machine.weights, rule.order)
     for stopped in chains.stream(sites, pair, rule, (starts,), damping or 0.0):

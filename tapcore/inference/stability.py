@@ -11,6 +11,7 @@ from tapcore.inference.chains import Chains, Starts
 from tapcore.inference.solution import Solutions, check_solutions
 from tapcore.inference.solve import rule_for
 from tapcore.machine import Machine, check_machine
+from tapcore.units._sites import sites_of
 
 # Length of a perturbation, the largest change of a mean or variance: its square and the rounding errors over it are
 # about as small.
@@ -63,7 +64,7 @@ def _radius(machine: Machine, at: Solutions, iterations: int, rng: np.random.Gen
     rule = rule_for(machine, at.method)
     chains = Chains(machine.sizes, 2 * count, machine.dtype, order=rule.order)
     pair = couplings(machine.weights, rule.order)
-    sites = tuple(layer.site() for layer in machine.layers)
+    sites = sites_of(machine.layers)
     here = [np.asarray(x, np.float64) for x in (*at.mean, *at.var)]
     shift = [rng.standard_normal(x.shape) for x in here]
     growth = np.zeros((iterations, count))

@@ -16,7 +16,7 @@ from tapcore._jit import bits_to_float, float_to_bits, kernel, scalar
 from tapcore.fields import Couplings, State, set_fields
 from tapcore.inference.acceleration import Memory, accelerate, next_concerned
 from tapcore.inference.progress import ACTIVE, MEMORY, PLAIN, Progress, Rule, judge
-from tapcore.units._protocol import layer_moments
+from tapcore.units._sites import Sites, layer_moments
 
 Array = NDArray[Any]
 
@@ -24,7 +24,7 @@ Array = NDArray[Any]
 @kernel()
 def sweep_block(
     b: int,
-    sites: Any,
+    sites: Sites,
     couplings: Couplings,
     state: State,
     memory: Memory,
@@ -38,7 +38,8 @@ def sweep_block(
 
     Parameters
     ----------
-    sites : tuple of sites, one a layer
+    sites : Sites
+        All layers.
     blocks : (number of blocks, 2) int64
         First row and number of active rows of each block; the second is updated.
     cold : bool
@@ -56,7 +57,7 @@ def sweep_block(
 
 @scalar
 def _sweep(
-    sites: Any,
+    sites: Sites,
     couplings: Couplings,
     state: State,
     memory: Memory,
@@ -89,7 +90,7 @@ def _sweep(
 
 
 @scalar
-def _update(sites: Any, state: State, progress: Progress, layer: int, k: int, rows: Array, first: bool) -> None:
+def _update(sites: Sites, state: State, progress: Progress, layer: int, k: int, rows: Array, first: bool) -> None:
     """Means and variances of one layer of chain k from its fields."""
     mean, var = state.mean[layer][k], state.var[layer][k]
     new_mean, new_var = rows[0, : mean.size], rows[1, : mean.size]

@@ -16,7 +16,7 @@ from tapcore.fields import Couplings, State, add_fields
 from tapcore.machine import Machine, check_machine
 from tapcore.sampling.centre import means_given, pilot_means, set_centre
 from tapcore.sampling.chains import GibbsChains, check_init, draw_parity, draw_tempered
-from tapcore.units._protocol import layer_log_z
+from tapcore.units._sites import LOG_Z, Sites, layer_log_z
 
 Array = NDArray[Any]
 
@@ -150,6 +150,7 @@ class _Path:
     ) -> NDArray[np.float64]:
         """Log-weights of all chains after going from `first` through `betas`; at 0 they begin anew."""
         gibbs, log_weights = self.gibbs, np.zeros(self.gibbs.count)
+        gibbs.sites.need(LOG_Z)
         gibbs.seed(seed, stream)
         gibbs.beta[:] = first
         if first == 0.0:
@@ -187,7 +188,7 @@ class _Path:
 
 @kernel()
 def _anneal(
-    b: int, sites: Any, pair: Couplings, state: State, words: Stream, beta: Array, centre: tuple[Array, ...],
+    b: int, sites: Sites, pair: Couplings, state: State, words: Stream, beta: Array, centre: tuple[Array, ...],
     means: tuple[Array, ...], blocks: NDArray[np.int64], schedule: Array, log_weights: Array,
 ) -> None:  # fmt: skip
     """Go through the schedule: at each step the weight of the change of beta, then a sweep at the new one."""
@@ -206,7 +207,7 @@ def _anneal(
 
 @scalar
 def _change(
-    sites: Any, layer: int, fields: Array, A: Array, centre: Array, means: Array, rows: Array, before: float,
+    sites: Sites, layer: int, fields: Array, A: Array, centre: Array, means: Array, rows: Array, before: float,
     after: float,
 ) -> float:  # fmt: skip
     """How ln of the weight of the even layers, a layer summed out, changes from one beta to another.

@@ -19,14 +19,14 @@ from tapcore._random import Stream, streams
 from tapcore._threads import for_each_block, split, thread_count
 from tapcore.fields import Couplings, State, add_fields, couplings, empty_state
 from tapcore.machine import Machine
-from tapcore.units._protocol import layer_draw, layer_moments
+from tapcore.units._sites import DRAW, MOMENTS, Sites, layer_draw, layer_moments, sites_of
 
 Array = NDArray[Any]
 
 
 @kernel()
 def sweep_block(
-    b: int, sites: Any, pair: Couplings, state: State, words: Stream, beta: Array, centre: tuple[Array, ...],
+    b: int, sites: Sites, pair: Couplings, state: State, words: Stream, beta: Array, centre: tuple[Array, ...],
     blocks: NDArray[np.int64], sweeps: int, even_first: bool,
 ) -> None:  # fmt: skip
     """Draw odd layers given even ones and even given odd, or in the other order, `sweeps` times.
@@ -42,7 +42,7 @@ def sweep_block(
 
 @scalar
 def draw_parity(
-    sites: Any, pair: Couplings, state: State, words: Stream, beta: Array, centre: tuple[Array, ...], parity: int,
+    sites: Sites, pair: Couplings, state: State, words: Stream, beta: Array, centre: tuple[Array, ...], parity: int,
     lo: int, hi: int,
 ) -> None:  # fmt: skip
     """Draw every second layer given the others."""
@@ -53,7 +53,7 @@ def draw_parity(
 
 @scalar
 def draw_tempered(
-    sites: Any, state: State, words: Stream, beta: Array, centre: tuple[Array, ...], layer: int, lo: int, hi: int
+    sites: Sites, state: State, words: Stream, beta: Array, centre: tuple[Array, ...], layer: int, lo: int, hi: int
 ) -> None:
     """Draw a layer whose B holds x W, and leave the fields it was drawn in there."""
     # Two loops: in one, the compiler loses sight of what may overlap, and takes twice as long.
@@ -73,7 +73,7 @@ def temper(B: Array, centre: Array, beta: float) -> None:
 
 @kernel()
 def begin_block(
-    b: int, sites: Any, pair: Couplings, state: State, words: Stream, beta: Array, centre: tuple[Array, ...],
+    b: int, sites: Sites, pair: Couplings, state: State, words: Stream, beta: Array, centre: tuple[Array, ...],
     blocks: NDArray[np.int64], layer: int,
 ) -> None:  # fmt: skip
     """Draw even layers from `layer` on as at beta = 0, and then odd ones given all even ones."""
@@ -88,7 +88,7 @@ def begin_block(
 
 @kernel()
 def moments_block(
-    b: int, sites: Any, state: State, mean: tuple[Array, ...], var: tuple[Array, ...], blocks: NDArray[np.int64]
+    b: int, sites: Sites, state: State, mean: tuple[Array, ...], var: tuple[Array, ...], blocks: NDArray[np.int64]
 ) -> None:
     """Means and variances of odd layers in the fields their values were drawn in."""
     for layer in range(1, len(state.mean), 2):
@@ -98,7 +98,7 @@ def moments_block(
 
 @kernel()
 def contrast_block(
-    b: int, sites: Any, pair: Couplings, state: State, words: Stream, beta: Array, centre: tuple[Array, ...],
+    b: int, sites: Sites, pair: Couplings, state: State, words: Stream, beta: Array, centre: tuple[Array, ...],
     blocks: NDArray[np.int64], anew: bool, sweeps: int, mean: tuple[Array, ...], var: tuple[Array, ...],
     first: Array,
 ) -> None:  # fmt: skip
@@ -150,11 +150,11 @@ class GibbsChains:
         self.words = streams(count, 0)
         self.beta = np.ones(count)
         self.centre = tuple(np.zeros(n, machine.dtype) for n in machine.sizes)
-        self.use(tuple(layer.site() for layer in machine.layers), couplings(machine.weights, 1))
+        self.use(sites_of(machine.layers), couplings(machine.weights, 1))
 
-    def use(self, sites: tuple[Any, ...], pair: Couplings) -> None:
+    def use(self, sites: Sites, pair: Couplings) -> None:
         """Sample with these parameters from now on."""
-        self.sites, self.pair = sites, pair
+        self.sites, self.pair = sites.need(DRAW, MOMENTS), pair
 
     def seed(self, seed: int, *key: int) -> None:
         """Set the stream of every chain."""

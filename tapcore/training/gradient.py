@@ -21,7 +21,7 @@ from tapcore.inference.bethe_gradient import Marginals, found_again
 from tapcore.inference.solution import Solutions, check_solutions
 from tapcore.machine import Machine, check_machine
 from tapcore.training.update_rules import move
-from tapcore.units._protocol import row_moments
+from tapcore.units._sites import MOMENTS, Sites, layer_moments, sites_of
 
 Array = NDArray[Any]
 
@@ -87,7 +87,7 @@ class Averages(NamedTuple):
 
 
 @kernel()
-def hidden_rows(b: int, site: Any, W: Array, of: Averages, work: Workspace) -> None:
+def hidden_rows(b: int, sites: Sites, W: Array, of: Averages, work: Workspace) -> None:
     """Write hidden means given samples, and the stack of them below those of chains, for block `b` of its rows."""
     blocks, chains = work.row_blocks.shape[0], of.mean[1].shape[0]
     first, last = work.row_blocks[b, 0], work.row_blocks[b, 0] + work.row_blocks[b, 1]
@@ -101,7 +101,7 @@ def hidden_rows(b: int, site: Any, W: Array, of: Averages, work: Workspace) -> N
     else:
         np.dot(of.x[first:last], W, work.B[first:last])
     for k in range(first, last):
-        row_moments(site, work.B[k], work.A[k], work.mean[k], work.var[k])
+        layer_moments(sites, 1, work.B[k], work.A[k], work.mean[k], work.var[k])
         for j in range(W.shape[1]):
             work.stacked[chains + k, j] = per_sample * work.mean[k, j]
 
@@ -214,7 +214,7 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
         tuple(np.ascontiguousarray(x, dtype=np.float64) for x in layers)
         for layers in (solutions.mean, solutions.var, solutions.B, solutions.A)
     )
-    W = np.array(wide.weights[0])
+    W, sites = np.array(wide.weights[0]), sites_of(wide.layers, MOMENTS)
     dW = np.zeros_like(W)
     if solutions.method == "rbp":
         slopes = found_again(wide, Marginals(means, variances, fields, precisions))
@@ -229,7 +229,7 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
         model = tuple(layer.statistics(*rows) for layer, *rows in moments)
     layers = tuple({name: -value for name, value in statistics.items()} for statistics in model)
     order = check_order(machine, solutions.method) if solutions.method in ORDERS else 1
-    third = third_cumulants(tuple(layer.site() for layer in wide.layers), means, order)
+    third = third_cumulants(sites, means, order)
     none = np.empty((0, W.shape[1]))
     for start in range(0, len(samples), SAMPLES_AT_ONCE):
         x = np.ascontiguousarray(samples[start : start + SAMPLES_AT_ONCE], dtype=np.float64)
@@ -240,7 +240,7 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
             x, *chains, 1 / len(samples), 1 / len(solutions), (third[0][:count], third[1][:count]), order, none, none
         )
         work = workspace(machine.sizes, count, len(x), np.float64)
-        for_each_block(hidden_rows, len(work.row_blocks), wide.layers[1].site(), W, of, work)
+        for_each_block(hidden_rows, len(work.row_blocks), sites, W, of, work)
         for_each_block(_add_weight_gradient, len(work.weight_blocks), W, of, work, dW)
         share = len(x) / len(samples)
         for total, term in zip(layers, data_statistics(wide.layers, of, work), strict=True):

@@ -22,12 +22,12 @@ from tapcore.machine import Machine
 from tapcore.sampling.chains import GibbsChains
 from tapcore.training.settings import Settings
 from tapcore.units import Unit
+from tapcore.units._sites import Sites
 
 Array = NDArray[Any]
 # How closely the derivatives of relaxed belief propagation are found in a batch.
 _BACKWARDS = Backwards(1e-8, 100)
 Layers = tuple[Array, ...]
-Sites = tuple[Any, ...]
 Maker = Callable[[], Machine]
 Key = tuple[int, ...]
 

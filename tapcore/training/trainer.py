@@ -20,6 +20,7 @@ from tapcore.training.phases import phase_for
 from tapcore.training.settings import Settings, fingerprint, refuse_contradictions
 from tapcore.training.update_rules import slopes
 from tapcore.units import Unit
+from tapcore.units._sites import MOMENTS, sites_of
 
 Array = NDArray[Any]
 
@@ -47,7 +48,8 @@ class Trainer:
         self.order = ORDERS.get(settings.gradient, 1)
         self.pair = couplings(machine.weights, self.order)
         self.step = np.zeros_like(self.pair.W[0])
-        self.sites = tuple(layer.site() for layer in machine.layers)
+        self.sites = sites_of(machine.layers, MOMENTS)
+        self.parameters = [self.sites.parameters(i) for i in range(len(machine.layers))]
         self.chains_begun = False
         self.epoch = self.batch = 0
         self.seconds = 0.0
@@ -67,8 +69,8 @@ class Trainer:
 
     def _layers(self) -> list[Unit]:
         """The layers as they are now."""
-        pairs = zip(self.machine.layers, self.sites, strict=True)
-        return [layer.with_parameters(site._asdict()) for layer, site in pairs]
+        pairs = zip(self.machine.layers, self.parameters, strict=True)
+        return [layer.with_parameters(parameters) for layer, parameters in pairs]
 
     def run_epoch(self, batch_done: Callable[[], None], stop: Callable[[], bool]) -> EpochRecord:
         """Train what is left of the epoch and score it.
@@ -134,7 +136,7 @@ class Trainer:
 
     def _update(self, x: Array, rate: float) -> None:
         """Take one step of Alg. 2 with the samples `x` and the chains where they are."""
-        settings, sites = self.settings, self.sites
+        settings = self.settings
         layers = self._layers()
         model = self.phase.model(layers, self._kept())
         count = len(model.mean[0])
@@ -142,13 +144,13 @@ class Trainer:
         # Sampled chains that started in this batch did so from its samples, one after the other.
         fields = model.fields[: len(x)] if len(model.fields) >= len(x) else model.fields[:0]
         of = Averages(x, model.mean, model.var, 1 / len(x), 1 / count, model.third, model.order, model.extra, fields)
-        for_each_block(hidden_rows, len(work.row_blocks), sites[1], self.pair.W[0], of, work)
+        for_each_block(hidden_rows, len(work.row_blocks), self.sites, self.pair.W[0], of, work)
         blocks = len(work.weight_blocks)
         penalty = slopes(settings.penalty)
         for_each_block(move_weights, blocks, self.pair, self.step, of, work, rate, settings.momentum, *penalty)
-        parts = zip(layers, sites, data_statistics(layers, of, work), model.statistics, strict=True)
-        for layer, site, data, chains in parts:
-            layer.ascend(site._asdict(), {name: data[name] - chains[name] for name in data}, rate)
+        parts = zip(layers, self.parameters, data_statistics(layers, of, work), model.statistics, strict=True)
+        for layer, parameters, data, chains in parts:
+            layer.ascend(parameters, {name: data[name] - chains[name] for name in data}, rate)
 
     def _kept(self) -> Any:
         """Which chains are not lost."""
@@ -170,7 +172,7 @@ class Trainer:
         return self._workspaces[key]
 
     def _refuse_divergence(self) -> None:
-        arrays = (*self.pair.W, *(p for site in self.sites for p in site))
+        arrays = (*self.pair.W, self.sites.values)
         if not all(np.isfinite(a).all() for a in arrays):
             raise FloatingPointError(
                 f"training diverged in epoch {self.epoch + 1}: weights are not finite; try a smaller learning_rate"
@@ -217,7 +219,7 @@ class Trainer:
         if begun > self.settings.epochs:
             raise ValueError(f"resume: epochs contradicts {path}: {begun} have begun, got {self.settings.epochs}")
         into = {**self.phase.tensors(), "weights.0": self.pair.W[0], "momentum.0": self.step}
-        into |= {f"layers.{i}.{name}": p for i, site in enumerate(self.sites) for name, p in site._asdict().items()}
+        into |= {f"layers.{i}.{name}": p for i, own in enumerate(self.parameters) for name, p in own.items()}
         for name, array in into.items():
             array[...] = tensors[name]
         for power, own in zip(couplings(self.pair.W, self.order), self.pair, strict=True):

@@ -3,84 +3,34 @@
 A unit type is one file that defines
 
 - a `Unit` subclass with parameters, support and statistics;
-- a NamedTuple of its parameter arrays, the *site*, made by ``site()``;
-- ``row_moments``, ``row_log_z``, ``row_third``, ``row_cumulants``, ``row_slab`` and ``row_draw`` for that NamedTuple,
-  registered below.
+- a NamedTuple of its parameter arrays, the *site*;
+- ``row_moments``, ``row_log_z``, ``row_third``, ``row_cumulants``, ``row_slab`` and ``row_draw`` for that NamedTuple
+  (`_rows.py`).
 
-Kernels take sites and never ask which unit they belong to: the compiler picks the row functions by the NamedTuple's
-type.
+Kernels take `Sites` (`_sites.py`) and never ask which units they hold.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore import _checks
-from tapcore._jit import by_position, by_type, kernel
-from tapcore._random import Stream
+from tapcore._jit import kernel
+from tapcore.units._sites import LOG_Z, MOMENTS, Sites, layer_log_z, layer_moments, sites_of
 
 Array = NDArray[Any]
 AnyUnit = TypeVar("AnyUnit", bound="Unit")
 
 
-@by_type
-def row_moments(site: Any, B: Array, A: Array, mean: Array, var: Array) -> None:
-    """Mean and variance of every site of a layer, for one chain: five (n,) arrays, the last two are written."""
-
-
-@by_type
-def row_log_z(site: Any, B: Array, A: Array, log_z: Array) -> None:
-    """Ln Z(B, A) of every site of a layer, for one chain."""
-
-
-@by_type
-def row_third(site: Any, mean: Array, third: Array, slope: Array) -> None:
-    """Third cumulant of every site of a layer as a function of its mean, and its derivative; zeros where it is none."""
-
-
-@by_type
-def row_cumulants(site: Any, B: Array, A: Array, third: Array, fourth: Array) -> None:
-    """Third and fourth cumulant of every site of a layer, for one chain: the derivatives of the variance with B."""
-
-
-@by_type
-def row_slab(site: Any, B: Array, A: Array, probability: Array) -> None:
-    """Probability of every site of a layer, for one chain, to be in its slab; 1 where there is no atom beside it."""
-
-
-@by_type
-def row_draw(site: Any, B: Array, A: Array, stream: Stream, x: Array) -> None:
-    """A value of every site of a layer, for one chain, from the weight in fields B, A; NaN where it is no law."""
-
-
-def no_third(site: Any, mean: Array, third: Array, slope: Array) -> None:
-    """`row_third` of sites without skewness, or whose third cumulant is not a function of the mean alone."""
-    third[:] = 0
-    slope[:] = 0
-
-
-def all_slab(site: Any, B: Array, A: Array, probability: Array) -> None:
-    """`row_slab` of sites without an atom."""
-    probability[:] = 1
-
-
-# The same for layer `l` of a tuple of sites: ``layer_moments(sites, l, B, A, mean, var)``.
-layer_moments = by_position(row_moments)
-layer_log_z = by_position(row_log_z)
-layer_third = by_position(row_third)
-layer_draw = by_position(row_draw)
-
-
 @kernel()
-def _moments_of_rows(site: Any, B: Array, A: Array, log_z: Array, mean: Array, var: Array) -> None:
+def _moments_of_rows(sites: Sites, B: Array, A: Array, log_z: Array, mean: Array, var: Array) -> None:
     for k in range(B.shape[0]):
-        row_moments(site, B[k], A[k], mean[k], var[k])
-        row_log_z(site, B[k], A[k], log_z[k])
+        layer_moments(sites, 0, B[k], A[k], mean[k], var[k])
+        layer_log_z(sites, 0, B[k], A[k], log_z[k])
 
 
 def parameter(name: str, meaning: str) -> property:
@@ -107,8 +57,8 @@ class Unit(abc.ABC):
     names: ClassVar[tuple[str, ...]]
     #: Those that say what the support is: neither fitted nor trained.
     fixed: ClassVar[tuple[str, ...]] = ()
-    #: The site type handed to kernels.
-    site_type: ClassVar[Callable[..., Any]]
+    #: The NamedTuple of its parameter arrays, fields in the order of `names`.
+    site_type: ClassVar[Any]
     #: What the support is, for error messages.
     support: ClassVar[str]
     #: The two states, where there are no others.
@@ -125,6 +75,8 @@ class Unit(abc.ABC):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "site_type" in cls.__dict__:  # not what only some types share
+            if cls.site_type._fields != cls.names:
+                raise TypeError(f"{cls.__name__}: site_type must have the fields {cls.names} in this order")
             Unit.registry[cls.__name__] = cls
 
     def __init__(self, n: int, **parameters: ArrayLike) -> None:
@@ -218,7 +170,7 @@ class Unit(abc.ABC):
         """
         b, a = self.check_fields(B, A)
         log_z, mean, var = (np.empty(b.shape, self.dtype) for _ in range(3))
-        _moments_of_rows(self.site(), *(x.reshape(-1, self.n) for x in (b, a, log_z, mean, var)))
+        _moments_of_rows(sites_of([self], MOMENTS, LOG_Z), *(x.reshape(-1, self.n) for x in (b, a, log_z, mean, var)))
         return log_z, mean, var
 
     def check_fields(self, B: ArrayLike, A: ArrayLike) -> tuple[Array, Array]:
@@ -259,11 +211,6 @@ class Unit(abc.ABC):
     def dtype(self) -> np.dtype[Any]:
         """Dtype of the parameters, in which moments are computed."""
         return self.parameters[self.names[0]].dtype
-
-    def site(self) -> Any:
-        """Make the NamedTuple of fresh, writeable parameter arrays that kernels take."""
-        # Numba compiles for read-only arrays apart: with copies a solve reuses what training compiled.
-        return self.site_type(**{name: np.array(p) for name, p in self.parameters.items()})
 
     def with_parameters(self, parameters: dict[str, Array]) -> Self:
         """Copy with other parameter arrays, taken over unchecked (they have just been computed)."""

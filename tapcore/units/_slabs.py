@@ -15,7 +15,8 @@ from tapcore._random import Stream, normal
 from tapcore.special._elementary import log_normal
 from tapcore.special._truncnorm_batch import CHUNK, moments_of_chunk
 from tapcore.special._truncnorm_cumulants import cumulants
-from tapcore.units._protocol import Array, Unit
+from tapcore.units._protocol import Unit
+from tapcore.units._rows import Array
 
 _LOG_TWO_PI = 1.8378770664093453
 

@@ -14,7 +14,9 @@ from tapcore._random import Stream, uniform
 from tapcore.special._elementary import log_normal
 from tapcore.special._truncnorm_batch import CHUNK
 from tapcore.special.exponential import log1pexp, sigmoid, sigmoid_moments
-from tapcore.units._protocol import Array, Unit, parameter
+from tapcore.units._protocol import Unit, parameter
+from tapcore.units._rows import Array
+from tapcore.units._sites import SLAB, Sites, layer_slab, sites_of
 from tapcore.units._slabs import log_gaussian
 
 # ln(rho/(1 - rho)) that from_data allows, down and up: a float32 machine can still tell rho from 0 and 1.
@@ -126,9 +128,9 @@ def slab_probability(site: Any, B: Array, A: Array, probability: Array) -> None:
 
 
 @kernel()
-def _slab_probabilities(site: Any, B: Array, A: Array, out: Array) -> None:
+def _slab_probabilities(sites: Sites, B: Array, A: Array, out: Array) -> None:
     for k in range(B.shape[0]):
-        slab_probability(site, B[k], A[k], out[k])
+        layer_slab(sites, 0, B[k], A[k], out[k])
 
 
 class SpikeSlab(Unit):
@@ -194,7 +196,7 @@ class SpikeSlab(Unit):
         """
         b, a = self.check_fields(B, A)
         out = np.empty(b.shape, self.dtype)
-        _slab_probabilities(self.site(), *(x.reshape(-1, self.n) for x in (b, a, out)))
+        _slab_probabilities(sites_of([self], SLAB), *(x.reshape(-1, self.n) for x in (b, a, out)))
         return out
 
     def log_weight(self, x: ArrayLike) -> Array:

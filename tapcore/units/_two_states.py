@@ -6,7 +6,7 @@ import numpy as np
 
 from tapcore._jit import JIT_DISABLED, scalar, stack_array
 from tapcore._random import Stream, fill_uniform
-from tapcore.units._protocol import Array
+from tapcore.units._rows import Array
 
 # Numbers drawn at a time, in an array on the stack.
 _AT_ONCE = 8 if JIT_DISABLED else 512

@@ -10,18 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from tapcore import _checks
 from tapcore._random import Stream
 from tapcore.special.exponential import log1pexp, sigmoid, sigmoid_moments
-from tapcore.units._protocol import (
-    Array,
-    Unit,
-    all_slab,
-    parameter,
-    row_cumulants,
-    row_draw,
-    row_log_z,
-    row_moments,
-    row_slab,
-    row_third,
-)
+from tapcore.units._protocol import Unit, parameter
+from tapcore.units._rows import Array, all_slab, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
 from tapcore.units._two_states import draw_states
 
 

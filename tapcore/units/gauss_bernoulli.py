@@ -10,16 +10,7 @@ from numpy.typing import ArrayLike
 from tapcore import _checks
 from tapcore._random import Stream
 from tapcore.units._fitting import column_sums, pooled_variance
-from tapcore.units._protocol import (
-    Array,
-    no_third,
-    row_cumulants,
-    row_draw,
-    row_log_z,
-    row_moments,
-    row_slab,
-    row_third,
-)
+from tapcore.units._rows import Array, no_third, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
 from tapcore.units._slabs import OnTheLine, ascend_positive, line_chunk, line_cumulants, line_draw
 from tapcore.units._spike_slab import (
     SpikeSlab,

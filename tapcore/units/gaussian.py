@@ -12,11 +12,11 @@ from tapcore._jit import stack_array
 from tapcore._random import Stream
 from tapcore.special._truncnorm_batch import CHUNK
 from tapcore.units._fitting import column_sums, pooled_variance
-from tapcore.units._protocol import (
+from tapcore.units._protocol import parameter
+from tapcore.units._rows import (
     Array,
     all_slab,
     no_third,
-    parameter,
     row_cumulants,
     row_draw,
     row_log_z,

@@ -12,17 +12,8 @@ from tapcore._random import Stream
 from tapcore.special import truncnorm
 from tapcore.special._truncnorm_draw import draw
 from tapcore.units._fitting import IntervalSums, below, ends
-from tapcore.units._protocol import (
-    Array,
-    no_third,
-    parameter,
-    row_cumulants,
-    row_draw,
-    row_log_z,
-    row_moments,
-    row_slab,
-    row_third,
-)
+from tapcore.units._protocol import parameter
+from tapcore.units._rows import Array, no_third, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
 from tapcore.units._slabs import truncated_chunk, truncated_cumulants
 from tapcore.units._spike_slab import (
     SpikeSlab,

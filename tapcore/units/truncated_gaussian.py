@@ -14,12 +14,11 @@ from tapcore.special import truncnorm
 from tapcore.special._truncnorm_batch import CHUNK
 from tapcore.special._truncnorm_draw import draw
 from tapcore.units._fitting import IntervalSums, below, ends
-from tapcore.units._protocol import (
+from tapcore.units._protocol import Unit, parameter
+from tapcore.units._rows import (
     Array,
-    Unit,
     all_slab,
     no_third,
-    parameter,
     row_cumulants,
     row_draw,
     row_log_z,

@@ -15,6 +15,7 @@ from tapcore.inference.messages import Scratch, empty_messages
 from tapcore.inference.progress import begin, empty_progress
 from tapcore.inference.relaxed_bp import Pair, RelaxedBP
 from tapcore.inference.solve import rule_for
+from tapcore.units._sites import sites_of
 from tapcore_bench.micro.harness import Row, take_turns
 
 VISIBLE, CHAINS = 784, 100
@@ -33,7 +34,7 @@ def tap(machine: tc.Machine, X: np.ndarray) -> Callable[[], object]:
     """Ten sweeps of TAP."""
     chains = Chains(machine.sizes, len(X), machine.dtype)
     chains.start_from_visible(X)
-    sites, pair = tuple(layer.site() for layer in machine.layers), couplings(machine.weights)
+    sites, pair = sites_of(machine.layers), couplings(machine.weights)
     return partial(chains.run, sites, pair, rule_for(machine, "tap"), SWEEPS, 0.0)
 
 

@@ -11,6 +11,7 @@ from tapcore.fields import couplings
 from tapcore.inference.chains import Chains
 from tapcore.inference.solve import rule_for
 from tapcore.units import Unit
+from tapcore.units._sites import sites_of
 from tapcore_bench.micro.harness import Row, take_turns
 from tapcore_bench.micro.products import Products
 
@@ -28,7 +29,7 @@ class Sweeps:
         rng = np.random.default_rng(0)
         weights = rng.normal(0, 0.1, (visible.n, hidden))
         machine = tc.RBM(visible, tc.Binary(hidden), weights=weights, dtype=dtype)
-        self.sites = tuple(layer.site() for layer in machine.layers)
+        self.sites = sites_of(machine.layers)
         self.pair = couplings(machine.weights)
         self.rule = rule_for(machine, "tap", adapt=True)
         self.chains = Chains(machine.sizes, chains, machine.dtype)

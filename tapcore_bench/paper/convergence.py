@@ -23,6 +23,7 @@ from tapcore._threads import thread_limit
 from tapcore.fields import couplings
 from tapcore.inference.chains import Chains
 from tapcore.inference.solve import rule_for
+from tapcore.units._sites import sites_of
 from tapcore_bench.micro.harness import machine_name, take_turns
 from tapcore_bench.paper.data import binary_mnist
 from tapcore_bench.paper.machines import trained
@@ -49,7 +50,7 @@ class LockStep:
         self.chains = Chains(machine.sizes, len(X), machine.dtype)
         self.chains.start_from_visible(X)
         self.rule, self.pair = rule_for(machine, "tap"), couplings(machine.weights)
-        self.sites = tuple(layer.site() for layer in machine.layers)
+        self.sites = sites_of(machine.layers)
         self.damping = damping
 
     def sweep(self) -> None:
