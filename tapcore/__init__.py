@@ -13,10 +13,21 @@ if TYPE_CHECKING:
     from tapcore import datasets as datasets
     from tapcore import exact as exact
     from tapcore import special as special
+    from tapcore.channels import BinarySymmetric as BinarySymmetric
+    from tapcore.channels import Erasure as Erasure
+    from tapcore.channels import GaussianNoise as GaussianNoise
     from tapcore.checkpoint import CheckpointError as CheckpointError
     from tapcore.checkpoint import load as load
     from tapcore.checkpoint import save as save
+    from tapcore.denoising import Posterior as Posterior
+    from tapcore.denoising import denoise as denoise
+    from tapcore.denoising import f1_score as f1_score
+    from tapcore.denoising import matthews_correlation as matthews_correlation
+    from tapcore.denoising import nearest_neighbours as nearest_neighbours
+    from tapcore.denoising import pointwise as pointwise
+    from tapcore.denoising import posterior as posterior
     from tapcore.energy import free_energy as free_energy
+    from tapcore.inference.given import Clamped as Clamped
     from tapcore.inference.harvest import harvest as harvest
     from tapcore.inference.solution import Solutions as Solutions
     from tapcore.inference.solve import solve as solve
@@ -26,6 +37,7 @@ if TYPE_CHECKING:
     from tapcore.landscape import overlaps as overlaps
     from tapcore.landscape import statistics as statistics
     from tapcore.likelihood import log_likelihood as log_likelihood
+    from tapcore.machine import DBM as DBM
     from tapcore.machine import RBM as RBM
     from tapcore.machine import Machine as Machine
     from tapcore.pseudo_likelihood import pseudo_log_likelihood as pseudo_log_likelihood
@@ -51,9 +63,14 @@ if TYPE_CHECKING:
 # Where each public name lives, units apart; a module stands for itself.
 _HOMES = {
     "AnnealedEstimate": "sampling.annealed",
+    "BinarySymmetric": "channels",
     "CheckpointError": "checkpoint",
+    "Clamped": "inference.given",
+    "DBM": "machine",
     "EpochRecord": "training.history",
+    "Erasure": "channels",
     "FitResult": "training.fit",
+    "GaussianNoise": "channels",
     "GibbsSampler": "sampling.gibbs",
     "Gradient": "training.gradient",
     "History": "training.history",
@@ -61,22 +78,29 @@ _HOMES = {
     "L2": "training.update_rules",
     "LandscapeStatistics": "landscape",
     "Machine": "machine",
+    "Posterior": "denoising",
     "RBM": "machine",
     "ReplicaExchange": "sampling.replicas",
     "Solutions": "inference.solution",
     "Tracker": "tracking",
     "ais": "sampling.annealed",
     "datasets": "datasets",
+    "denoise": "denoising",
     "exact": "exact",
+    "f1_score": "denoising",
     "fit": "training.fit",
     "free_energy": "energy",
     "gradient": "training.gradient",
     "harvest": "inference.harvest",
     "load": "checkpoint",
     "log_likelihood": "likelihood",
+    "matthews_correlation": "denoising",
     "merge_solutions": "landscape",
+    "nearest_neighbours": "denoising",
     "noisy_starts": "starts",
     "overlaps": "landscape",
+    "pointwise": "denoising",
+    "posterior": "denoising",
     "pseudo_log_likelihood": "pseudo_likelihood",
     "random_starts": "starts",
     "sample": "sampling.gibbs",

@@ -11,7 +11,19 @@ from numpy.typing import ArrayLike, NDArray
 from tapcore import _checks
 from tapcore._jit import kernel, scalar
 from tapcore._threads import for_each_block, split, thread_count
-from tapcore.fields import ORDERS, Couplings, State, check_order, couplings, empty_state, set_fields
+from tapcore.fields import (
+    ORDERS,
+    Couplings,
+    Given,
+    State,
+    check_order,
+    couplings,
+    empty_state,
+    hold_log_z,
+    no_given,
+    set_fields,
+    shifted,
+)
 from tapcore.machine import Machine, check_machine
 from tapcore.units._sites import LOG_Z, THIRD, Sites, layer_log_z, layer_third, sites_of
 
@@ -68,19 +80,26 @@ def evaluate(
     variances: Sequence[Array],
     method: str,
     fields: tuple[Sequence[Array], Sequence[Array]] = ((), ()),
+    given: Given | None = None,
 ) -> NDArray[np.float64]:
-    """Free energy of arrays already checked; B and A are written to the arrays of `fields`, one a layer, if given."""
+    """Free energy of arrays already checked; B and A are written to the arrays of `fields`, one a layer, if there are.
+
+    Of units that are held, ln phi is left out.
+    """
     order = ORDERS[method]
     pair = couplings([w.astype(np.float64) for w in machine.weights], order)
     sites = sites_of([layer.astype(np.float64) for layer in machine.layers], LOG_Z, *((THIRD,) if order > 2 else ()))
+    outside = no_given(machine.sizes, np.float64)
+    if given is not None:
+        outside = Given(*(tuple(np.ascontiguousarray(x, np.float64) for x in layers) for layers in given))
     out = np.empty(means[0].shape[0])
     for start in range(0, out.size, CHAINS_AT_ONCE):
         rows = slice(start, start + CHAINS_AT_ONCE)
         blocks = split(out[rows].size, thread_count())
         state = empty_state(machine.sizes, out[rows].size, len(blocks), np.float64, order)
-        for to, given in zip(state.mean + state.var, (*means, *variances), strict=True):
-            to[:] = given[rows]
-        for_each_block(_free_energies, len(blocks), sites, pair, state, blocks, order, out[rows])
+        for to, values in zip(state.mean + state.var, (*means, *variances), strict=True):
+            to[:] = values[rows]
+        for_each_block(_free_energies, len(blocks), sites, pair, state, outside, start, blocks, order, out[rows])
         for into, made in zip((*fields[0], *fields[1]), state.B + state.A, strict=False):
             into[rows] = made
     return out
@@ -98,7 +117,15 @@ def _layers(machine: Machine, name: str, given: Sequence[ArrayLike]) -> list[Arr
 
 @kernel()
 def _free_energies(
-    b: int, sites: Sites, pair: Couplings, state: State, blocks: NDArray[np.int64], order: int, out: Array
+    b: int,
+    sites: Sites,
+    pair: Couplings,
+    state: State,
+    given: Given,
+    start: int,
+    blocks: NDArray[np.int64],
+    order: int,
+    out: Array,
 ) -> None:
     lo, hi = blocks[b, 0], blocks[b, 0] + blocks[b, 1]
     out[lo:hi] = 0.0
@@ -107,7 +134,10 @@ def _free_energies(
         log_z = state.rows[b, 0, : state.mean[layer].shape[1]]
         for k in range(lo, hi):
             mean, var, B, A = state.mean[layer][k], state.var[layer][k], state.B[layer][k], state.A[layer][k]
-            layer_log_z(sites, layer, B, A, log_z)
+            U = shifted(given.U[layer], start + k, B, state.rows[b, 2])
+            V = shifted(given.V[layer], start + k, A, state.rows[b, 3])
+            layer_log_z(sites, layer, U, V, log_z)
+            hold_log_z(given.held[layer], start + k, U, V, log_z)
             out[k] -= _layer_terms(mean, var, B, A, log_z)
             if order > 2:
                 layer_third(sites, layer, mean, state.third[layer][k], log_z)

@@ -36,7 +36,20 @@ class State(NamedTuple):
     spare: tuple[Array, ...]  # (K, n_l) for layers with two neighbours, else empty
     third: tuple[Array, ...]  # (K, n_l) third cumulants, and what a layer receives from those of its neighbours;
     pull: tuple[Array, ...]  # empty where third order is not wanted
-    rows: Array  # (blocks, 2, max n_l)
+    rows: Array  # (blocks, 4, max n_l)
+
+
+class Given(NamedTuple):
+    """What acts on units from outside: (chains, n_l) arrays, one a layer, of one row for all chains, or of none."""
+
+    U: tuple[Array, ...]  # added to B
+    V: tuple[Array, ...]  # added to A
+    held: tuple[Array, ...]  # values of units that are held there, NaN of those that are free
+
+
+def no_given(sizes: Sequence[int], dtype: Any) -> Given:
+    """Nothing from outside."""
+    return Given(*(tuple(np.empty((0, n), dtype) for n in sizes) for _ in Given._fields))
 
 
 def couplings(weights: Sequence[Array], order: int = 2) -> Couplings:
@@ -68,7 +81,7 @@ def empty_state(sizes: Sequence[int], count: int, blocks: int, dtype: Any, order
     last = len(sizes) - 1
     spare = tuple(np.empty((count if 0 < i < last else 0, n), dtype) for i, n in enumerate(sizes))
     third, pull = (tuple(np.zeros((count if order > 2 else 0, n), dtype) for n in sizes) for _ in range(2))
-    rows = np.empty((blocks, 2, max(sizes)), dtype)
+    rows = np.empty((blocks, 4, max(sizes)), dtype)
     return State(arrays(), arrays(), arrays(), arrays(), spare, third, pull, rows)
 
 
@@ -127,6 +140,37 @@ def onsager(mean: Array, B: Array, A: Array) -> None:
     for i in range(mean.size):
         A[i] = -A[i]
         B[i] += A[i] * mean[i]
+
+
+@scalar
+def shifted(given: Array, chain: int, own: Array, scratch: Array) -> Array:
+    """`own` plus the row of a chain of what is given, in `scratch` if there is any."""
+    if given.shape[0] == 0:
+        return own
+    row, total = given[min(chain, given.shape[0] - 1)], scratch[: own.size]
+    for i in range(own.size):
+        total[i] = own[i] + row[i]
+    return total
+
+
+@scalar
+def hold(held: Array, chain: int, mean: Array, var: Array) -> None:
+    """Put units of a chain that are held at their values."""
+    if held.shape[0] > 0:
+        row = held[min(chain, held.shape[0] - 1)]
+        for i in range(mean.size):
+            if row[i] == row[i]:
+                mean[i], var[i] = row[i], 0.0
+
+
+@scalar
+def hold_log_z(held: Array, chain: int, B: Array, A: Array, log_z: Array) -> None:
+    """Put ``ln exp(B x - A x^2/2)`` for units of a chain that are held at x: phi(x) is left out."""
+    if held.shape[0] > 0:
+        row, half = held[min(chain, held.shape[0] - 1)], log_z.dtype.type(0.5)
+        for i in range(log_z.size):
+            if row[i] == row[i]:
+                log_z[i] = (B[i] - half * A[i] * row[i]) * row[i]
 
 
 @scalar

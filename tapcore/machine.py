@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -16,8 +18,7 @@ DTYPES = ("float64", "float32")
 class Machine:
     """A chain of layers with ``P(x, h, ...) = exp(x W h + ...) prod phi_i(x_i) prod phi_j(h_j) ... / Z``; immutable.
 
-    An RBM is two layers, a deep machine more. Layer 0 is visible. `solve` and `free_energy` take any chain of layers;
-    the likelihood, its gradient and training take two.
+    An RBM is two layers, a deep machine more. Layer 0 is visible.
 
     Parameters
     ----------
@@ -172,8 +173,49 @@ def RBM(
     for name, layer in (("visible", visible), ("hidden", hidden)):
         if not isinstance(layer, Unit):
             raise ValueError(f"{name} must be a layer of units such as tapcore.Binary(n), got {layer!r}")
+    return Machine((visible, hidden), _drawn((visible, hidden), sigma, seed) if weights is None else (weights,), dtype)
+
+
+def DBM(
+    visible: Unit,
+    *hidden: Unit,
+    weights: Sequence[ArrayLike] | None = None,
+    sigma: float = 1e-3,
+    seed: int | None = None,
+    dtype: Literal["float64", "float32"] | Any = "float64",
+) -> Machine:
+    """Deep Boltzmann machine: a `Machine` of a visible and two or more hidden layers (App. E).
+
+    Parameters
+    ----------
+    visible : Unit
+    *hidden : Unit
+        Hidden layers, the one next to the visible layer first.
+    weights : sequence of (n_l, n_{l+1}) array_like, optional
+        Couplings of each layer with the next. Drawn from N(0, sigma^2) when not given.
+    sigma, seed, dtype
+        As for `RBM`.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two hidden layers, layers that are not units; weights of the wrong number or shape or not finite; a
+        negative sigma.
+    """
+    sigma = _checks.number("sigma", sigma, minimum=0)
+    layers: tuple[Any, ...] = (visible, *hidden)
+    for i, layer in enumerate(layers):
+        if not isinstance(layer, Unit):
+            name = "visible" if i == 0 else f"hidden layer {i}"
+            raise ValueError(f"{name} must be a layer of units such as tapcore.Binary(n), got {layer!r}")
+    if len(layers) < 3:
+        raise ValueError(f"a deep machine has at least two hidden layers, got {len(hidden)}: use tapcore.RBM")
+    return Machine(layers, _drawn(layers, sigma, seed) if weights is None else weights, dtype)
+
+
+def _drawn(layers: Sequence[Unit], sigma: float, seed: int | None) -> list[NDArray[np.float64]]:
+    """Random weights between neighbours."""
     if seed is not None:
         seed = _checks.integer("seed", seed, minimum=0)
-    if weights is None:
-        weights = np.random.default_rng(seed).normal(0.0, sigma, (visible.n, hidden.n))
-    return Machine((visible, hidden), (weights,), dtype)
+    rng = np.random.default_rng(seed)
+    return [rng.normal(0.0, sigma, (below.n, above.n)) for below, above in pairwise(layers)]

@@ -107,6 +107,52 @@ def images(path: str | os.PathLike[str], X: ArrayLike, image_shape: tuple[int, i
     _write(path, figure)
 
 
+def rows_of_images(
+    path: str | os.PathLike[str], rows: Mapping[str, ArrayLike], image_shape: tuple[int, int], most: int = 12
+) -> None:
+    """Draw the same images as different methods have them, a row each, and write a PNG.
+
+    Parameters
+    ----------
+    path : str or path
+        The PNG to write.
+    rows : mapping of str to (n, n_visible) array_like
+        Images by the name of what made them; the first ones are shown, NaN in colour. Grey levels are those of the
+        first row: its smallest value is black, its largest white.
+    image_shape : (int, int)
+        Height and width, with product n_visible.
+    most : int
+        Images shown.
+
+    Raises
+    ------
+    ValueError
+        No rows, or one of the wrong shape for `image_shape`.
+    ImportError
+        matplotlib is not installed.
+    """
+    if not rows:
+        raise ValueError("rows must hold at least one row of images")
+    width = math.prod(image_shape)
+    shown = {name: _checks.matrix(name, X, width, rows="images")[:most].astype(np.float64) for name, X in rows.items()}
+    first = next(iter(shown.values()))
+    low, high = float(np.nanmin(first)), float(np.nanmax(first))
+    columns = max(map(len, shown.values()))
+    height = 9.0 * len(shown) * image_shape[0] / (columns * image_shape[1])
+    figure = _figure(10.0, max(1.0, height))
+    panels = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
+    for panel, (name, X) in zip(panels, shown.items(), strict=True):
+        # What is missing in an image stands out from the lines between images.
+        canvas = np.ma.masked_invalid(mosaic(np.where(np.isnan(X), np.inf, X).T, image_shape, columns))
+        panel.set_facecolor("0.5")
+        panel.imshow(canvas, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+        missing = mosaic(np.isnan(X).astype(np.float64).T, image_shape, columns) == 1
+        panel.imshow(np.ma.masked_where(~missing, missing), cmap="cool", alpha=0.6, interpolation="nearest")
+        panel.set(xticks=[], yticks=[])
+        panel.set_ylabel(name, rotation=0, ha="right", va="center")
+    _write(path, figure)
+
+
 def mosaic(W: NDArray[np.float64], shape: tuple[int, int], columns: int | None = None) -> NDArray[np.float64]:
     """Images in the columns of `W`, side by side with a line of NaN between; about square unless `columns` is given."""
     count = W.shape[1]
@@ -145,10 +191,17 @@ def history(path: str | os.PathLike[str], records: History) -> None:
         ("unconverged", "chains that did\nnot converge"),
     )
     axes = figure.subplots(len(panels), 1, sharex=True)
+    stages = records.stage
     for panel, (name, label) in zip(axes, panels, strict=True):
-        panel.plot(records.epoch, records[name], marker="." if len(records) < 60 else "", color="C0")
+        for stage in np.unique(stages):  # each of other layers: a line of its own
+            of = stages == stage
+            said = "all layers" if stage == 0 else f"hidden layer {stage}"
+            mark = "." if len(records) < 60 else ""
+            panel.plot(records.epoch[of], records[name][of], marker=mark, color=f"C{stage}", label=said)
         panel.set_ylabel(label)
         panel.grid(alpha=0.3)
+    if len(np.unique(stages)) > 1:
+        axes[0].legend(fontsize="small")
     axes[-1].set_xlabel("epoch")
     figure.align_ylabels(axes)
     _write(path, figure)

@@ -67,7 +67,7 @@ def tensors(folder: Path) -> dict[str, np.ndarray]:
     newest = RunFolder(folder).newest()
     assert newest is not None
     found = _files.read(newest.path)[1]
-    found["history"] = found["history"][:, :-1]  # all but the seconds
+    found["history"] = np.delete(found["history"], tc.EpochRecord._fields.index("seconds"), axis=1)
     return found
 
 

@@ -147,5 +147,5 @@ def test_refuses_bad_input() -> None:
     with pytest.raises(ValueError, match=r"tapcore\.solve"):
         tc.gradient(machine, X, X)
     deep = tc.Machine((tc.Binary(7), tc.Binary(5), tc.Binary(2)), (machine.weights[0], np.zeros((5, 2))))
-    with pytest.raises(ValueError, match="2 layers"):
+    with pytest.raises(ValueError, match=r"solutions must be solutions of layers \(7, 5, 2\)"):
         tc.gradient(deep, X, solutions)

@@ -93,13 +93,6 @@ def test_log_likelihood_refuses(X: Any, free_energy: Any, message: str) -> None:
         tc.log_likelihood(random_rbm(0), X, free_energy)
 
 
-@pytest.mark.nojit
-def test_log_likelihood_needs_an_rbm() -> None:
-    _, _, machine = both("binary-spin-binary")
-    with pytest.raises(ValueError, match=r"^machine must have 2 layers, got 3"):
-        tc.log_likelihood(machine, np.zeros((1, 5)), 0.0)
-
-
 def test_solutions_in_place_of_their_free_energies_are_refused() -> None:
     _, _, machine = both("binary-binary")
     solutions = tc.solve(machine, np.zeros((1, 6)))

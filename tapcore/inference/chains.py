@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore._threads import BLOCK_ROWS, for_each_block, split, thread_count
-from tapcore.fields import Couplings, empty_state
+from tapcore.fields import Couplings, Given, empty_state, no_given
 from tapcore.inference.acceleration import empty_memory, forget
 from tapcore.inference.progress import ACTIVE, CONVERGED, FAILED, Rule, begin, empty_progress
 from tapcore.inference.tap import gather_active, sweep_block
@@ -53,6 +53,7 @@ class Chains:
         self.state = empty_state(sizes, count, len(split(count, self.threads)), dtype, order)
         self.progress = empty_progress(count)
         self.progress.slot[:] = np.arange(count)
+        self.nothing = no_given(sizes, dtype)
         self.memory = empty_memory(sizes, count if accelerated else 0, dtype)
         self.cold = True
 
@@ -65,11 +66,13 @@ class Chains:
         self._write(slice(None), starts)
         self.cold = not starts.var
 
-    def run(self, sites: Sites, couplings: Couplings, rule: Rule, sweeps: int, damping: float) -> None:
+    def run(
+        self, sites: Sites, couplings: Couplings, rule: Rule, sweeps: int, damping: float, given: Given | None = None
+    ) -> None:
         """Sweep every chain `sweeps` times, however close it comes; a lost chain stops."""
         self._begin(slice(None), np.arange(self.count), damping)
         blocks = split(self.count, self.threads)
-        self._sweep(sites, couplings, rule._replace(tol=0.0), blocks, sweeps)
+        self._sweep(sites, couplings, rule._replace(tol=0.0), given, blocks, sweeps)
         self.cold = False
         self._restore_order()
 
@@ -81,6 +84,7 @@ class Chains:
         starts: Iterable[Starts],
         damping: float,
         stop: Callable[[], bool] = bool,
+        given: Given | None = None,
     ) -> Iterator[Stopped]:
         """Sweep chains from each of `starts`, in turn as others stop, and yield them as they do.
 
@@ -91,15 +95,15 @@ class Chains:
         active = 0
         while not stop():
             while active < self.count and (more := queue.take(self.count - active)) is not None:
-                numbers, given = more
+                numbers, first = more
                 rows = slice(active, active + len(numbers))
-                self._write(rows, given)
+                self._write(rows, first)
                 self._begin(rows, numbers, damping)
-                self.cold = not given.var
+                self.cold = not first.var
                 active = rows.stop
             if active == 0:
                 return
-            self._sweep(sites, couplings, rule, split(active, self.threads), ROUND)
+            self._sweep(sites, couplings, rule, given, split(active, self.threads), ROUND)
             still = gather_active(self.state, self.progress, active)
             if still < active:
                 yield self._copy(slice(still, active))
@@ -131,11 +135,14 @@ class Chains:
         if len(self.memory.known):
             forget(self.memory, self.progress.slot[rows])
 
-    def _sweep(self, sites: Sites, couplings: Couplings, rule: Rule, blocks: NDArray[np.int64], sweeps: int) -> None:
+    def _sweep(
+        self, sites: Sites, couplings: Couplings, rule: Rule, given: Given | None, blocks: NDArray[np.int64],
+        sweeps: int,
+    ) -> None:  # fmt: skip
         sites.need(MOMENTS, *((THIRD,) if rule.order > 2 else ()))
         for_each_block(
-            sweep_block, len(blocks), sites, couplings, self.state, self.memory, self.progress, rule, blocks, sweeps,
-            self.cold,
+            sweep_block, len(blocks), sites, couplings, self.state, self.memory, self.progress, rule,
+            self.nothing if given is None else given, blocks, sweeps, self.cold,
         )  # fmt: skip
 
     def _copy(self, rows: slice) -> Stopped:

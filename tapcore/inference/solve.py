@@ -9,9 +9,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from tapcore import _checks
 from tapcore.energy import evaluate
-from tapcore.fields import ORDERS, check_order, couplings
+from tapcore.fields import ORDERS, Given, check_order, couplings
 from tapcore.inference.adaptive_tap import HALF, solve_adaptive
 from tapcore.inference.chains import Starts, Stopped, pool
+from tapcore.inference.given import checked_fields, held_starts, held_weights
 from tapcore.inference.progress import Rule
 from tapcore.inference.relaxed_bp import solve_relaxed
 from tapcore.inference.solution import Solutions, check_solutions, empty_solutions
@@ -32,6 +33,7 @@ def solve(
     max_sweeps: int = 10_000,
     acceleration: str | None = "auto",
     criterion: str = "distance",
+    fields: Any = None,
 ) -> Solutions:
     """Find fixed points of TAP, of naive mean field or of their relatives from many starts at once (Alg. 1).
 
@@ -64,18 +66,26 @@ def solve(
         What `tol` bounds: the estimated distance, or the mean over all units of the squared change of the means in one
         sweep, the test of the paper. `Solutions` has both.
 
+    fields : Clamped or sequence, optional
+        What acts on the units from outside, for the methods of sweeps ("tap", "nmf", "tap3"): one entry a layer, which
+        is None; a pair ``(U, V)`` of array_like that broadcast to (K, n_l) and are added to the layer's own U and V
+        (``exp(U x - V x^2/2)`` times its weights, whatever its units); or `Clamped`, which holds units at values. A
+        `Clamped` by itself is for the visible layer. Clamped units stay where they are held whatever `init` says.
+
     Returns
     -------
     Solutions
         Chains in the order of `init`. One that did not converge says so in `converged`; nothing is raised. A chain also
         counts as converged when its residual is down to the rounding errors of the dtype, 8 machine epsilons, where
-        more sweeps cannot help; its `distance` tells what is left.
+        more sweeps cannot help; its `distance` tells what is left. With `fields`, `free_energy` is -ln of the sum over
+        the states of all units that are free, of the machine's weights times what acts from outside; `B` and `A` are
+        what comes from inside.
 
     Raises
     ------
     ValueError
         `init` of the wrong width, empty, not finite, or outside the range of the means; another argument outside its
-        range.
+        range; `fields` that do not fit the layers, are not finite, or clamp units outside their support.
 
     Notes
     -----
@@ -83,6 +93,10 @@ def solve(
     """
     rule = checked_rule(machine, method, damping, tol, max_sweeps, acceleration, criterion)
     starts = _checked(machine, init)
+    count = len(starts.mean[0])
+    given = checked_fields(machine, fields, count)
+    if given is not None and method not in ORDERS:
+        raise ValueError(f"fields are for methods {', '.join(map(repr, ORDERS))}, got {method!r}")
     if method not in ORDERS:  # computed in float64 whatever the machine's dtype
         rule = rule._replace(floor=_floor(np.float64))
     if method == "adatap":
@@ -92,15 +106,26 @@ def solve(
         )
     if method == "rbp":
         return solve_relaxed(machine, starts, rule, damping or 0.0)
+    return run(machine, starts, method, rule, damping or 0.0, given)
+
+
+def run(
+    machine: Machine, starts: Starts, method: str, rule: Rule, damping: float = 0.0, given: Given | None = None
+) -> Solutions:
+    """Sweep chains from `starts` until each has stopped."""
     count = len(starts.mean[0])
     chains = pool(machine, count, rule)
     sites = sites_of(machine.layers)
     found = empty_solutions(machine, count, method)
     pair = couplings(machine.weights, rule.order)
-    for stopped in chains.stream(sites, pair, rule, (starts,), damping or 0.0):
+    if given is not None:
+        starts = held_starts(starts, given)
+    for stopped in chains.stream(sites, pair, rule, (starts,), damping, given=given):
         fill(found, stopped)
     # The fields left by the last sweep are those before its update: evaluate writes the ones that belong to the result.
-    found.free_energy[:] = evaluate(machine, found.mean, found.var, method, (found.B, found.A))
+    found.free_energy[:] = evaluate(machine, found.mean, found.var, method, (found.B, found.A), given)
+    if given is not None:
+        found.free_energy[:] -= held_weights(machine, given)
     return found
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore._jit import bits_to_float, float_to_bits, kernel, scalar
-from tapcore.fields import Couplings, State, set_fields
+from tapcore.fields import Couplings, Given, State, hold, set_fields, shifted
 from tapcore.inference.acceleration import Memory, accelerate, next_concerned
 from tapcore.inference.progress import ACTIVE, MEMORY, PLAIN, Progress, Rule, judge
 from tapcore.units._sites import Sites, layer_moments
@@ -30,6 +30,7 @@ def sweep_block(
     memory: Memory,
     progress: Progress,
     rule: Rule,
+    given: Given,
     blocks: NDArray[np.int64],
     sweeps: int,
     cold: bool,
@@ -50,7 +51,7 @@ def sweep_block(
     for _ in range(sweeps):
         if active == 0:
             break
-        _sweep(sites, couplings, state, memory, progress, rule, lo, lo + active, state.rows[b], cold)
+        _sweep(sites, couplings, state, memory, progress, rule, given, lo, lo + active, state.rows[b], cold)
         active = _retire(state, progress, rule, lo, active)
     blocks[b, 1] = active
 
@@ -63,6 +64,7 @@ def _sweep(
     memory: Memory,
     progress: Progress,
     rule: Rule,
+    given: Given,
     lo: int,
     hi: int,
     rows: Array,
@@ -86,15 +88,21 @@ def _sweep(
         for layer in range(parity, len(state.mean), 2):
             for k in range(lo, hi):
                 first = cold and parity == 1 and progress.sweeps[k] == 0
-                _update(sites, state, progress, layer, k, rows, first)
+                _update(sites, state, progress, given, layer, k, rows, first)
 
 
 @scalar
-def _update(sites: Sites, state: State, progress: Progress, layer: int, k: int, rows: Array, first: bool) -> None:
+def _update(
+    sites: Sites, state: State, progress: Progress, given: Given, layer: int, k: int, rows: Array, first: bool
+) -> None:
     """Means and variances of one layer of chain k from its fields."""
     mean, var = state.mean[layer][k], state.var[layer][k]
     new_mean, new_var = rows[0, : mean.size], rows[1, : mean.size]
-    layer_moments(sites, layer, state.B[layer][k], state.A[layer][k], new_mean, new_var)
+    chain = progress.chain[k]
+    B = shifted(given.U[layer], chain, state.B[layer][k], rows[2])
+    A = shifted(given.V[layer], chain, state.A[layer][k], rows[3])
+    layer_moments(sites, layer, B, A, new_mean, new_var)
+    hold(given.held[layer], chain, new_mean, new_var)
     damping = progress.damping[k]
     if first or progress.step[k] != PLAIN:
         damping = 0.0

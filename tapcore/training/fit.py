@@ -14,9 +14,10 @@ from tapcore import _checks, _files
 from tapcore._interrupts import interrupts_wait
 from tapcore.checkpoint import CheckpointError, RunFolder
 from tapcore.machine import Machine, check_machine
+from tapcore.training.course import Course
 from tapcore.training.history import EpochRecord, History
 from tapcore.training.settings import LearningRate, Settings
-from tapcore.training.trainer import Interrupted, Trainer
+from tapcore.training.trainer import Interrupted
 from tapcore.training.update_rules import L1, L2
 
 Callback = Callable[[Machine, EpochRecord], Any]
@@ -42,25 +43,32 @@ def fit(
     sweeps: int | None = None,
     chain_init: str | None = None,
     renew: float | None = None,
+    noisy: float = 0.0,
     damping: float | None = None,
     gradient: str = "tap",
     seed: int = 0,
+    pretrain: int | None = None,
+    pass_up: str = "samples",
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 1,
     resume: bool = False,
     progress: bool | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> FitResult:
-    """Train an RBM by ascending the TAP log-likelihood of `X` (Alg. 2, Eqs. 38-41).
+    """Train a machine by ascending the TAP log-likelihood of `X` (Algs. 2, 4, Eqs. 38-41, E5-E8).
 
     For each mini-batch, K chains take a few sweeps of the TAP equations and stand for the solutions in the gradient;
     then ``step = learning_rate (dW - strength dR/dW) + momentum * previous step``, ``W += step``, and
     ``theta += learning_rate dtheta`` for the units' parameters, without momentum or penalty.
 
+    A machine of more than two layers is first trained layer by layer, `pretrain` epochs each: the weights to each
+    hidden layer as those of an RBM, on what the layers below make of the data. Then all of it is trained for `epochs`
+    epochs, hidden layers given the samples of a batch being found by as many sweeps as the chains take.
+
     Parameters
     ----------
     machine : Machine
-        Of two layers; it is not changed. Its weights are W(0): `RBM` draws them from N(0, 1e-3^2). If every parameter
+        It is not changed. Its weights are W(0): `RBM` draws them from N(0, 1e-3^2). If every parameter
         of its visible layer is at its default, the layer is first fitted to the data, theta(0) in Alg. 2; any other
         layer is taken as is, as one trained before or made by ``from_data``.
     X : (n, n_visible) array_like
@@ -89,6 +97,10 @@ def fit(
     renew : float
         Share of persistent chains that start anew from samples in each batch, 0 to 1. With none, chains forget the data
         and may collapse onto few solutions. None is 0.2, and 0 for "pcd".
+    noisy : float
+        Share of the chains that start from samples, 0 to 1, that do so from noisy ones: each with a probability of its
+        own, uniform in [0, 1], that a unit is replaced by a random mean. Training then also meets the solutions around
+        noisy signals, which denoising comes upon.
     damping : float in [0, 1), optional
         Of the sweeps, as in `solve`. None is 0, for "adatap" 1/2.
     gradient : {"tap", "nmf", "tap3", "rbp", "adatap", "cd", "pcd"}
@@ -97,8 +109,15 @@ def fit(
         chains are of block Gibbs sampling and start from the samples of each batch ("cd") or go on from the batch
         before ("pcd"), the hidden units' means given the visible values standing for their values. What is recorded of
         each epoch is the TAP log-likelihood all the same.
+        Machines of more than two layers take "tap", "nmf" or "tap3".
     seed : int
         At least 0. Same seed and thread count: the same bits.
+    pretrain : int, optional
+        Epochs for each pair of layers of a deep machine before all are trained; 0 trains all from the start, as is
+        right for a machine already trained. None is `epochs`. Not for an RBM.
+    pass_up : {"samples", "means"}
+        What a hidden layer hands to the next one in pre-training: values drawn given those of the layer below (Alg. 4),
+        or means.
     checkpoint : path, optional
         Folder of the run; a checkpoint is written at the start, after every `checkpoint_every` epochs and after the
         last.
@@ -130,9 +149,9 @@ def fit(
     """
     return prepare(
         machine, X, epochs=epochs, batch_size=batch_size, chains=chains, learning_rate=learning_rate,
-        momentum=momentum, penalty=penalty, sweeps=sweeps, chain_init=chain_init, renew=renew, damping=damping,
-        gradient=gradient, seed=seed, checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume,
-        progress=progress, callbacks=callbacks,
+        momentum=momentum, penalty=penalty, sweeps=sweeps, chain_init=chain_init, renew=renew, noisy=noisy,
+        damping=damping, gradient=gradient, seed=seed, pretrain=pretrain, pass_up=pass_up, checkpoint=checkpoint,
+        checkpoint_every=checkpoint_every, resume=resume, progress=progress, callbacks=callbacks,
     ).run()  # fmt: skip
 
 
@@ -148,7 +167,8 @@ def prepare(
     **options: Any,
 ) -> Run:
     """Check what `fit` takes and read the checkpoint to resume; nothing is written yet."""
-    check_machine(machine, layers=2)
+    check_machine(machine)
+    options["pretrain"] = _pretrain(machine, options.get("pretrain"), options["epochs"])
     settings = Settings.checked(**options)
     checkpoint_every = _checks.integer("checkpoint_every", checkpoint_every, minimum=1)
     if resume and checkpoint is None:
@@ -157,20 +177,29 @@ def prepare(
         raise ValueError(f"callbacks must be a sequence of functions, got {callbacks!r}")
     samples = _checks.matrix("X", X, machine.layers[0].n, rows="samples")
     machine.layers[0].check_data("X", samples)
-    trainer = Trainer(_with_theta_of_data(machine, samples), samples, settings)
+    trainer = Course(_with_theta_of_data(machine, samples), samples, settings)
     saver = None if checkpoint is None else _Saver(trainer, RunFolder(checkpoint), checkpoint_every, resume)
     return Run(trainer, saver, progress, callbacks)
 
 
 def _with_theta_of_data(machine: Machine, X: NDArray[Any]) -> Machine:
-    visible, hidden = machine.layers
-    return machine.replace(layers=(visible.fitted(X), hidden)) if visible.untouched() else machine
+    visible, *hidden = machine.layers
+    return machine.replace(layers=(visible.fitted(X), *hidden)) if visible.untouched() else machine
+
+
+def _pretrain(machine: Machine, pretrain: Any, epochs: Any) -> int:
+    """Epochs for each pair of layers."""
+    if len(machine.layers) == 2:
+        if pretrain:
+            raise ValueError(f"pretrain is for machines of more than two layers, got {pretrain!r} for an RBM")
+        return 0
+    return _checks.integer("pretrain", epochs if pretrain is None else pretrain, minimum=0)
 
 
 class _Saver:
     """Writes a trainer's checkpoints when they are due."""
 
-    def __init__(self, trainer: Trainer, folder: RunFolder, every: int, resume: bool) -> None:
+    def __init__(self, trainer: Course, folder: RunFolder, every: int, resume: bool) -> None:
         self.trainer, self.folder, self.every = trainer, folder, every
         positions = folder.positions()
         self.resumed = bool(positions)
@@ -197,7 +226,7 @@ class _Saver:
 
     def epoch_done(self) -> None:
         """Write a checkpoint if one is due after this epoch."""
-        if self.trainer.epoch % self.every == 0 or self.trainer.epoch == self.trainer.settings.epochs:
+        if self.trainer.epoch % self.every == 0 or self.trainer.epoch == self.trainer.epochs:
             self.save()
 
 
@@ -205,14 +234,14 @@ class Run:
     """A training run ready to start."""
 
     def __init__(
-        self, trainer: Trainer, saver: _Saver | None, progress: bool | None, callbacks: Sequence[Callback]
+        self, trainer: Course, saver: _Saver | None, progress: bool | None, callbacks: Sequence[Callback]
     ) -> None:
         self.trainer, self.saver, self.progress, self.callbacks = trainer, saver, progress, callbacks
 
     def run(self) -> FitResult:
         """Train to the end."""
         trainer, saver = self.trainer, self.saver
-        epochs, batches = trainer.settings.epochs, trainer.batches
+        epochs, batches = trainer.epochs, trainer.batches
         if saver is not None:
             saver.start()
         # tqdm's own None: a bar on terminals only.
@@ -240,7 +269,7 @@ class Run:
             saver.epoch_done()
         for callback in self.callbacks:
             callback(trainer.snapshot(), record)
-        if asked.is_set() and trainer.epoch < trainer.settings.epochs:
+        if asked.is_set() and trainer.epoch < trainer.epochs:
             assert saver is not None
             saver.save()
             raise KeyboardInterrupt

@@ -31,6 +31,7 @@ class EpochRecord(NamedTuple):
     unconverged: int
     lost: int
     seconds: float
+    stage: int = 0
 
 
 class History(Sequence[EpochRecord]):
@@ -48,7 +49,7 @@ class History(Sequence[EpochRecord]):
         From 1.
     learning_rate : (n,) array
     log_likelihood : (n,) array
-        TAP log-likelihood (Eq. 38) in nats, averaged over the sample and divided by the number of units of both layers.
+        TAP log-likelihood (Eq. 38) in nats, averaged over the sample and divided by the number of units of all layers.
         F in it is the average over all K chains but lost ones, whether converged or not.
     free_energy : (n,) array
         That average of F, in nats.
@@ -61,9 +62,12 @@ class History(Sequence[EpochRecord]):
         negative, so that its weight could not be normalised. Averages leave them out. 0 for layers of other units.
     seconds : (n,) array
         Wall time of the epoch's updates and of scoring it, without writing checkpoints.
+    stage : (n,) int64 array
+        Of a deep machine, which hidden layer was trained with the one below as an RBM; 0 where all layers were trained.
+        The other columns are of what was trained: that RBM, scored on what the layers below make of the sample.
     """
 
-    _COUNTS = ("epoch", "unconverged", "lost")
+    _COUNTS = ("epoch", "unconverged", "lost", "stage")
 
     def __init__(self, records: Sequence[EpochRecord] = ()) -> None:
         self._records = list(records)
@@ -144,6 +148,7 @@ def score(machine: Machine, sample: NDArray[Any], chains: int) -> Score:
     solutions = solve(machine, sample[:chains], tol=SCORING_TOL, max_sweeps=SCORING_SWEEPS)
     found = np.isfinite(solutions.free_energy)
     energy = float(solutions.free_energy[found].mean()) if found.any() else math.nan
-    per_unit = float(unchecked_log_likelihood(machine, sample, energy).mean()) / sum(machine.sizes)
+    scores = unchecked_log_likelihood(machine, sample, energy, SCORING_TOL, SCORING_SWEEPS)
+    per_unit = float(scores.mean()) / sum(machine.sizes)
     residual = float(solutions.residual[found].max(initial=0.0))
     return Score(per_unit, energy, residual, int((~solutions.converged).sum()), int((~found).sum()))

@@ -20,6 +20,7 @@ from tapcore.inference.solution import Solutions
 from tapcore.inference.solve import rule_for, solve
 from tapcore.machine import Machine
 from tapcore.sampling.chains import GibbsChains
+from tapcore.training.pairs import Moments
 from tapcore.training.settings import Settings
 from tapcore.units import Unit
 from tapcore.units._sites import Sites
@@ -35,10 +36,7 @@ Key = tuple[int, ...]
 class Model(NamedTuple):
     """What a gradient averages over the chains that are not lost."""
 
-    mean: Layers  # (K, n_visible), (K, n_hidden)
-    var: Layers
-    third: Layers  # third cumulants, without rows below third order
-    order: int  # in the weights: 1 takes the products of the means, 2 those of the variances too
+    moments: Moments  # of the orders that count
     extra: Array  # (n_visible, n_hidden) to be added to the average of the products, or no rows
     statistics: tuple[dict[str, Array], ...]  # of each layer's parameters
     fields: Array  # (all chains, n_hidden) fields of hidden units where chains started, in this batch; or no rows
@@ -73,6 +71,11 @@ def phase_for(machine: Machine, settings: Settings) -> Phase:
     """Chains for the gradient of these settings."""
     if settings.gradient in ORDERS:
         return SweepPhase(machine, settings)
+    if len(machine.layers) > 2:
+        known = ", ".join(map(repr, ORDERS))
+        raise ValueError(
+            f"gradient must be one of {known} for a machine of more than two layers, got {settings.gradient!r}"
+        )
     if settings.gradient == "adatap":
         return AdaptivePhase(machine, settings)
     if settings.gradient == "rbp":
@@ -119,15 +122,8 @@ class SweepPhase:
         state = self.chains.state
         mean, var, B, A = (tuple(x[kept] for x in arrays) for arrays in (state.mean, state.var, state.B, state.A))
         third = third_cumulants(self.sites, mean, self.rule.order)
-        return Model(
-            mean,
-            var,
-            third,
-            self.rule.order,
-            _no_rows(mean),
-            _moments_statistics(layers, mean, var, B, A),
-            _no_rows(mean),
-        )
+        moments = Moments(mean, var if self.rule.order > 1 else _no_rows_each(mean), third)
+        return Model(moments, _no_rows(mean), _moments_statistics(layers, mean, var, B, A), _no_rows(mean))
 
     def tensors(self) -> dict[str, Array]:
         """Means and variances."""
@@ -183,9 +179,7 @@ class AdaptivePhase:
         mean, var, B, A = (tuple(x[kept] for x in arrays) for arrays in (found.mean, found.var, found.B, found.A))
         extra = mean_covariance(self.machine, B, A).astype(dtype)
         mean, var, B, A = (tuple(x.astype(dtype) for x in arrays) for arrays in (mean, var, B, A))
-        return Model(
-            mean, var, _no_rows_each(mean), 1, extra, _moments_statistics(layers, mean, var, B, A), _no_rows(mean)
-        )
+        return Model(_means_only(mean), extra, _moments_statistics(layers, mean, var, B, A), _no_rows(mean))
 
     def tensors(self) -> dict[str, Array]:
         """Fields and precisions."""
@@ -233,7 +227,7 @@ class RelaxedPhase:
         mean = tuple(x.astype(dtype) for x in mean)
         slopes = (self.slopes.visible, self.slopes.hidden)
         statistics = tuple(layer.parameter_slopes(x.astype(dtype)) for layer, x in zip(layers, slopes, strict=True))
-        return Model(mean, _no_rows_each(mean), _no_rows_each(mean), 1, extra, statistics, _no_rows(mean))
+        return Model(_means_only(mean), extra, statistics, _no_rows(mean))
 
     def tensors(self) -> dict[str, Array]:
         """Moments and fields."""
@@ -283,7 +277,7 @@ class GibbsPhase:
         means = x, mean
         fields = chains.first if self.from_samples else _no_rows(means)
         self.from_samples = False
-        return Model(means, _no_rows_each(means), _no_rows_each(means), 1, _no_rows(means), statistics, fields)
+        return Model(_means_only(means), _no_rows(means), statistics, fields)
 
     def tensors(self) -> dict[str, Array]:
         """Values."""
@@ -291,6 +285,10 @@ class GibbsPhase:
 
     def restored(self) -> None:
         """Nothing else is kept."""
+
+
+def _means_only(mean: Layers) -> Moments:
+    return Moments(mean, _no_rows_each(mean), _no_rows_each(mean))
 
 
 def _no_rows(mean: Layers) -> Array:

@@ -16,6 +16,7 @@ from tapcore.training.update_rules import L1, L2
 LearningRate = float | Callable[[int], float]
 
 CHAIN_INITS = ("data", "persistent", "random")
+PASS_UP = ("samples", "means")
 GRADIENTS = ("tap", "nmf", "tap3", "rbp", "adatap", "cd", "pcd")
 # Contrastive divergence, and where its chains start.
 SAMPLED = {"cd": "data", "pcd": "persistent"}
@@ -39,11 +40,16 @@ class Settings:
     damping: float | None
     gradient: str
     seed: int
+    pretrain: int = 0  # epochs for each pair of layers
+    pretrain_rates: tuple[float, ...] = ()
+    pass_up: str = "samples"
+    noisy: float = 0.0
 
     @classmethod
     def checked(
         cls, *, epochs: Any, batch_size: Any, chains: Any, learning_rate: Any, momentum: Any, penalty: Any, sweeps: Any,
-        chain_init: Any, gradient: Any, seed: Any, renew: Any = None, damping: Any = None,
+        chain_init: Any, gradient: Any, seed: Any, renew: Any = None, damping: Any = None, pretrain: int = 0,
+        pass_up: Any = "samples", noisy: Any = 0.0,
     ) -> Settings:  # fmt: skip
         """Refuse what makes no sense before any work starts."""
         epochs = _checks.integer("epochs", epochs, minimum=0)
@@ -68,15 +74,22 @@ class Settings:
             damping=damping,
             gradient=gradient,
             seed=_checks.integer("seed", seed, minimum=0),
+            pretrain=pretrain,
+            pretrain_rates=_rates(learning_rate, pretrain),
+            pass_up=_checks.choice("pass_up", pass_up, PASS_UP),
+            noisy=_checks.number("noisy", noisy, minimum=0, maximum=1),
         )
 
     def described(self) -> dict[str, Any]:
         """What a checkpoint keeps, under the names of `fit`'s arguments."""
         penalty = None if self.penalty is None else [type(self.penalty).__name__, self.penalty.strength]
+        # Only what differs from what all earlier runs had.
+        stages = {"pretrain": self.pretrain, "pretrain_rates": list(self.pretrain_rates), "pass_up": self.pass_up}
         return {
             "batch_size": self.batch_size, "chains": self.chains, "learning_rate": list(self.rates),
             "momentum": self.momentum, "penalty": penalty, "sweeps": self.sweeps, "chain_init": self.chain_init,
             "renew": self.renew, "damping": self.damping, "gradient": self.gradient, "seed": self.seed,
+            **(stages if self.pretrain else {}), **({"noisy": self.noisy} if self.noisy else {}),
         }  # fmt: skip
 
 

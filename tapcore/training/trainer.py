@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tapcore._threads import for_each_block
-from tapcore.checkpoint import CheckpointError, describe, tensors_of
 from tapcore.fields import ORDERS, couplings
+from tapcore.inference.solve import rule_for
 from tapcore.machine import Machine
-from tapcore.training.gradient import Averages, Workspace, data_statistics, hidden_rows, move_weights, workspace
+from tapcore.training.data_side import DataSide
 from tapcore.training.history import EpochRecord, History, draw_sample, score
+from tapcore.training.pairs import Workspace, averages, move_weights, workspace
 from tapcore.training.phases import phase_for
-from tapcore.training.settings import Settings, fingerprint, refuse_contradictions
+from tapcore.training.settings import Settings
 from tapcore.training.update_rules import slopes
 from tapcore.units import Unit
 from tapcore.units._sites import MOMENTS, sites_of
@@ -26,7 +26,7 @@ Array = NDArray[Any]
 
 # What each stream of random numbers is for. A stream is a function of the seed and of where in the run it is used, so a
 # checkpoint needs no generator state: seed, epoch and batch say it all.
-_SAMPLE, _ORDER, _STARTS, _DRAWS = range(4)
+_SAMPLE, _ORDER, _STARTS, _DRAWS, _NOISE = range(5)
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error
@@ -40,14 +40,20 @@ class Trainer:
     ----------
     epoch, batch : int
         Epochs done, and batches done of the next one.
+    key : tuple of int
+        Sets its streams of random numbers apart from those of other trainers of the same seed.
+    sample : (n, n_visible) array
+        What is scored after each epoch.
     """
 
-    def __init__(self, machine: Machine, X: Array, settings: Settings) -> None:
-        self.machine, self.X, self.settings = machine, X, settings
+    def __init__(
+        self, machine: Machine, X: Array, settings: Settings, *, key: tuple[int, ...] = (), scored: Array | None = None
+    ) -> None:
+        self.machine, self.X, self.settings, self.key = machine, X, settings, key
         self.phase = phase_for(machine, settings)
         self.order = ORDERS.get(settings.gradient, 1)
         self.pair = couplings(machine.weights, self.order)
-        self.step = np.zeros_like(self.pair.W[0])
+        self.steps = tuple(np.zeros_like(W) for W in self.pair.W)
         self.sites = sites_of(machine.layers, MOMENTS)
         self.parameters = [self.sites.parameters(i) for i in range(len(machine.layers))]
         self.chains_begun = False
@@ -55,8 +61,9 @@ class Trainer:
         self.seconds = 0.0
         self.lost = 0  # chains, in this epoch
         self.history = History()
-        self.sample = draw_sample(X, self._stream(_SAMPLE))
-        self._workspaces: dict[tuple[int, int], Workspace] = {}
+        self.sample = draw_sample(X, self._stream(_SAMPLE)) if scored is None else scored
+        self._workspaces: dict[tuple[int, ...], Workspace] = {}
+        self._data: dict[int, DataSide] = {}
 
     @property
     def batches(self) -> int:
@@ -106,7 +113,7 @@ class Trainer:
         rows = order[first : first + self.settings.batch_size]
         x = self._rows(rows)
         self._start_chains(order, first, x)
-        self.phase.run(self.snapshot, self.sites, self.pair, (_DRAWS, self.epoch, self.batch))
+        self.phase.run(self.snapshot, self.sites, self.pair, (*self.key, _DRAWS, self.epoch, self.batch))
         self._update(x, rate)
 
     def _rows(self, rows: NDArray[np.int64]) -> Array:
@@ -121,10 +128,24 @@ class Trainer:
             # With more chains than samples in the batch, those that follow in the epoch's order.
             enough = len(x) >= count
             starts = x[:count] if enough else self._rows(order[np.arange(first, first + count) % len(order)])
-            self.phase.start(starts)
+            self.phase.start(self._with_noise(starts))
         elif (renewed := self.phase.lost() | self._due()).any():
-            self.phase.restart(renewed, self._rows(order[np.arange(first, first + count) % len(order)]))
+            self.phase.restart(
+                renewed, self._with_noise(self._rows(order[np.arange(first, first + count) % len(order)]))
+            )
         self.chains_begun = True
+
+    def _with_noise(self, starts: Array) -> Array:
+        """`starts`, some with random means in place of some of their units."""
+        count = round(self.settings.noisy * len(starts))
+        if count == 0:
+            return starts
+        rng, starts = self._stream(_NOISE, self.epoch, self.batch), starts.copy()
+        which = rng.permutation(len(starts))[:count]
+        replaced = rng.random((count, starts.shape[1])) < rng.random((count, 1))
+        means = self.machine.layers[0].random_means(count, rng)
+        starts[which] = np.where(replaced, means, starts[which])
+        return starts
 
     def _due(self) -> NDArray[np.bool_]:
         """Persistent chains whose turn it is to start from a sample: a window that moves on from batch to batch."""
@@ -139,18 +160,20 @@ class Trainer:
         settings = self.settings
         layers = self._layers()
         model = self.phase.model(layers, self._kept())
-        count = len(model.mean[0])
-        work = self._workspace(count, len(x))
+        count = len(model.moments.mean[0])
         # Sampled chains that started in this batch did so from its samples, one after the other.
         fields = model.fields[: len(x)] if len(model.fields) >= len(x) else model.fields[:0]
-        of = Averages(x, model.mean, model.var, 1 / len(x), 1 / count, model.third, model.order, model.extra, fields)
-        for_each_block(hidden_rows, len(work.row_blocks), self.sites, self.pair.W[0], of, work)
-        blocks = len(work.weight_blocks)
         penalty = slopes(settings.penalty)
-        for_each_block(move_weights, blocks, self.pair, self.step, of, work, rate, settings.momentum, *penalty)
-        parts = zip(layers, self.parameters, data_statistics(layers, of, work), model.statistics, strict=True)
-        for layer, parameters, data, chains in parts:
-            layer.ascend(parameters, {name: data[name] - chains[name] for name in data}, rate)
+        data = self._data_side(len(x)).run(x, self.sites, self.pair, fields)
+        statistics = data.statistics(layers)
+        for lower, (step, powers) in enumerate(zip(self.steps, zip(*self.pair, strict=True), strict=True)):
+            work = self._workspace(step.shape[0], step.shape[1], count + len(x))
+            extra = model.extra if lower == 0 else np.empty((0, step.shape[1]), step.dtype)
+            of = averages(work, lower, model.moments, data.moments, len(x), count, extra)
+            for_each_block(move_weights, len(work.blocks), powers, step, of, work, rate, settings.momentum, *penalty)
+        parts = zip(layers, self.parameters, statistics, model.statistics, strict=True)
+        for layer, parameters, seen, own in parts:
+            layer.ascend(parameters, {name: seen[name] - own[name] for name in seen}, rate)
 
     def _kept(self) -> Any:
         """Which chains are not lost."""
@@ -165,11 +188,17 @@ class Trainer:
             )
         return ~lost
 
-    def _workspace(self, chains: int, samples: int) -> Workspace:
-        key = chains, samples
+    def _workspace(self, lower: int, upper: int, rows: int) -> Workspace:
+        key = lower, upper, rows
         if key not in self._workspaces:
-            self._workspaces[key] = workspace(self.machine.sizes, chains, samples, self.machine.dtype)
+            self._workspaces[key] = workspace(lower, upper, rows, self.machine.dtype)
         return self._workspaces[key]
+
+    def _data_side(self, samples: int) -> DataSide:
+        if samples not in self._data:
+            rule = rule_for(self.machine, self.settings.gradient)
+            self._data[samples] = DataSide(self.machine.sizes, samples, self.machine.dtype, rule, self.settings.sweeps)
+        return self._data[samples]
 
     def _refuse_divergence(self) -> None:
         arrays = (*self.pair.W, self.sites.values)
@@ -179,52 +208,39 @@ class Trainer:
             )
 
     def _stream(self, *key: int) -> np.random.Generator:
-        return np.random.default_rng(np.random.SeedSequence(self.settings.seed, spawn_key=key))
+        return np.random.default_rng(np.random.SeedSequence(self.settings.seed, spawn_key=(*self.key, *key)))
 
     # -- checkpoints -------------------------------------------------------------------------------------------------
 
     def header(self) -> dict[str, Any]:
-        """All of the state that is not arrays."""
+        """All of the state that is not arrays, the number of epochs aside."""
         return {
-            "kind": "training", **describe(self.machine),
-            "settings": {**self.settings.described(), "X": fingerprint(self.X)},
-            "epoch": self.epoch, "batch": self.batch, "seconds": self.seconds, "lost": self.lost,
-            "chains_begun": self.chains_begun,
+            "batch": self.batch, "seconds": self.seconds, "lost": self.lost, "chains_begun": self.chains_begun,
             "random": {"seed": self.settings.seed, "epoch": self.epoch, "batch": self.batch},
         }  # fmt: skip
 
     def tensors(self) -> dict[str, Array]:
-        """All of the state that is arrays."""
-        return {
-            **tensors_of(self.snapshot()), **self.phase.tensors(), "momentum.0": self.step,
-            "history": self.history.to_array(),
-        }  # fmt: skip
+        """All of the state that is arrays, the machine aside."""
+        return {**self.phase.tensors(), **_named_steps(self.steps)}
 
-    def restore(self, path: Path, header: dict[str, Any], tensors: dict[str, Array]) -> None:
-        """Go on from a checkpoint read from `path`.
-
-        Raises
-        ------
-        ValueError
-            It is of another machine, other data, other settings, or of more epochs than are asked for.
-        """
-        if header.get("kind") != "training":
-            raise CheckpointError(f"{path}: holds a machine but no training run to resume")
-        for name, mine in describe(self.machine).items():
-            if header[name] != mine:
-                raise ValueError(f"resume: machine contradicts {path}: {name} there: {header[name]}, here: {mine}")
-        done, batch = header["epoch"], header["batch"]
-        begun = done + (batch > 0)
-        refuse_contradictions(self.header()["settings"], header["settings"], begun, str(path))
-        if begun > self.settings.epochs:
-            raise ValueError(f"resume: epochs contradicts {path}: {begun} have begun, got {self.settings.epochs}")
-        into = {**self.phase.tensors(), "weights.0": self.pair.W[0], "momentum.0": self.step}
-        into |= {f"layers.{i}.{name}": p for i, own in enumerate(self.parameters) for name, p in own.items()}
+    def restore(
+        self, epoch: int, header: dict[str, Any], tensors: dict[str, Array], prefix: str, history: History
+    ) -> None:
+        """Go on from what `header` and `tensors` said after `epoch` epochs; the machine's arrays have a prefix."""
+        into = self.tensors()
+        into |= {f"{prefix}weights.{i}": W for i, W in enumerate(self.pair.W)}
+        for i, own in enumerate(self.parameters):
+            into |= {f"{prefix}layers.{i}.{name}": p for name, p in own.items()}
         for name, array in into.items():
             array[...] = tensors[name]
-        for power, own in zip(couplings(self.pair.W, self.order), self.pair, strict=True):
-            own[0][...] = power[0]
+        for powers, mine in zip(couplings(self.pair.W, self.order), self.pair, strict=True):
+            for power, array in zip(powers, mine, strict=True):
+                array[...] = power
         self.chains_begun = header["chains_begun"]
         self.phase.restored()
-        self.epoch, self.batch, self.seconds, self.lost = done, batch, header["seconds"], header.get("lost", 0)
-        self.history = History.from_array(tensors["history"])
+        self.epoch, self.batch, self.seconds = epoch, header["batch"], header["seconds"]
+        self.lost, self.history = header.get("lost", 0), history
+
+
+def _named_steps(steps: tuple[Array, ...]) -> dict[str, Array]:
+    return {f"momentum.{i}": step for i, step in enumerate(steps)}

@@ -1,0 +1,66 @@
+"""The command `tapcore`. A file for each of its commands; imports wait until one runs: --help answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from tapcore import __version__
+from tapcore.cli import denoise, info, sample, solve, train
+from tapcore.cli.data import DATA_NOTE
+
+__all__ = ["main", "parser"]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"tapcore: {message} (see {self.prog} --help)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line's parser."""
+    top = _Parser(
+        prog="tapcore", description="Train Boltzmann machines by the TAP equations, find their solutions, use them."
+    )
+    top.add_argument("--version", action="version", version=f"tapcore {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in (train, solve, sample, denoise, info):
+        command.add_to(commands)
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns
+    -------
+    int
+        Exit status: 0; 1 when training diverged; 2 when something given is wrong, said in one line; 130 after Ctrl-C.
+    """
+    options = parser().parse_args(arguments)
+    try:
+        options.run_command(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        begun = options.command == "train" and (Path(options.out) / DATA_NOTE).exists()
+        print(f"tapcore: interrupted{'; go on with --resume' if begun else ''}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except FloatingPointError as error:
+        print(f"tapcore: {error}", file=sys.stderr)
+        return 1
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        print(f"tapcore: {' '.join(_reason(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)

@@ -1,0 +1,154 @@
+"""`tapcore denoise`."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tapcore.cli.data import data_of, image_shape, noted
+
+if TYPE_CHECKING:
+    from tapcore.channels import Channel
+    from tapcore.units import Unit
+
+
+def add_to(commands: Any) -> None:
+    """Add the command's parser."""
+    denoise = commands.add_parser(
+        "denoise",
+        help="denoise or complete images with a trained machine",
+        description="Send images through a noisy channel and find their posterior means, the machine of RUN being "
+        "their prior; print how close these and two baselines come. Writes the arrays to a .npz file and, if "
+        "matplotlib is installed, a picture beside it.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = denoise.add_argument
+    add("run", metavar="RUN", help="folder of a run, or a .safetensors file")
+    add("images", metavar="IMAGES", help="'digits', or a .npy, .npz, IDX or IDX.gz file")
+    add("--channel", choices=("bsc", "erasure", "gaussian"), default="bsc", help="flips, missing pixels, added noise")
+    add("--p", type=float, default=0.1, help="bsc: probability of a flip, 0 to 1/2")
+    add(
+        "--erase",
+        choices=("lower", "upper", "left", "right"),
+        default="lower",
+        help="erasure: the half that is missing",
+    )
+    add("--sd", type=float, default=0.1, help="gaussian: standard deviation of the noise")
+    add("--noisy", action="store_true", help="IMAGES are observations already: NaN where a pixel is missing")
+    add("--image-threshold", type=float, metavar="T", help="make IMAGES binary: 1 above T, else 0 (that of the run)")
+    add("--image-key", metavar="NAME", help="which array of a .npz file IMAGES is")
+    add("--data", metavar="DATA", help="training data, for starting points and baselines (those of the run)")
+    add("--threshold", type=float, metavar="T", help="make training data binary")
+    add("--key", metavar="NAME", help="which array of a .npz file")
+    add("--count", type=int, default=100, metavar="N", help="images, the first ones")
+    add(
+        "--starts", type=int, default=1, metavar="N", help="starting points for each image; the lowest free energy wins"
+    )
+    add("--seed", type=int, default=0, metavar="N", help="of the noise and of starting points")
+    add("--out", metavar="FILE", help="the .npz file to write (denoised.npz in RUN)")
+    add("--threads", type=int, metavar="N", help="threads to use (all of the processors)")
+    denoise.set_defaults(run_command=_denoise)
+
+
+def _denoise(options: argparse.Namespace) -> None:
+    import numpy as np
+
+    from tapcore import _checks
+    from tapcore._files import write_whole
+    from tapcore._threads import thread_limit
+    from tapcore.checkpoint import load
+    from tapcore.datasets import load_with_shape
+    from tapcore.denoising import posterior
+
+    run = Path(options.run)
+    folder = run if run.is_dir() else run.parent
+    out = folder / "denoised.npz" if options.out is None else Path(options.out)
+    count = _checks.integer("--count", options.count, minimum=1)
+    rng = np.random.default_rng(_checks.integer("--seed", options.seed, minimum=0))
+    machine = load(run)
+    visible = machine.layers[0]
+    said = noted(folder)
+    threshold = options.image_threshold
+    if threshold is None and said is not None and not options.noisy:
+        threshold = said["threshold"]
+    images = load_with_shape(options.images, threshold=threshold, key=options.image_key)
+    shape = images.image_shape or image_shape(folder)
+    X = np.asarray(images.X[:count], np.float64)
+    if X.shape[1] != visible.n:
+        raise ValueError(f"{options.images} has {X.shape[1]} pixels an image, the machine {visible.n} visible units")
+    channel = _channel(options, X, shape)
+    Y = X if options.noisy else channel.corrupt(visible, X, rng)
+    training = data_of(options) if options.data is not None or said is not None else None
+    prior = None if training is None else visible.fitted(training)
+    with thread_limit(options.threads):
+        found = posterior(machine, Y, channel, prior=prior, starts=options.starts, seed=options.seed)
+    contents = io.BytesIO()
+    arrays: dict[str, Any] = {"observed": Y, "mean": found.mean, "var": found.var}
+    if not options.noisy:
+        arrays["clean"] = X
+    np.savez(contents, **arrays)
+    write_whole(out, contents.getvalue())
+    print(f"{len(Y)} images, {channel!r}: {int(found.converged.sum())} converged; means and variances in {out}")
+    rows = {"seen": Y, "TAP": found.mean} if options.noisy else {"clean": X, "seen": Y, "TAP": found.mean}
+    if not options.noisy:
+        rows |= _compare(visible, X, Y, found.mean, channel, prior, training)
+    _draw(out.with_suffix(".png"), rows, shape)
+
+
+def _channel(options: argparse.Namespace, X: Any, shape: tuple[int, int] | None) -> Channel:
+    import numpy as np
+
+    from tapcore import _checks
+    from tapcore.channels import BinarySymmetric, Erasure, GaussianNoise
+
+    if options.channel == "bsc":
+        return BinarySymmetric(options.p)
+    if options.channel == "gaussian":
+        return GaussianNoise(_checks.number("--sd", options.sd, minimum=0.0) ** 2)
+    if options.noisy:
+        return Erasure(np.isnan(X))
+    if shape is None:
+        raise ValueError("--channel erasure needs images whose rows and columns are known, or --noisy with NaN")
+    mask = np.zeros(shape, np.bool_)
+    half = {
+        "lower": (slice(shape[0] // 2, None), slice(None)), "upper": (slice(0, shape[0] // 2), slice(None)),
+        "left": (slice(None), slice(0, shape[1] // 2)), "right": (slice(None), slice(shape[1] // 2, None)),
+    }  # fmt: skip
+    mask[half[options.erase]] = True
+    return Erasure(mask.ravel())
+
+
+def _compare(
+    visible: Unit, X: Any, Y: Any, mean: Any, channel: Channel, prior: Unit | None, training: Any
+) -> dict[str, Any]:
+    """Print how close estimates come; those of the baselines."""
+    from tapcore.denoising import f1_score, matthews_correlation, nearest_neighbours, pointwise
+
+    others = {}
+    if prior is not None:
+        others = {"pointwise": pointwise(prior, Y, channel), "1-NN": nearest_neighbours(training, Y, channel)}
+    print("              squared error   Matthews correlation   F1")
+    for name, estimate in {"TAP": mean, **others}.items():
+        said = ""
+        if visible.states is not None:
+            middle = sum(visible.states) / 2
+            scores = (f(X, estimate, middle).mean() for f in (matthews_correlation, f1_score))
+            said = "   {:20.4f}   {:.4f}".format(*scores)
+        print(f"{name:12s}  {((estimate - X) ** 2).mean():13.5f}{said}")
+    return others
+
+
+def _draw(path: Path, rows: dict[str, Any], shape: tuple[int, int] | None) -> None:
+    if shape is None:
+        return
+    from tapcore import plotting
+
+    try:
+        plotting.rows_of_images(path, rows, shape)
+    except ImportError as error:
+        print(f"no picture: {error}", file=sys.stderr)
+        return
+    print(f"picture: {path}")

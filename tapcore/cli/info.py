@@ -1,0 +1,62 @@
+"""`tapcore info`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tapcore.training.history import History
+
+
+def add_to(commands: Any) -> None:
+    """Add the command's parser."""
+    info = commands.add_parser("info", help="what a run or a saved machine holds")
+    info.add_argument("run", metavar="RUN", help="folder of a run, or a .safetensors file")
+    info.set_defaults(run_command=_info)
+
+
+def _info(options: argparse.Namespace) -> None:
+    from tapcore import _files
+    from tapcore.checkpoint import RunFolder, machine_from
+    from tapcore.training.history import History
+
+    path = Path(options.run)
+    if path.is_dir():
+        positions = RunFolder(path).positions()
+        if not positions:
+            raise ValueError(f"{path}: no checkpoints in this folder")
+        print(f"{len(positions)} checkpoints, newest {positions[-1].path.name}")
+        path = positions[-1].path
+    header, tensors = _files.read(path)
+    machine = machine_from(path, header, tensors)
+    for layer in machine.layers:
+        print(layer)
+    for W in machine.weights:
+        print(
+            f"weights {W.shape[0]} x {W.shape[1]} {W.dtype}, "
+            f"largest {abs(W).max():.3g}, rms {(W * W).mean() ** 0.5:.3g}"
+        )
+    if header["kind"] == "training":
+        _print_run(header, History.from_array(tensors["history"]))
+
+
+def _print_run(header: dict[str, Any], history: History) -> None:
+    between = f" and {header['batch']} batches" if header["batch"] else ""
+    print(f"trained for {header['epoch']} epochs{between}")
+    rates = header["settings"]["learning_rate"]
+    said = {k: v for k, v in header["settings"].items() if k not in ("X", "learning_rate")}
+    said["learning_rate"] = rates[0] if len(set(rates)) == 1 else f"{max(rates):g} to {min(rates):g}" if rates else None
+    print("settings: " + ", ".join(f"{k}={_plain(v)}" for k, v in said.items()))
+    if history:
+        print("  epoch   log-likelihood/unit   free energy   residual   unconverged   lost   seconds")
+    for r in history:
+        print(
+            f"{r.epoch:7d}   {r.log_likelihood:19.5f}   {r.free_energy:11.4f}   {r.residual:8.1e}   "
+            f"{r.unconverged:11d}   {r.lost:4d}   {r.seconds:7.2f}"
+        )
+
+
+def _plain(value: Any) -> str:
+    return f"{value[0]}({value[1]:g})" if isinstance(value, list) else str(value)

@@ -1,0 +1,191 @@
+"""A training run: an RBM trains as a whole, a deeper machine layer by layer first, then as a whole (Alg. 4).
+
+Stage l of a deep machine trains weights l as those of an RBM, on what the layers below make of the data. What a stage
+trains on follows from the seed and from the layers below, which do not change any more: a checkpoint need not hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapcore import _checks
+from tapcore.checkpoint import CheckpointError, describe, machine_from, tensors_of
+from tapcore.machine import Machine
+from tapcore.training.history import EpochRecord, History, draw_sample
+from tapcore.training.settings import Settings, fingerprint, refuse_contradictions
+from tapcore.training.trainer import Trainer
+from tapcore.units import Unit
+
+Array = NDArray[Any]
+
+# Keys of the streams of random numbers of stage l, apart from those of training as a whole.
+_STAGES = 1000
+_PASSED, _SCORED = 100, 101
+
+
+class Course:
+    """The stages of a run, one trainer at a time.
+
+    Attributes
+    ----------
+    machine : Machine
+        As it was when the stage began.
+    trainer : Trainer
+        Of the stage.
+    """
+
+    def __init__(self, machine: Machine, X: Array, settings: Settings) -> None:
+        self.X, self.settings = X, settings
+        pairs = len(machine.weights)
+        #: Which weights each stage trains, None all of them.
+        self.lowers: list[int | None] = [*(range(pairs) if settings.pretrain else ()), None]
+        self.past = History()
+        if settings.pretrain:
+            Trainer(machine, X[:1], settings)  # refuses now what it would refuse after hours
+        self._begin(machine, 0)
+
+    def _begin(self, machine: Machine, number: int) -> None:
+        self.machine, self.number = machine, number
+        lower = self.lowers[number]
+        if lower is None:
+            self.trainer = Trainer(machine, self.X, self.settings)
+            return
+        settings = replace(self.settings, epochs=self.settings.pretrain, rates=self.settings.pretrain_rates)
+        H, scored = self.X, None
+        below: Unit = machine.layers[0]
+        if lower > 0:
+            H = passed_up(machine, self.X, lower, settings)
+            scored = _values(
+                machine.layers[lower], draw_sample(H, _stream(settings, number, _SCORED)), settings, number
+            )
+            below = machine.layers[lower].fitted(scored)
+        pair = Machine((below, machine.layers[lower + 1]), (machine.weights[lower],), machine.dtype)
+        self.trainer = Trainer(pair, H, settings, key=(_STAGES + number,), scored=scored)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done of all stages."""
+        return len(self.past) + self.trainer.epoch
+
+    @property
+    def batch(self) -> int:
+        """Batches done of the next one."""
+        return self.trainer.batch
+
+    @property
+    def batches(self) -> int:
+        """Batches of an epoch."""
+        return self.trainer.batches
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all stages."""
+        return self.settings.epochs + (len(self.lowers) - 1) * self.settings.pretrain
+
+    @property
+    def history(self) -> History:
+        """Records of all stages so far."""
+        return History([*self.past, *map(self._of_run, self.trainer.history)])
+
+    def _of_run(self, record: EpochRecord) -> EpochRecord:
+        lower = self.lowers[self.number]
+        stage = 0 if lower is None else lower + 1
+        return record._replace(epoch=len(self.past) + record.epoch, stage=stage)
+
+    def run_epoch(self, batch_done: Callable[[], None], stop: Callable[[], bool]) -> EpochRecord:
+        """Train what is left of the epoch and score it, as `Trainer.run_epoch`; stages follow each other."""
+        while self.trainer.epoch == self.trainer.settings.epochs:
+            machine, self.past = self.snapshot(), self.history
+            self._begin(machine, self.number + 1)
+        return self._of_run(self.trainer.run_epoch(batch_done, stop))
+
+    def snapshot(self) -> Machine:
+        """The whole machine as it is now."""
+        lower, now = self.lowers[self.number], self.trainer.snapshot()
+        if lower is None:
+            return now
+        layers, weights = list(self.machine.layers), list(self.machine.weights)
+        layers[lower + 1], weights[lower] = now.layers[1], now.weights[0]
+        if lower == 0:
+            layers[0] = now.layers[0]
+        return self.machine.replace(layers=layers, weights=weights)
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------
+
+    def header(self) -> dict[str, Any]:
+        """All of the state that is not arrays."""
+        return {
+            "kind": "training", **describe(self.machine), "stage": self.number,
+            "settings": {**self.settings.described(), "X": fingerprint(self.X)},
+            "epoch": self.epoch, **self.trainer.header(),
+        }  # fmt: skip
+
+    def tensors(self) -> dict[str, Array]:
+        """All of the state that is arrays."""
+        own = tensors_of(self.trainer.snapshot())
+        if self.lowers[self.number] is not None:
+            own = {f"stage.{name}": x for name, x in own.items()} | tensors_of(self.snapshot())
+        return {**own, **self.trainer.tensors(), "history": self.history.to_array()}
+
+    def restore(self, path: Path, header: dict[str, Any], tensors: dict[str, Array]) -> None:
+        """Go on from a checkpoint read from `path`.
+
+        Raises
+        ------
+        ValueError
+            It is of another machine, other data, other settings, or of more epochs than are asked for.
+        """
+        if header.get("kind") != "training":
+            raise CheckpointError(f"{path}: holds a machine but no training run to resume")
+        for name, mine in describe(self.machine).items():
+            if header[name] != mine:
+                raise ValueError(f"resume: machine contradicts {path}: {name} there: {header[name]}, here: {mine}")
+        records, number = list(History.from_array(tensors["history"])), header.get("stage", 0)
+        last = number == len(self.lowers) - 1
+        done = header["epoch"] - number * self.settings.pretrain
+        begun = done + (header["batch"] > 0)
+        now = {**self.settings.described(), "X": fingerprint(self.X)}
+        refuse_contradictions(now, header["settings"], begun if last else 0, str(path))
+        if last and begun > self.settings.epochs:
+            raise ValueError(f"resume: epochs contradicts {path}: {begun} have begun, got {self.settings.epochs}")
+        self.past = History(records[: number * self.settings.pretrain])
+        if number:
+            self._begin(machine_from(path, header, tensors), number)
+        own = "" if last else "stage."
+        mine = [r._replace(epoch=r.epoch - len(self.past), stage=0) for r in records[len(self.past) :]]
+        self.trainer.restore(done, header, tensors, own, History(mine))
+
+
+def passed_up(machine: Machine, X: Array, layer: int, settings: Settings) -> Array:
+    """What layers below make of the data for hidden layer `layer`: samples given those of the layer below, or means."""
+    unit = machine.layers[layer]
+    means = settings.pass_up == "means"
+    whole = unit.states is not None and not means and all(float(s).is_integer() for s in unit.states)
+    out = np.empty((X.shape[0], unit.n), np.int8 if whole else machine.dtype)
+    for start, rows in _checks.row_blocks(X):
+        x = np.asarray(rows, machine.dtype)
+        rng = _stream(settings, layer, _PASSED, start)
+        for W, above in zip(machine.weights[:layer], machine.layers[1 : layer + 1], strict=True):
+            fields = x @ W
+            x = above.moments(fields, 0.0)[1] if means else above.sample(fields, 0.0, rng)
+        out[start : start + len(x)] = x
+    return out
+
+
+def _values(unit: Unit, x: Array, settings: Settings, number: int) -> Array:
+    """Values in the support of `unit` for means `x`: drawn, where the unit has two states."""
+    if unit.states is None or settings.pass_up != "means":
+        return x
+    low, high = unit.states
+    up = _stream(settings, number, _SCORED, 1).random(x.shape) < (x - low) / (high - low)
+    return np.where(up, high, low).astype(x.dtype)
+
+
+def _stream(settings: Settings, *key: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(_STAGES, *key)))
