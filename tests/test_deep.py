@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -30,6 +32,12 @@ def solved(machine: tc.Machine) -> tc.Solutions:
     found = tc.solve(machine, start[None], tol=1e-15)
     assert found.converged.all()
     return found
+
+
+def test_the_file_can_be_remade() -> None:
+    command = [sys.executable, str(GOLDEN / "generate_deep.py"), "--check"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "every value agrees\n"), done.stdout + done.stderr
 
 
 @pytest.mark.nojit
