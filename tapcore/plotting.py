@@ -149,7 +149,7 @@ def rows_of_images(
         missing = mosaic(np.isnan(X).astype(np.float64).T, image_shape, columns) == 1
         panel.imshow(np.ma.masked_where(~missing, missing), cmap="cool", alpha=0.6, interpolation="nearest")
         panel.set(xticks=[], yticks=[])
-        panel.set_ylabel(name, rotation=0, ha="right", va="center")
+        panel.set_ylabel(name, rotation=0, ha="right", va="center", fontsize="small")
     _write(path, figure)
 
 

@@ -45,16 +45,18 @@ def _info(options: argparse.Namespace) -> None:
 def _print_run(header: dict[str, Any], history: History) -> None:
     between = f" and {header['batch']} batches" if header["batch"] else ""
     print(f"trained for {header['epoch']} epochs{between}")
-    rates = header["settings"]["learning_rate"]
-    said = {k: v for k, v in header["settings"].items() if k not in ("X", "learning_rate")}
-    said["learning_rate"] = rates[0] if len(set(rates)) == 1 else f"{max(rates):g} to {min(rates):g}" if rates else None
+    said = {k: v for k, v in header["settings"].items() if k != "X"}
+    for name in {"learning_rate", "pretrain_rates"} & said.keys():
+        rates = said[name]
+        said[name] = rates[0] if len(set(rates)) == 1 else f"{max(rates):g} to {min(rates):g}" if rates else None
     print("settings: " + ", ".join(f"{k}={_plain(v)}" for k, v in said.items()))
     if history:
-        print("  epoch   log-likelihood/unit   free energy   residual   unconverged   lost   seconds")
+        print("  epoch   log-likelihood/unit   free energy   residual   unconverged   lost   seconds   layers")
     for r in history:
         print(
             f"{r.epoch:7d}   {r.log_likelihood:19.5f}   {r.free_energy:11.4f}   {r.residual:8.1e}   "
-            f"{r.unconverged:11d}   {r.lost:4d}   {r.seconds:7.2f}"
+            f"{r.unconverged:11d}   {r.lost:4d}   {r.seconds:7.2f}   "
+            + (f"{r.stage - 1}, {r.stage}" if r.stage else "all")
         )
 
 

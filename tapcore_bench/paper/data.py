@@ -30,10 +30,20 @@ def real_mnist() -> NDArray[np.float32]:
     return _grey(datasets.load(_existing("mnist", "train-images-idx3-ubyte.gz")))
 
 
-def cbcl_faces() -> NDArray[np.float32]:
-    """The 2,429 training faces as (2429, 361) grey values from 0 to 1."""
+def real_mnist_test() -> NDArray[np.float32]:
+    """The 10,000 test images as (10000, 784) grey values from 0 to 1."""
+    return _grey(datasets.load(_existing("mnist", "t10k-images-idx3-ubyte.gz")))
+
+
+def cbcl_faces(part: str = "train") -> NDArray[np.float32]:
+    """The 2,429 training faces, or the 472 of "test", as (n, 361) grey values from 0 to 1."""
     with np.load(_existing("cbcl", "faces.npz")) as file:
-        return _grey(file["train"].reshape(len(file["train"]), -1))
+        return _grey(file[part].reshape(len(file[part]), -1))
+
+
+def cbcl_faces_test() -> NDArray[np.float32]:
+    """The 472 test faces."""
+    return cbcl_faces("test")
 
 
 def _grey(images: NDArray[Any]) -> NDArray[np.float32]:

@@ -9,9 +9,10 @@ from tapcore.training.history import EpochRecord
 from tapcore_bench.paper.data import binary_mnist
 
 
-def trained(folder: Path, hidden: int, epochs: list[int]) -> list[tc.Machine]:
+def trained(folder: Path, hidden: int, epochs: list[int], noisy: float = 0.0) -> list[tc.Machine]:
     """784 x `hidden` machines after each of `epochs` epochs, kept in `folder`."""
-    paths = {epoch: folder / f"binary_mnist_{hidden}_{epoch}.safetensors" for epoch in epochs}
+    kind = f"{hidden}_noisy{noisy:g}" if noisy else f"{hidden}"
+    paths = {epoch: folder / f"binary_mnist_{kind}_{epoch}.safetensors" for epoch in epochs}
     if not all(path.exists() for path in paths.values()):
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -22,5 +23,5 @@ def trained(folder: Path, hidden: int, epochs: list[int]) -> list[tc.Machine]:
 
         X = binary_mnist()
         machine = tc.RBM(tc.Binary.from_data(X), tc.Binary(hidden), seed=0)
-        tc.fit(machine, X, epochs=max(epochs), callbacks=(keep,))
+        tc.fit(machine, X, epochs=max(epochs), noisy=noisy, callbacks=(keep,))
     return [tc.load(paths[epoch]) for epoch in epochs]

@@ -25,12 +25,13 @@ MAX_SWEEPS = 20_000
 
 FORMAT = (
     "layers[l]: one dict of kind and parameters per unit, layer 0 visible, kinds as in models.json; weights[l][i][j] "
-    "couples unit i of layer l and unit j of layer l+1; data: samples x. These are exact binary floats, all else decimal "
-    "strings of 32 digits. Weights are unnormalised. exact: ln Z, means and variances by adding up all hidden states. "
+    "couples unit i of layer l and unit j of layer l+1; data: samples x. These are exact binary floats, all else "
+    "decimal strings of 32 digits. Weights are unnormalised. exact: ln Z, means and variances by adding up all hidden "
+    "states. "
     "tap: a, c, B, A (without U and V) of all layers and mF = -F (Eq. 35). clamped: the same for each sample, layers "
-    "from 1 on, the visible one held at a = x, c = 0, and without ln of its weight, which is log_weight_x; tap_loglik = "
-    "log_weight_x + clamped mF - tap mF, and exact_* the same with the sum over hidden states done exactly. grad: "
-    "derivatives of the mean of tap_loglik over the samples (E5-E8): per weight, U of every layer, V and rho of layer 0."
+    "from 1 on, the visible one held at a = x, c = 0, and without ln of its weight, which is log_weight_x; tap_loglik "
+    "= log_weight_x + clamped mF - tap mF, and exact_* the same with the sum over hidden states done exactly. grad: "
+    "derivatives of the mean of tap_loglik over the samples (E5-E8): W, U of every layer, V and rho of layer 0."
 )
 
 Machine = dict[str, Any]
