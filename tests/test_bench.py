@@ -21,7 +21,7 @@ from tapcore_bench.micro import (
     truncnorm,
 )
 from tapcore_bench.micro.products import Products
-from tapcore_bench.paper import accuracy, iterations
+from tapcore_bench.paper import accuracy, deep, denoising, iterations, restoring
 from tapcore_bench.peers import bernoulli_rbm
 
 
@@ -170,3 +170,50 @@ def test_iterations_record_until_their_time_is_over(monkeypatch: pytest.MonkeyPa
     pytest.importorskip("matplotlib", reason="it draws the picture")
     iterations.picture(tmp_path / "iterations.png", curves, times)
     assert (tmp_path / "iterations.png").stat().st_size > 0
+
+
+def test_denoising_compares_machines_with_the_baselines(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="it draws the picture")
+    rng = np.random.default_rng(0)
+    X = (np.arange(9) % 2 == 0) ^ (rng.random((300, 1)) < 0.5) ^ (rng.random((300, 9)) < 0.05)
+    machine, _ = tc.fit(tc.RBM(tc.Binary(9), tc.Binary(4), seed=0), X, epochs=40, learning_rate=0.2, batch_size=20)
+    estimates = denoising.estimates_of({"4 hidden units": machine}, X[:200], 1, "best")
+    rows, first = denoising.curves(estimates, X[200:], (0.0, 0.2))
+    scores = {(method, p): score for method, p, score, _, _ in rows}
+    assert scores["4 hidden units", 0.0] == scores[denoising.POINTWISE, 0.0] == 1.0
+    assert scores["4 hidden units", 0.2] > scores[denoising.POINTWISE, 0.2] + 0.2
+    assert set(first) == {"seen", denoising.POINTWISE, denoising.NEAREST, "4 hidden units"}
+    assert first["seen"].shape == (2, 9)
+    denoising.write(tmp_path / "curves.csv", rows)
+    assert len((tmp_path / "curves.csv").read_text().splitlines()) == 7
+    denoising.draw(tmp_path / "curves.png", rows)
+    assert (tmp_path / "curves.png").stat().st_size > 0
+
+
+def test_restoring_scores_what_is_restored(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    X = np.clip(rng.random((240, 1)) + rng.normal(0, 0.05, (240, 12)), 0, 1)
+    data = restoring.Data("small", X[:200], X[200:], (3, 4), tc.TruncatedGaussian, 5, 20, 0.05, 0.01, 1e-3)
+    machine = restoring.machine_for(data, 3, tmp_path)
+    assert machine == restoring.machine_for(data, 3, tmp_path)  # kept
+    for channel in (tc.Erasure(np.arange(12) >= 6), tc.GaussianNoise(0.01)):
+        images = restoring.restore(data, machine, channel, 30, 1)
+        assert {x.shape for x in images.values()} == {(30, 12)}
+        assert images["pointwise"][0, 0] == pytest.approx(X[200, 0], abs=0.4)
+    assert np.isfinite(images["TAP"]).all()
+
+
+def test_deep_training_is_recorded(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="it draws the picture")
+    rng = np.random.default_rng(0)
+    X = (rng.random((60, 1)) < 0.5) ^ (rng.random((60, 8)) < 0.1)
+    start = tc.DBM(tc.Binary(8), tc.Binary(4), tc.Binary(3), seed=0)
+    machine, table = deep.train("8-4-3", start, X, X[:20], tmp_path, epochs=2, pretrain=1, learning_rate=0.1)
+    assert table.shape == (4, 6)
+    assert np.isnan(table[:2, 4]).all()
+    assert table[-1, 4] == pytest.approx(deep.score(machine, X[:20]), abs=1e-12)
+    assert table[-1, 5] == pytest.approx(table[-1, 4] * 15 / 8)
+    names = {p.name for p in tmp_path.iterdir()}
+    assert names == {"history_8-4-3.csv", "spectra_8-4-3_1.csv", "spectra_8-4-3_2.csv", "8-4-3.safetensors"}
+    deep.draw(tmp_path / "deep.png", {"8-4-3": table}, {"8-4-3": machine})
+    assert (tmp_path / "deep.png").stat().st_size > 0
