@@ -193,7 +193,8 @@ def test_denoising_compares_machines_with_the_baselines(tmp_path: Path) -> None:
 def test_restoring_scores_what_is_restored(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     X = np.clip(rng.random((240, 1)) + rng.normal(0, 0.05, (240, 12)), 0, 1)
-    data = restoring.Data("small", X[:200], X[200:], (3, 4), tc.TruncatedGaussian, 5, 20, 0.05, 0.01, 1e-3)
+    visible = tc.TruncatedGaussian.from_data(X[:200])
+    data = restoring.Data("small", X[:200], X[200:], (3, 4), visible, tc.Binary(5), 0.05, 0.01, {"batch_size": 20})
     machine = restoring.machine_for(data, 3, tmp_path)
     assert machine == restoring.machine_for(data, 3, tmp_path)  # kept
     for channel in (tc.Erasure(np.arange(12) >= 6), tc.GaussianNoise(0.01)):
