@@ -146,6 +146,12 @@ def fit(
         Weights became infinite or NaN; checkpoints written before remain.
     KeyboardInterrupt
         On Ctrl-C, between two batches, after writing a checkpoint if there is a folder.
+
+    Notes
+    -----
+    Units with means far from 0 make the gradients of weights nearly parallel to those of the units' fields. Real-valued
+    data learn much faster less their means, with the ends of each unit's interval moved too, and with hidden units
+    whose means are near 0, `Spin` or `Gaussian`: on CBCL faces 20 such epochs go further than hundreds without.
     """
     return prepare(
         machine, X, epochs=epochs, batch_size=batch_size, chains=chains, learning_rate=learning_rate,
