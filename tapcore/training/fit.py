@@ -151,7 +151,7 @@ def fit(
     -----
     Units with means far from 0 make the gradients of weights nearly parallel to those of the units' fields. Real-valued
     data learn much faster less their means, with the ends of each unit's interval moved too, and with hidden units
-    whose means are near 0, `Spin` or `Gaussian`: on CBCL faces 20 such epochs go further than hundreds without.
+    whose means are near 0, `Spin` or `Gaussian`.
     """
     return prepare(
         machine, X, epochs=epochs, batch_size=batch_size, chains=chains, learning_rate=learning_rate,
