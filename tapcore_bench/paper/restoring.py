@@ -37,6 +37,7 @@ class Data(NamedTuple):
     rate: float
     last_rate: float
     how: dict[str, Any]  # other settings of training
+    sigma: float = 1e-3  # of the first weights
     left_out: Any = 0.0  # of the images, to be added before they are drawn
 
 
@@ -63,7 +64,7 @@ def faces() -> Data:
     how = {
         "batch_size": 100, "chains": 4, "chain_init": "persistent", "renew": 0.0, "sweeps": 40, "penalty": tc.L2(0.01),
     }  # fmt: skip
-    return Data("faces", X, np.clip(test, lo, hi), (19, 19), visible, tc.Gaussian(100), 1e-2, 3e-4, how, mean)
+    return Data("faces", X, np.clip(test, lo, hi), (19, 19), visible, tc.Gaussian(100), 1e-2, 3e-4, how, 0.01, mean)
 
 
 def machine_for(data: Data, epochs: int, folder: Path) -> tc.Machine:
@@ -71,7 +72,7 @@ def machine_for(data: Data, epochs: int, folder: Path) -> tc.Machine:
     path = folder / f"{data.name}_{epochs}.safetensors"
     if not path.exists():
         fall = (data.last_rate / data.rate) ** (1 / max(1, epochs - 1))
-        machine = tc.RBM(data.visible, data.hidden, sigma=0.01, seed=0)
+        machine = tc.RBM(data.visible, data.hidden, sigma=data.sigma, seed=0)
         machine, history = tc.fit(
             machine, data.train, epochs=epochs, learning_rate=lambda e: data.rate * fall ** (e - 1), **data.how
         )
