@@ -246,3 +246,15 @@ def test_what_makes_no_sense_is_refused(machine: Any, Y: Any, channel: Any, opti
 def test_channels_that_do_not_exist_are_refused(make_channel: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_channel()
+
+
+@pytest.mark.parametrize("channel", [tc.BinarySymmetric(0.2), tc.Erasure(np.arange(7) > 3), tc.GaussianNoise(0.3)])
+def test_single_precision_comes_close(channel: Any) -> None:
+    machine = binary(sigma=0.5)
+    Y = np.random.default_rng(1).integers(0, 2, (4, 7))
+    found = tc.posterior(machine.replace(dtype="float32"), Y, channel, prior=tc.Binary(7, U=0.5))
+    assert found.mean.dtype == np.float32
+    wide = tc.posterior(machine, Y, channel, prior=tc.Binary(7, U=0.5))
+    assert_allclose(found.mean, wide.mean, atol=1e-5)
+    assert_allclose(found.var, wide.var, atol=1e-5)
+    assert_allclose(found.free_energy, wide.free_energy, rtol=1e-6)

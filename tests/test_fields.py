@@ -152,3 +152,16 @@ def test_other_methods_refuse_fields() -> None:
     for method in ("rbp", "adatap"):
         with pytest.raises(ValueError, match="fields are for methods"):
             tc.solve(machine, starts(machine, 2), method=method, fields=[(0.0, 0.0), None])
+
+
+@pytest.mark.nojit
+def test_solutions_go_on_with_other_units_clamped() -> None:
+    machine = random_rbm(9, sigma=0.5)
+    x = np.array([1.0, 0, 1, 1, 0, 0, 1])
+    free = tc.solve(machine, starts(machine, 3))
+    held = np.arange(7) < 3
+    found = tc.solve(machine, free, fields=tc.Clamped(x, where=held), tol=1e-12)
+    assert_array_equal(found.mean[0][:, held], np.broadcast_to(x[held], (3, 3)))
+    assert not found.var[0][:, held].any()
+    again = tc.solve(machine, starts(machine, 3), fields=tc.Clamped(x, where=held), tol=1e-12)
+    assert_allclose(found.mean[1], again.mean[1], atol=1e-10)
