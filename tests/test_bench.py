@@ -63,8 +63,10 @@ def test_small_benchmarks_give_rows(module: object, monkeypatch: pytest.MonkeyPa
 
 def test_sweep_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "TARGETS", {("float64", 5): 9.0})
+    monkeypatch.setattr(sweep, "DEEP", (5, 3))
     rows = sweep.rows(1)
-    assert [row.target for row in rows] == [9.0, None, 1.5, 1.8]
+    assert [row.target for row in rows] == [9.0, None, 1.15, 1.5, 1.8]
+    assert "784-5-3" in rows[2].what
     assert all(row.ours > 0 for row in rows)
 
 
