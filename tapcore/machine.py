@@ -173,7 +173,9 @@ def RBM(
     for name, layer in (("visible", visible), ("hidden", hidden)):
         if not isinstance(layer, Unit):
             raise ValueError(f"{name} must be a layer of units such as tapcore.Binary(n), got {layer!r}")
-    return Machine((visible, hidden), _drawn((visible, hidden), sigma, seed) if weights is None else (weights,), dtype)
+    rng = _generator(seed)
+    given = _drawn((visible, hidden), sigma, rng) if weights is None else (weights,)
+    return Machine((visible, hidden), given, dtype)
 
 
 def DBM(
@@ -210,12 +212,14 @@ def DBM(
             raise ValueError(f"{name} must be a layer of units such as tapcore.Binary(n), got {layer!r}")
     if len(layers) < 3:
         raise ValueError(f"a deep machine has at least two hidden layers, got {len(hidden)}: use tapcore.RBM")
-    return Machine(layers, _drawn(layers, sigma, seed) if weights is None else weights, dtype)
+    rng = _generator(seed)
+    return Machine(layers, _drawn(layers, sigma, rng) if weights is None else weights, dtype)
 
 
-def _drawn(layers: Sequence[Unit], sigma: float, seed: int | None) -> list[NDArray[np.float64]]:
+def _generator(seed: int | None) -> np.random.Generator:
+    return np.random.default_rng(None if seed is None else _checks.integer("seed", seed, minimum=0))
+
+
+def _drawn(layers: Sequence[Unit], sigma: float, rng: np.random.Generator) -> list[NDArray[np.float64]]:
     """Random weights between neighbours."""
-    if seed is not None:
-        seed = _checks.integer("seed", seed, minimum=0)
-    rng = np.random.default_rng(seed)
     return [rng.normal(0.0, sigma, (below.n, above.n)) for below, above in pairwise(layers)]

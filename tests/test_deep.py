@@ -221,6 +221,7 @@ def test_a_deep_machine_is_a_machine() -> None:
         ((tc.Binary(2), 3, tc.Binary(2)), {}, "hidden layer 1 must be a layer of units"),
         ((tc.Binary(2),) * 3, {"sigma": -1}, "sigma"),
         ((tc.Binary(2),) * 3, {"seed": -1}, "seed"),
+        ((tc.Binary(1),) * 3, {"seed": -1, "weights": [np.zeros((1, 1))] * 2}, "seed"),
         ((tc.Binary(2),) * 3, {"weights": [np.zeros((2, 2))]}, "weights must hold 2 matrices"),
     ):
         with pytest.raises(ValueError, match=message):

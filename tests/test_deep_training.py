@@ -194,6 +194,7 @@ def test_pre_training_can_be_left_out() -> None:
         ({"gradient": "pcd"}, "for a machine of more than two layers, got 'pcd'"),
         ({"gradient": "adatap"}, "for a machine of more than two layers, got 'adatap'"),
         ({"noisy": 1.5}, "noisy"),
+        ({"noisy": 0.5, "gradient": "cd"}, "noisy starts are means, not values: gradient 'cd'"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:

@@ -92,16 +92,17 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
     model = _model(wide, solutions)
     weights = tuple(-w for w in model.weights)
     layers = tuple({name: -value for name, value in statistics.items()} for statistics in model.layers)
+    couplings = [np.array(W) for W in wide.weights]  # writeable, as in training: Numba compiles for others apart
     none = Moments(*(tuple(x[:0] for x in arrays) for arrays in model.moments))
     for start in range(0, len(samples), SAMPLES_AT_ONCE):
         x = np.ascontiguousarray(samples[start : start + SAMPLES_AT_ONCE], dtype=np.float64)
         data, statistics = _data(wide, x, solutions.method)
         # The chains' part goes with the first samples.
         chains = model.moments if start == 0 else none
-        for lower, (W, total) in enumerate(zip(wide.weights, weights, strict=True)):
+        for lower, (W, total) in enumerate(zip(couplings, weights, strict=True)):
             work = workspace(W.shape[0], W.shape[1], len(chains.mean[0]) + len(x), np.float64)
             of = averages(work, lower, chains, data, len(samples), len(solutions), np.empty((0, W.shape[1])))
-            for_each_block(add_weight_gradient, len(work.blocks), np.array(W), of, work, total)
+            for_each_block(add_weight_gradient, len(work.blocks), W, of, work, total)
         share = len(x) / len(samples)
         for sums, terms in zip(layers, statistics, strict=True):
             for name in sums:

@@ -117,9 +117,10 @@ class History(Sequence[EpochRecord]):
     @classmethod
     def from_array(cls, array: NDArray[np.float64]) -> History:
         """Inverse of `to_array`."""
-        kinds = [int if name in cls._COUNTS else float for name in EpochRecord._fields]
-        rows = ([kind(x) for kind, x in zip(kinds, row, strict=True)] for row in array)
-        return cls([EpochRecord._make(row) for row in rows])
+        kinds: list[Any] = [int if name in cls._COUNTS else float for name in EpochRecord._fields]
+        # Runs begun before there were stages have no column of them.
+        rows = ([kind(x) for kind, x in zip(kinds, row, strict=False)] for row in array)
+        return cls([EpochRecord(*row) for row in rows])
 
 
 class Score(NamedTuple):

@@ -61,6 +61,9 @@ class Settings:
             damping = _checks.number("damping", damping, minimum=0, below=1)
             if sampled:
                 raise ValueError(f"damping is of sweeps of mean-field equations: gradient {gradient!r} has none")
+        noisy = _checks.number("noisy", noisy, minimum=0, maximum=1)
+        if noisy and sampled:
+            raise ValueError(f"noisy starts are means, not values: gradient {gradient!r} cannot take them")
         return cls(
             epochs=epochs,
             batch_size=_checks.integer("batch_size", batch_size, minimum=1),
@@ -77,7 +80,7 @@ class Settings:
             pretrain=pretrain,
             pretrain_rates=_rates(learning_rate, pretrain),
             pass_up=_checks.choice("pass_up", pass_up, PASS_UP),
-            noisy=_checks.number("noisy", noisy, minimum=0, maximum=1),
+            noisy=noisy,
         )
 
     def described(self) -> dict[str, Any]:
