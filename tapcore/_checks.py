@@ -46,6 +46,13 @@ def choice(name: str, value: Any, allowed: Collection[str]) -> str:
     return value
 
 
+def flag(name: str, value: Any) -> bool:
+    """`value` as a bool; ValueError unless it is one."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
 def generator(name: str, value: Any) -> np.random.Generator:
     """`value`, which must be a NumPy generator of random numbers."""
     if not isinstance(value, np.random.Generator):

@@ -49,6 +49,7 @@ def fit(
     seed: int = 0,
     pretrain: int | None = None,
     pass_up: str = "samples",
+    center: bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 1,
     resume: bool = False,
@@ -118,6 +119,11 @@ def fit(
     pass_up : {"samples", "means"}
         What a hidden layer hands to the next one in pre-training: values drawn given those of the layer below (Alg. 4),
         or means.
+    center : bool, optional
+        Step along the gradient of a machine written in what its units are above their averages over the batch,
+        ``(x - <x>) W (h - <h>)``, so that the weights' step does not move the fields that units have on average.
+        None is True for machines of more than two layers: there the weights between layers that are active on average
+        grow alike otherwise, in one direction that carries nothing. False is Alg. 2 to the letter.
     checkpoint : path, optional
         Folder of the run; a checkpoint is written at the start, after every `checkpoint_every` epochs and after the
         last.
@@ -156,8 +162,8 @@ def fit(
     return prepare(
         machine, X, epochs=epochs, batch_size=batch_size, chains=chains, learning_rate=learning_rate,
         momentum=momentum, penalty=penalty, sweeps=sweeps, chain_init=chain_init, renew=renew, noisy=noisy,
-        damping=damping, gradient=gradient, seed=seed, pretrain=pretrain, pass_up=pass_up, checkpoint=checkpoint,
-        checkpoint_every=checkpoint_every, resume=resume, progress=progress, callbacks=callbacks,
+        damping=damping, gradient=gradient, seed=seed, pretrain=pretrain, pass_up=pass_up, center=center,
+        checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume, progress=progress, callbacks=callbacks,
     ).run()  # fmt: skip
 
 
@@ -175,6 +181,8 @@ def prepare(
     """Check what `fit` takes and read the checkpoint to resume; nothing is written yet."""
     check_machine(machine)
     options["pretrain"] = _pretrain(machine, options.get("pretrain"), options["epochs"])
+    if options.get("center") is None:
+        options["center"] = len(machine.layers) > 2
     settings = Settings.checked(**options)
     checkpoint_every = _checks.integer("checkpoint_every", checkpoint_every, minimum=1)
     if resume and checkpoint is None:

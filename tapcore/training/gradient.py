@@ -15,7 +15,7 @@ from tapcore.inference.bethe_gradient import Marginals, found_again
 from tapcore.inference.clamped import clamped_rule, given_samples
 from tapcore.inference.solution import Solutions, check_solutions
 from tapcore.machine import Machine, check_machine
-from tapcore.training.pairs import Moments, add_weight_gradient, averages, workspace
+from tapcore.training.pairs import Moments, add_weight_gradient, averages, no_center, workspace
 from tapcore.units._sites import sites_of
 
 Array = NDArray[Any]
@@ -101,7 +101,8 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
         chains = model.moments if start == 0 else none
         for lower, (W, total) in enumerate(zip(couplings, weights, strict=True)):
             work = workspace(W.shape[0], W.shape[1], len(chains.mean[0]) + len(x), np.float64)
-            of = averages(work, lower, chains, data, len(samples), len(solutions), np.empty((0, W.shape[1])))
+            extra = np.empty((0, W.shape[1]))
+            of = averages(work, lower, chains, data, len(samples), len(solutions), extra, no_center(W))
             for_each_block(add_weight_gradient, len(work.blocks), W, of, work, total)
         share = len(x) / len(samples)
         for sums, terms in zip(layers, statistics, strict=True):

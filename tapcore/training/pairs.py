@@ -23,11 +23,32 @@ WEIGHT_ROWS = 64
 
 
 class Ends(NamedTuple):
-    """One moment of the units at both ends: of K chains, and of n samples or none."""
+    """One moment of the units at both ends: of K chains, of n samples or none, and c more rows or none."""
 
     chains: Array  # (K, n_lower)
     data: Array  # (n, n_lower)
-    upper: Array  # (K + n, n_upper) of chains over -K, then of data over the number of samples; no rows if not wanted
+    more: Array  # (c, n_lower)
+    upper: Array  # (K + n + c, n_upper) of chains over -K, then of data over the number of samples; or no rows
+
+
+class Center(NamedTuple):
+    """Rows whose products, added to those of the means, give the gradient of weights between centred units.
+
+    With centres m and derivatives g of the fields, at the lower and the upper end: ``-(m_l g_u + g_l m_u)``.
+    """
+
+    lower: Array  # (2, n_lower)
+    upper: Array  # (2, n_upper)
+
+
+def center_rows(lower: tuple[Array, Array], upper: tuple[Array, Array], dtype: Any) -> Center:
+    """Of the centre of each unit and the derivative of its field, at both ends."""
+    return Center(np.array(lower, dtype), -np.array(upper[::-1], dtype))
+
+
+def no_center(W: Array) -> Center:
+    """No rows: units at the ends of W are not centred."""
+    return Center(np.empty((0, W.shape[0]), W.dtype), np.empty((0, W.shape[1]), W.dtype))
 
 
 class Averages(NamedTuple):
@@ -50,7 +71,7 @@ class Workspace(NamedTuple):
 
 
 def workspace(lower: int, upper: int, rows: int, dtype: Any) -> Workspace:
-    """Allocate for `rows` chains and samples together."""
+    """Allocate for `rows` chains, samples and further rows together."""
     blocks = split(lower, thread_count(), WEIGHT_ROWS)
     count = len(blocks)
     return Workspace(
@@ -68,28 +89,31 @@ class Moments(NamedTuple):
 
 
 def averages(
-    work: Workspace, lower: int, chains: Moments, data: Moments, samples: int, count: int, extra: Array
+    work: Workspace, lower: int, chains: Moments, data: Moments, samples: int, count: int, extra: Array, centred: Center
 ) -> Averages:
     """What the gradient of the weights above layer `lower` averages over `count` chains and `samples` samples."""
     ends = []
     for number, (of_chains, of_data) in enumerate(zip(chains, data, strict=True)):
         below = of_chains[lower], of_data[lower]
+        more = centred if number == 0 else Center(centred.lower[:0], centred.upper[:0])
         k, n = len(below[0]), len(below[1])
-        stacked = work.upper[number, : k + n]
+        stacked = work.upper[number, : k + n + len(more.lower)]
         np.multiply(of_chains[lower + 1][:k], -1.0 / count, out=stacked[:k])
-        np.multiply(of_data[lower + 1][:n], 1.0 / samples, out=stacked[k:])
-        ends.append(Ends(*below, stacked))
+        np.multiply(of_data[lower + 1][:n], 1.0 / samples, out=stacked[k : k + n])
+        stacked[k + n :] = more.upper
+        ends.append(Ends(*below, more.lower, stacked))
     return Averages(ends[0], ends[1], ends[2], extra)
 
 
 @scalar
 def _products(b: int, lo: int, hi: int, ends: Ends, work: Workspace, out: Array) -> None:
-    """Rows lo..hi of the sum over chains and samples of lower times upper."""
+    """Rows lo..hi of the sum over chains, samples and further rows of lower times upper."""
     chains = ends.chains.shape[0]
     count = ends.upper.shape[0]
     columns = work.columns[b, : (hi - lo) * count].reshape((hi - lo, count))
     transpose(ends.chains, lo, hi, columns, 0)
     transpose(ends.data, lo, hi, columns, chains)
+    transpose(ends.more, lo, hi, columns, chains + ends.data.shape[0])
     np.dot(columns, ends.upper, out)
 
 

@@ -44,12 +44,13 @@ class Settings:
     pretrain_rates: tuple[float, ...] = ()
     pass_up: str = "samples"
     noisy: float = 0.0
+    center: bool = False
 
     @classmethod
     def checked(
         cls, *, epochs: Any, batch_size: Any, chains: Any, learning_rate: Any, momentum: Any, penalty: Any, sweeps: Any,
         chain_init: Any, gradient: Any, seed: Any, renew: Any = None, damping: Any = None, pretrain: int = 0,
-        pass_up: Any = "samples", noisy: Any = 0.0,
+        pass_up: Any = "samples", noisy: Any = 0.0, center: Any = False,
     ) -> Settings:  # fmt: skip
         """Refuse what makes no sense before any work starts."""
         epochs = _checks.integer("epochs", epochs, minimum=0)
@@ -81,6 +82,7 @@ class Settings:
             pretrain_rates=_rates(learning_rate, pretrain),
             pass_up=_checks.choice("pass_up", pass_up, PASS_UP),
             noisy=noisy,
+            center=_checks.flag("center", center),
         )
 
     def described(self) -> dict[str, Any]:
@@ -93,6 +95,7 @@ class Settings:
             "momentum": self.momentum, "penalty": penalty, "sweeps": self.sweeps, "chain_init": self.chain_init,
             "renew": self.renew, "damping": self.damping, "gradient": self.gradient, "seed": self.seed,
             **(stages if self.pretrain else {}), **({"noisy": self.noisy} if self.noisy else {}),
+            **({"center": True} if self.center else {}),
         }  # fmt: skip
 
 

@@ -15,11 +15,12 @@ from tapcore.inference.solve import rule_for
 from tapcore.machine import Machine
 from tapcore.training.data_side import DataSide
 from tapcore.training.history import EpochRecord, History, draw_sample, score
-from tapcore.training.pairs import Workspace, averages, move_weights, workspace
+from tapcore.training.pairs import Center, Workspace, averages, center_rows, move_weights, no_center, workspace
 from tapcore.training.phases import phase_for
 from tapcore.training.settings import Settings
 from tapcore.training.update_rules import slopes
 from tapcore.units import Unit
+from tapcore.units._protocol import FIELD
 from tapcore.units._sites import MOMENTS, sites_of
 
 Array = NDArray[Any]
@@ -166,14 +167,31 @@ class Trainer:
         penalty = slopes(settings.penalty)
         data = self._data_side(len(x)).run(x, self.sites, self.pair, fields)
         statistics = data.statistics(layers)
+        pairs = zip(statistics, model.statistics, strict=True)
+        ascent = [{name: seen[name] - own[name] for name in seen} for seen, own in pairs]
         for lower, (step, powers) in enumerate(zip(self.steps, zip(*self.pair, strict=True), strict=True)):
-            work = self._workspace(step.shape[0], step.shape[1], count + len(x))
+            centred = self._center(lower, statistics, ascent)
+            work = self._workspace(step.shape[0], step.shape[1], count + len(x) + len(centred.lower))
             extra = model.extra if lower == 0 else np.empty((0, step.shape[1]), step.dtype)
-            of = averages(work, lower, model.moments, data.moments, len(x), count, extra)
+            of = averages(work, lower, model.moments, data.moments, len(x), count, extra, centred)
             for_each_block(move_weights, len(work.blocks), powers, step, of, work, rate, settings.momentum, *penalty)
-        parts = zip(layers, self.parameters, statistics, model.statistics, strict=True)
-        for layer, parameters, seen, own in parts:
-            layer.ascend(parameters, {name: seen[name] - own[name] for name in seen}, rate)
+        for layer, parameters, slopes_of in zip(layers, self.parameters, ascent, strict=True):
+            layer.ascend(parameters, slopes_of, rate)
+        if settings.center:
+            self._keep_fields([seen[FIELD] for seen in statistics])
+
+    def _center(self, lower: int, statistics: list[dict[str, Array]], ascent: list[dict[str, Array]]) -> Center:
+        """What centres the units at both ends of the weights above layer `lower`: their averages over the batch."""
+        if not self.settings.center:
+            return no_center(self.steps[lower])
+        below, above = ((statistics[i][FIELD], ascent[i][FIELD]) for i in (lower, lower + 1))
+        return center_rows(below, above, self.machine.dtype)
+
+    def _keep_fields(self, centres: list[Array]) -> None:
+        """Take from each unit's field what the weights' step adds to it where its neighbours are at their centres."""
+        for lower, step in enumerate(self.steps):
+            self.parameters[lower][FIELD] -= step @ centres[lower + 1]
+            self.parameters[lower + 1][FIELD] -= centres[lower] @ step
 
     def _kept(self) -> Any:
         """Which chains are not lost."""

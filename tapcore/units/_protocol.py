@@ -42,6 +42,11 @@ def parameter(name: str, meaning: str) -> property:
     return property(value, doc=f"{meaning}, (n,).")
 
 
+#: The parameter that every unit has: it multiplies x in ``ln phi(x)``, as a field does, so that the derivative of
+#: ``ln phi`` averages to the mean.
+FIELD = "U"
+
+
 class Unit(abc.ABC):
     """A layer of n independent sites with unnormalised weights ``phi_i(x)``; immutable.
 
@@ -77,6 +82,8 @@ class Unit(abc.ABC):
         if "site_type" in cls.__dict__:  # not what only some types share
             if cls.site_type._fields != cls.names:
                 raise TypeError(f"{cls.__name__}: site_type must have the fields {cls.names} in this order")
+            if FIELD not in cls.names:
+                raise TypeError(f"{cls.__name__}: names must contain {FIELD!r}")
             Unit.registry[cls.__name__] = cls
 
     def __init__(self, n: int, **parameters: ArrayLike) -> None:

@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.005)
     parser.add_argument("--images", type=int, default=60_000, help="training images")
     parser.add_argument("--pass-up", choices=("samples", "means"), default="samples")
+    parser.add_argument("--center", action=argparse.BooleanOptionalAction, default=True, help="centred gradients")
     parser.add_argument("--out", type=Path, default=Path("runs") / "deep")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -98,14 +99,15 @@ def main() -> None:
     visible = tc.Binary.from_data(X)
     deep = tc.DBM(visible, *map(tc.Binary, options.hidden), seed=0)
     sizes = "-".join(map(str, deep.sizes))
+    how = {"learning_rate": options.rate, "center": options.center}
     machines[sizes], tables[sizes] = train(
-        sizes, deep, X, test, options.out, epochs=options.epochs, pretrain=options.pretrain, learning_rate=options.rate,
-        pass_up=options.pass_up,
+        sizes, deep, X, test, options.out, epochs=options.epochs, pretrain=options.pretrain, pass_up=options.pass_up,
+        **how,
     )  # fmt: skip
     rbm = tc.RBM(visible, tc.Binary(options.hidden[0]), seed=0)
     sizes = "-".join(map(str, rbm.sizes))
     epochs = options.epochs + options.pretrain
-    machines[sizes], tables[sizes] = train(sizes, rbm, X, test, options.out, epochs=epochs, learning_rate=options.rate)
+    machines[sizes], tables[sizes] = train(sizes, rbm, X, test, options.out, epochs=epochs, **how)
     draw(options.out / "deep.png", tables, machines)
 
 
