@@ -169,6 +169,8 @@ def pointwise_moments(prior: Unit, entry: Any, count: int) -> tuple[Array, Array
 def nearest_neighbours(X: ArrayLike, Y: ArrayLike, channel: Channel, k: int = 1) -> Array:
     """Average of the k training samples nearest to each observation, by Euclidean distance over the units observed.
 
+    By scikit-learn where it is installed and all observations are of the same units.
+
     Parameters
     ----------
     X : (samples, n) array_like
@@ -194,17 +196,39 @@ def nearest_neighbours(X: ArrayLike, Y: ArrayLike, channel: Channel, k: int = 1)
     if k > len(samples):
         raise ValueError(f"k must be at most {len(samples)}, the number of samples, got {k}")
     seen = channel.observed((len(observations), samples.shape[1]))
-    y = np.where(seen, observations, 0).astype(np.float32)
-    weights, data = seen.astype(np.float32), samples.astype(np.float32)
-    squares = data * data
+    y, data = np.where(seen, observations, 0).astype(np.float32), samples.astype(np.float32)
+    same = bool((seen == seen[0]).all())
+    nearest = _nearest_by_scikit_learn(data, y, seen[0], k) if same else None
+    if nearest is None:
+        nearest = _nearest(data, y, seen.astype(np.float32), k)
     out = np.empty(observations.shape)
+    for first in range(0, len(y), ROWS):
+        out[first : first + ROWS] = samples[nearest[first : first + ROWS]].mean(axis=1)
+    return out
+
+
+def _nearest_by_scikit_learn(data: Array, y: Array, seen: NDArray[np.bool_], k: int) -> NDArray[np.int64] | None:
+    """Numbers of the nearest samples over the columns `seen`; None if scikit-learn is not there or none is seen."""
+    try:
+        from sklearn.neighbors import NearestNeighbors
+    except ImportError:
+        return None
+    if not seen.any():
+        return None
+    search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(data[:, seen])
+    return np.asarray(search.kneighbors(y[:, seen], return_distance=False))
+
+
+def _nearest(data: Array, y: Array, seen: Array, k: int) -> NDArray[np.int64]:
+    """Numbers of the nearest samples, over columns of each observation's own."""
+    squares = data * data
+    nearest = np.empty((len(y), k), np.int64)
     for first in range(0, len(y), ROWS):
         rows = slice(first, first + ROWS)
         # Squared distances less what all samples share.
-        distance = weights[rows] @ squares.T - 2.0 * (y[rows] @ data.T)
-        nearest = np.argpartition(distance, k - 1, axis=1)[:, :k] if k > 1 else distance.argmin(axis=1)[:, None]
-        out[rows] = samples[nearest].mean(axis=1)
-    return out
+        distance = seen[rows] @ squares.T - 2.0 * (y[rows] @ data.T)
+        nearest[rows] = np.argpartition(distance, k - 1, axis=1)[:, :k]
+    return nearest
 
 
 def matthews_correlation(X: ArrayLike, estimate: ArrayLike, threshold: float = 0.5) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import product
 from typing import Any
 
@@ -158,8 +159,28 @@ def test_nearest_neighbours() -> None:
     data, noisy = rng.random((300, 9)), rng.random((20, 9))
     brute = np.array([data[((data - y) ** 2).sum(axis=1).argmin()] for y in noisy])
     assert_array_equal(tc.nearest_neighbours(data, noisy, tc.GaussianNoise(0.1)), brute)
+    masks = tc.Erasure(rng.random((20, 9)) < 0.5)  # of each its own
+    brute = np.array(
+        [
+            data[((data - y)[:, ~m] ** 2).sum(axis=1).argsort()[:2]].mean(axis=0)
+            for y, m in zip(noisy, masks.mask, strict=True)
+        ]
+    )
+    assert_allclose(tc.nearest_neighbours(data, noisy, masks, k=2), brute, rtol=1e-13)
+    assert tc.nearest_neighbours(data, noisy, tc.Erasure(np.ones(9, bool))).shape == (20, 9)
     with pytest.raises(ValueError, match="k must be at most 3"):
         tc.nearest_neighbours(X, Y, tc.BinarySymmetric(0.1), k=4)
+
+
+def test_neighbours_do_not_depend_on_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn.neighbors")
+    rng = np.random.default_rng(1)
+    data, noisy = rng.random((3000, 9)), rng.random((40, 9))
+    channels = tc.GaussianNoise(0.1), tc.Erasure(np.arange(9) < 5)
+    found = [tc.nearest_neighbours(data, noisy, channel, k=3) for channel in channels]
+    monkeypatch.setitem(sys.modules, "sklearn.neighbors", None)
+    for channel, by_scikit_learn in zip(channels, found, strict=True):
+        assert_allclose(tc.nearest_neighbours(data, noisy, channel, k=3), by_scikit_learn, rtol=1e-13)
 
 
 def test_scores_are_those_of_scikit_learn() -> None:

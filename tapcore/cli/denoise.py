@@ -125,12 +125,18 @@ def _compare(
     visible: Unit, X: Any, Y: Any, mean: Any, channel: Channel, prior: Unit | None, training: Any
 ) -> dict[str, Any]:
     """Print how close estimates come; those of the baselines."""
+    import numpy as np
+
     from tapcore.channels import GaussianNoise
     from tapcore.denoising import f1_score, matthews_correlation, nearest_neighbours, pointwise
 
     others: dict[str, Any] = {}
     if prior is not None:
-        others = {"pointwise": pointwise(prior, Y, channel), "1-NN": nearest_neighbours(training, Y, channel)}
+        others = {
+            "prior mean": np.broadcast_to(prior.moments(0.0, 0.0)[1], Y.shape),
+            "pointwise": pointwise(prior, Y, channel),
+            "1-NN": nearest_neighbours(training, Y, channel),
+        }
         if (nearest_neighbours(training, X, GaussianNoise(1.0)) == X).all(axis=1).mean() > 0.5:
             print("most of these images are among the training data: the nearest neighbour (1-NN) has seen them")
     print("              squared error   Matthews correlation   F1")
