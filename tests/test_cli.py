@@ -314,6 +314,10 @@ def test_a_deep_machine_trains_resumes_and_is_described(run: Any, tmp_path: Path
     assert (status, err) == (0, "")
     assert "weights 8 x 4 float64" in out
     assert "pretrain=1" in out
+    assert "center=True" in out
+    status, _, err = run("train", *arguments, tmp_path / "run", "--epochs", "3", "--resume", "--no-center")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "center contradicts" in err
     for hidden, message in (("8,", "--hidden must be a number"), ("a", "--hidden must be a number"), ("0", "--hidden")):
         status, _, err = run("train", "digits", "--hidden", hidden, "--out", tmp_path / "other")
         assert (status, err.count("\n")) == (2, 1)

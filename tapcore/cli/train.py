@@ -34,7 +34,7 @@ def add_to(commands: Any) -> None:
     add("--pretrain", type=int, metavar="N", help="of a deep machine: passes for each layer before (as many)")
     add("--pass-up", choices=("samples", "means"), default="samples", help="what layers hand to the next then")
     center = "step along the gradient of centred units (yes if deep)"
-    add("--center", action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=center)
+    add("--center", action=argparse.BooleanOptionalAction, help=center)
     add("--batch-size", type=int, default=100, metavar="M", help="samples in a mini-batch")
     add("--chains", type=int, default=100, metavar="K", help="chains that seek solutions for each mini-batch")
     add("--learning-rate", type=float, default=0.005, metavar="RATE", help="size of the steps")
@@ -82,7 +82,7 @@ def _train(options: argparse.Namespace) -> None:
             learning_rate=options.learning_rate, momentum=options.momentum, penalty=penalty, sweeps=options.sweeps,
             chain_init=options.chain_init, renew=options.renew, noisy=options.noisy,
             gradient=options.gradient, seed=seed, pretrain=options.pretrain, pass_up=options.pass_up,
-            center=getattr(options, "center", None), checkpoint=out, checkpoint_every=options.checkpoint_every,
+            center=options.center, checkpoint=out, checkpoint_every=options.checkpoint_every,
             resume=options.resume, progress=None, callbacks=(),
         )  # fmt: skip
         # Nothing can be refused any more; whatever interrupts the run, `solve` knows its data.

@@ -155,9 +155,12 @@ def fit(
 
     Notes
     -----
-    Units with means far from 0 make the gradients of weights nearly parallel to those of the units' fields. Real-valued
-    data learn much faster less their means, with the ends of each unit's interval moved too, and with hidden units
-    whose means are near 0, `Spin` or `Gaussian`.
+    Units with means far from 0 make the gradients of weights nearly parallel to those of the units' fields. `center`
+    mends this. For real-valued data there is another way: train on them less their means, with the ends of each unit's
+    interval moved too, and with hidden units whose means are near 0, `Spin` or `Gaussian`.
+
+    The centred gradient is that of Montavon and Mueller, "Deep Boltzmann machines and the centering trick" (2012), with
+    the averages over the batch for offsets; binary machines then train alike whichever state is called 1.
     """
     return prepare(
         machine, X, epochs=epochs, batch_size=batch_size, chains=chains, learning_rate=learning_rate,
