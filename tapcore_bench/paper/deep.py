@@ -50,9 +50,14 @@ def train(
     header = "epoch,stage,seconds,log_likelihood,test_log_likelihood,test_per_visible_unit"
     np.savetxt(folder / f"history_{name}.csv", table, delimiter=",", header=header, comments="")
     for layer, W in enumerate(machine.weights):
-        values = np.linalg.svd(W, compute_uv=False)
+        left, values, right = np.linalg.svd(W, full_matrices=False)
         np.savetxt(folder / f"spectra_{name}_{layer + 1}.csv", values, header="singular_value", comments="")
-        print(f"{name}, weights {layer + 1}: singular values {values[0]:.3g}, {values[1]:.3g} to {values[-1]:.2g}")
+        # How much of the first mode moves all units of a layer alike.
+        alike = left[:, 0].sum() ** 2 / len(left), right[0].sum() ** 2 / right.shape[1]
+        print(
+            f"{name}, weights {layer + 1}: singular values {values[0]:.3g}, {values[1]:.3g} to {values[-1]:.2g}; of "
+            f"the first {alike[0]:.0%} below and {alike[1]:.0%} above are common to all units"
+        )
     tc.save(folder / f"{name}.safetensors", machine)
     return machine, table
 
