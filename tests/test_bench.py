@@ -181,9 +181,11 @@ def test_denoising_compares_machines_with_the_baselines(tmp_path: Path) -> None:
     machine, _ = tc.fit(tc.RBM(tc.Binary(9), tc.Binary(4), seed=0), X, epochs=40, learning_rate=0.2, batch_size=20)
     estimates = denoising.estimates_of({"4 hidden units": machine}, X[:200], 1, "best")
     rows, first = denoising.curves(estimates, X[200:], (0.0, 0.2))
-    scores = {(method, p): score for method, p, score, _, _ in rows}
+    scores = {(row.method, row.p): row.matthews_correlation for row in rows}
     assert scores["4 hidden units", 0.0] == scores[denoising.POINTWISE, 0.0] == 1.0
     assert scores["4 hidden units", 0.2] > scores[denoising.POINTWISE, 0.2] + 0.2
+    lit = {row.lit for row in rows if row.p == 0.0 and row.method != denoising.NEAREST}
+    assert lit == {X[200:].mean()}
     assert set(first) == {"seen", denoising.POINTWISE, denoising.NEAREST, "4 hidden units"}
     assert first["seen"].shape == (2, 9)
     denoising.write(tmp_path / "curves.csv", rows)
