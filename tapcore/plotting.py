@@ -31,11 +31,11 @@ def _figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), dpi=150, layout="constrained")
 
 
-def _write(path: str | os.PathLike[str], figure: Any) -> None:
+def _write(path: str | os.PathLike[str], figure: Any, **options: Any) -> None:
     import io
 
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    figure.savefig(buffer, format="png", **options)
     _files.write_whole(Path(path), buffer.getvalue())
 
 
@@ -150,7 +150,8 @@ def rows_of_images(
         panel.imshow(np.ma.masked_where(~missing, missing), cmap="cool", alpha=0.6, interpolation="nearest")
         panel.set(xticks=[], yticks=[])
         panel.set_ylabel(name, rotation=0, ha="right", va="center", fontsize="small")
-    _write(path, figure)
+    # The layout leaves no room for labels beside images whose shape is given.
+    _write(path, figure, bbox_inches="tight")
 
 
 def mosaic(W: NDArray[np.float64], shape: tuple[int, int], columns: int | None = None) -> NDArray[np.float64]:

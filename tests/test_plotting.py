@@ -140,3 +140,23 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="epoch"):
         plotting.solutions_over_training(tmp_path / "x.png", Tracker(np.zeros((2, 2))))
     assert not (tmp_path / "x.png").exists()
+
+
+def test_rows_of_images_show_everything(tmp_path: Path) -> None:
+    path = tmp_path / "rows.png"
+    seen = np.eye(28).reshape(1, -1).repeat(12, axis=0)
+    hidden = seen.copy()
+    hidden[:, :392] = np.nan
+    names = ["seen", "half", *(f"50{n} hidden units, noisy starts" for n in range(6))]
+    plotting.rows_of_images(path, {name: hidden if name == "half" else seen for name in names}, (28, 28))
+    picture = Image.imread(path)[..., :3]
+    for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):
+        assert (edge == 1).all()  # no label is cut
+    dark, white = (picture == 0).all(axis=-1), (picture == 1).all(axis=-1)
+    assert dark.sum() > 50_000
+    assert white.sum() > 50_000
+    coloured = np.ptp(picture, axis=-1) > 0.2
+    assert 0.04 < coloured.mean() < 0.08  # half of one row in eight, and the margins
+    for rows, shape, message in (({}, (28, 28), "at least one row"), ({"seen": seen}, (27, 28), "seen must have 756")):
+        with pytest.raises(ValueError, match=message):
+            plotting.rows_of_images(path, rows, shape)

@@ -86,19 +86,21 @@ def write(path: Path, rows: list[Row]) -> None:
 
 
 def draw(path: Path, rows: list[Row]) -> None:
-    """Fig. 8."""
+    """Fig. 8, and squared errors."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(6, 4.5), layout="constrained")
-    for name in dict.fromkeys(row.method for row in rows):
-        style = {POINTWISE: "k--", NEAREST: "k-"}.get(name, ".-")
-        own = [(row.p, row.matthews_correlation) for row in rows if row.method == name]
-        axes.plot(*zip(*own, strict=True), style, label=name)
-    axes.set(xlabel="probability of a flip", ylabel="Matthews correlation", ylim=(-0.05, 1.02))
-    axes.legend()
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")
+    scores = {"Matthews correlation": "matthews_correlation", "mean squared error": "squared_error"}
+    for axes, (label, column) in zip(panels, scores.items(), strict=True):
+        for name in dict.fromkeys(row.method for row in rows):
+            style = {POINTWISE: "k--", NEAREST: "k-"}.get(name, ".-")
+            own = [(row.p, getattr(row, column)) for row in rows if row.method == name]
+            axes.plot(*zip(*own, strict=True), style, label=name)
+        axes.set(xlabel="probability of a flip", ylabel=label)
+    panels[0].legend(fontsize="small")
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
