@@ -217,6 +217,10 @@ def test_deep_training_is_recorded(tmp_path: Path) -> None:
     assert table.shape == (4, 6)
     assert np.isnan(table[:2, 4]).all()
     assert table[-1, 4] == pytest.approx(deep.score(machine, X[:20]), abs=1e-12)
+    stuck = machine.replace(layers=[*machine.layers[:2], tc.Binary(3, U=[9.0, -9.0, 0.0])])
+    (_, first), (idle, second) = deep.idle(stuck, X)
+    assert idle == 0.67
+    assert all(0 <= share <= 1 for share in (first, second))
     assert table[-1, 5] == pytest.approx(table[-1, 4] * 15 / 8)
     names = {p.name for p in tmp_path.iterdir()}
     assert names == {"history_8-4-3.csv", "spectra_8-4-3_1.csv", "spectra_8-4-3_2.csv", "8-4-3.safetensors"}
