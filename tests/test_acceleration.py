@@ -1,4 +1,4 @@
-"""Acceleration: the readable reference move by move, the same solutions, no more sweeps where they contract, saddles left alone."""
+"""Acceleration: the readable reference move by move, the same solutions, no more sweeps, saddles left alone."""
 
 from __future__ import annotations
 
