@@ -122,8 +122,8 @@ def fit(
     center : bool, optional
         Step along the gradient of a machine written in what its units are above their averages over the batch,
         ``(x - <x>) W (h - <h>)``, so that the weights' step does not move the fields that units have on average.
-        None is True for machines of more than two layers: there the weights between layers that are active on average
-        grow alike otherwise, in one direction that carries nothing. False is Alg. 2 to the letter.
+        None is True for machines of more than two layers: there many units of upper layers end up
+        always on or always off otherwise. False is Alg. 2 to the letter.
     checkpoint : path, optional
         Folder of the run; a checkpoint is written at the start, after every `checkpoint_every` epochs and after the
         last.
