@@ -11,7 +11,19 @@ import naive
 import numpy as np
 import numpy.linalg as la
 
-from tapcore.inference.acceleration import BACKOFF, BEGIN, CAUTION, DEPTH, GATHER, GROWTH, LEAST, RESTARTS, WORTH
+from tapcore.inference.acceleration import (
+    BACKOFF,
+    BEGIN,
+    CAUTION,
+    DEPTH,
+    GATHER,
+    GROWTH,
+    LEAST,
+    RESTARTS,
+    SKEW,
+    SKEWED,
+    WORTH,
+)
 
 Array = np.ndarray
 
@@ -24,7 +36,7 @@ class Chain:
         self.state = naive.start(layers, x0)
         self.past: list[float] = []  # changes of plain sweeps in a row, latest last
         self.rate, self.kind = 0.5, "plain"
-        self.known, self.threshold, self.restarts = -1, BEGIN, 0
+        self.known, self.threshold, self.restarts, self.skewed = -1, BEGIN, 0, 0
         self.xs: list[Array] = []
         self.images: list[Array] = []
         self.residuals: list[Array] = []
@@ -100,6 +112,12 @@ class Chain:
         dR, dG = (np.diff(np.array(x), axis=0)[-n:] for x in (self.residuals, self.images))
         steps, lengths = np.array([s for s, _ in self.moves[-n:]]), np.array([x for _, x in self.moves[-n:]])
         curvature = -(steps @ dR.T)
+        if n > 1:
+            odd, even = (np.abs(x[-1]).max() for x in (curvature - curvature.T, curvature + curvature.T))
+            self.skewed = self.skewed + 1 if odd > SKEW * even else max(self.skewed - 1, 0)
+        if self.skewed == SKEWED:
+            self.leave_alone()
+            return image
         if la.eigvalsh(curvature + curvature.T).min() <= 0:
             self.restart(size)
             return image
@@ -122,7 +140,7 @@ class Chain:
             self.leave_alone()
 
     def leave_alone(self) -> None:
-        self.known, self.restarts = -1, 0
+        self.known, self.restarts, self.skewed = -1, 0, 0
         self.threshold = BACKOFF * min(self.threshold, self.best)
 
 

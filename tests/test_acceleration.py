@@ -6,7 +6,7 @@ import naive_acceleration
 import numpy as np
 import pytest
 from cases import starts
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -72,6 +72,11 @@ def test_chains_end_where_plain_ones_do(trained: tuple[tc.Machine, np.ndarray]) 
     assert fast.sweeps.sum() <= 0.7 * plain.sweeps.sum()
 
 
+# Acceleration of these chains used to take up to three times as many sweeps: their errors turn, by complex eigenvalues.
+@example(seed=1506, scale=1.30078125, shape="spin")
+@example(seed=492, scale=1.1684, shape="spin")
+@example(seed=1210, scale=0.8, shape="spin")
+@example(seed=1318, scale=0.8, shape="spin")
 @given(seed=st.integers(0, 2**32 - 1), scale=st.floats(0.05, 3.0), shape=st.sampled_from(["spin", "binary"]))
 def test_never_more_sweeps_nor_fewer_solutions(seed: int, scale: float, shape: str) -> None:
     rng = np.random.default_rng(seed)
@@ -80,12 +85,13 @@ def test_never_more_sweeps_nor_fewer_solutions(seed: int, scale: float, shape: s
     X = starts(machine, 16, seed)
     fast, plain = tc.solve(machine, X), tc.solve(machine, X, acceleration=None)
     assert fast.converged.sum() >= plain.converged.sum()
-    # Chance moves single chains across the border of two basins; the sum over chains may not be much longer.
+    # Chance moves single chains across the border of two basins, or lets damping end a cycle sooner or later; the sum
+    # over chains may not be much longer.
     assert fast.sweeps.sum() <= 1.1 * plain.sweeps.sum() + 10 * len(X)
 
 
-def test_a_chain_that_only_damping_settles_gets_there_all_the_same() -> None:
-    """Undamped sweeps circle away from its solution slowly: most moves are refused, and it takes long."""
+def test_a_chain_that_only_damping_settles_is_left_to_it() -> None:
+    """Undamped sweeps circle away from its solution slowly: products are skew, and moves no help."""
     machine = tc.RBM(tc.Spin(24), tc.Spin(16), weights=np.random.default_rng(1506).normal(0, 1.30078125 / 4, (24, 16)))
     X = starts(machine, 16, 1506)[1:2]
     fast, plain = tc.solve(machine, X), tc.solve(machine, X, acceleration=None)
@@ -93,6 +99,23 @@ def test_a_chain_that_only_damping_settles_gets_there_all_the_same() -> None:
     assert fast.converged.all()
     assert plain.converged.all()
     assert_allclose(fast.mean[0], plain.mean[0], atol=2e-6)
+    assert fast.sweeps[0] < 2 * plain.sweeps[0]
+
+
+@pytest.mark.parametrize("scale", [0.6, 0.8, 0.9])
+def test_distances_of_errors_that_turn_are_known(scale: float) -> None:
+    """Residuals that rise and fall tell the rate by their peaks: such chains do not go on to rounding errors."""
+    for seed in range(1205, 1213):
+        machine = tc.RBM(tc.Spin(24), tc.Spin(16), weights=np.random.default_rng(seed).normal(0, scale / 4, (24, 16)))
+        X = starts(machine, 16, seed)
+        exact = tc.solve(machine, X, tol=1e-13)
+        for acceleration in ("auto", None):
+            found = tc.solve(machine, X, acceleration=acceleration)
+            both = found.converged & exact.converged
+            gap = np.abs(found.mean[0] - exact.mean[0]).max(axis=1)
+            assert both.mean() > 0.9
+            assert np.isfinite(found.distance[both]).all()
+            assert (gap[both] <= found.distance[both]).all()
 
 
 def test_distance_bounds_the_error(trained: tuple[tc.Machine, np.ndarray]) -> None:

@@ -19,6 +19,7 @@ from tapcore_bench.micro import (
     startup,
     sweep,
     truncnorm,
+    turning,
 )
 from tapcore_bench.micro.products import Products
 from tapcore_bench.paper import accuracy, deep, denoising, iterations, restoring
@@ -76,6 +77,13 @@ def test_acceleration_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = acceleration.rows(1)
     assert len(rows) == 6
     assert all(row.target == 1.1 and row.ours > 0 and row.reference > 0 for row in rows)
+
+
+def test_turning_counts_sweeps_and_what_is_beyond() -> None:
+    row = turning.measure(1210, 0.8, 3000)
+    assert 16 < row.default < 1.1 * row.plain + 160
+    assert row.got_there == 32
+    assert row.beyond == 0
 
 
 def test_peers_train_on_the_same_data(monkeypatch: pytest.MonkeyPatch) -> None:

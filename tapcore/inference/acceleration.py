@@ -9,7 +9,9 @@ Extrapolation by itself is as happy to end at an unstable solution, which the it
 the variances the Jacobian J of the iteration is nearly symmetric, and ``-<dx, dr> = <dx, (1 - J) dx>``: as long as this
 is positive definite on the span of the remembered steps, every direction seen contracts. Where it is not, the chain
 forgets them and goes on plainly. This keeps chains in the basins of the plain iteration even when acceleration begins
-early.
+early. Where J turns chains, with eigenvalues far from the real axis, the test has no ground: steps and residuals of two
+sweeps then give ``<dx_i, dr_j>`` and ``<dx_j, dr_i>`` that differ, and a chain that keeps showing it is left to plain
+sweeps and their damping.
 """
 
 from __future__ import annotations
@@ -39,6 +41,9 @@ GATHER = 2
 GROWTH = 4.0
 BACKOFF = 0.1
 RESTARTS = 128
+# Products are called skew if the largest difference <dx_i, dr_j> - <dx_j, dr_i>, over the latest j and all i, is this
+# share of the largest sum. A chain is left alone once skew ones outnumber others by so many in any stretch of sweeps.
+SKEW, SKEWED = 0.3, 10
 # Added to the normalised normal equations: steps shrink the residual to this much at most, far above rounding errors.
 RIDGE = 1e-12
 # The steps seen may hide slower modes. Errors are taken to be CAUTION times as long as the steps say, relative to the
@@ -63,6 +68,7 @@ class Memory(NamedTuple):
     threshold: Array  # (slots,) largest change below which to start
     known: NDArray[np.int64]  # (slots,) residuals since the start; -1 before
     restarts: NDArray[np.int64]  # (slots,) since the mark
+    skewed: NDArray[np.int64]  # (slots,) differences that showed skew products, less others; 0 at least
 
 
 def empty_memory(sizes: Sequence[int], slots: int, dtype: Any) -> Memory:
@@ -79,7 +85,7 @@ def empty_memory(sizes: Sequence[int], slots: int, dtype: Any) -> Memory:
         images=numbers(DEPTH, every, dtype=np.float32), residual=numbers(odd),
         residuals=numbers(DEPTH, odd), steps=numbers(DEPTH, odd), gram=numbers(DEPTH, DEPTH),
         curvature=numbers(DEPTH, DEPTH), length=numbers(DEPTH), best=numbers(), mark=numbers(), threshold=numbers(),
-        known=np.full(slots, -1), restarts=np.zeros(slots, np.int64),
+        known=np.full(slots, -1), restarts=np.zeros(slots, np.int64), skewed=np.zeros(slots, np.int64),
     )  # fmt: skip
 
 
@@ -87,6 +93,7 @@ def forget(memory: Memory, slots: NDArray[np.int64]) -> None:
     """Make slots ready for other chains."""
     memory.known[slots] = -1
     memory.restarts[slots] = 0
+    memory.skewed[slots] = 0
     memory.threshold[slots] = BEGIN
 
 
@@ -99,6 +106,9 @@ def accelerate(state: State, memory: Memory, progress: Progress, rule: Rule, k: 
     """
     s = progress.slot[k]
     count, size = memory.known[s], 0.0
+    if count >= 0 and progress.damping[k] > 0.0:
+        _leave_alone(memory, s)  # it has come to need damping
+        return
     if count >= 0:
         latest = (count - 1) % DEPTH  # where the latest difference goes
         square = _take_residual(state, memory, s, k, max(latest, 0))
@@ -153,6 +163,9 @@ def _extrapolate(state: State, memory: Memory, progress: Progress, rule: Rule, s
     known = memory.known[s] - 1  # differences since the start
     n, latest = min(known, DEPTH), (known - 1) % DEPTH
     stretch = CAUTION * _update_products(memory, s, n, latest)
+    if memory.skewed[s] == SKEWED:
+        _leave_alone(memory, s)
+        return
     weights = stack_array(DEPTH, np.float64(0.0))
     if not (_contracts(memory, s, n) and _solve(memory, s, n, weights)):
         _restart(memory, s, size)
@@ -186,6 +199,7 @@ def _leave_alone(memory: Memory, s: int) -> None:
     """Go on plainly until the residual is much smaller."""
     memory.known[s] = -1
     memory.restarts[s] = 0
+    memory.skewed[s] = 0
     memory.threshold[s] = BACKOFF * min(memory.threshold[s], memory.best[s])
 
 
@@ -267,9 +281,14 @@ def _take_point(state: State, memory: Memory, s: int, k: int, j: int) -> None:
 def _update_products(memory: Memory, s: int, n: int, j: int) -> float:
     """Products of difference j with all n; how much longer than its residual the error may be, 1/(1 - rate)."""
     gram, curvature, steps, residuals = memory.gram[s], memory.curvature[s], memory.steps[s], memory.residuals[s]
+    even, odd = 0.0, 0.0
     for i in range(n):
         gram[i, j] = gram[j, i] = dot(residuals[i], residuals[j])
-        curvature[i, j] = curvature[j, i] = -0.5 * (dot(steps[i], residuals[j]) + dot(steps[j], residuals[i]))
+        one, other = dot(steps[i], residuals[j]), dot(steps[j], residuals[i])
+        curvature[i, j] = curvature[j, i] = -0.5 * (one + other)
+        even, odd = max(even, abs(one + other)), max(odd, abs(one - other))
+    if n > 1:
+        memory.skewed[s] = memory.skewed[s] + 1 if odd > SKEW * even else max(memory.skewed[s] - 1, 0)
     stretch = LEAST
     for i in range(n):
         stretch = max(stretch, memory.length[s, i] / np.sqrt(gram[i, i]))

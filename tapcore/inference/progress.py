@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 from tapcore._jit import scalar
 
 # Residuals of this many sweeps are remembered to estimate the rate of contraction.
-MEMORY = 4
+MEMORY = 12
+# Residuals that rise and fall shrink from peak to peak: so many of them tell the rate.
+PEAKS = 3
 # Adaptive damping rises, by RISE of what is left to 1, when a chain's residuals since its smallest one add up to PATH,
-# or after PATIENCE sweeps. A chain that passes a saddle point has rising residuals too, but only so far to go; one that
-# cycles has not.
+# or after PATIENCE sweeps, or TURNS sweeps whose residuals do not shrink from peak to peak. A chain that passes a
+# saddle point has rising residuals too, but without peaks, and only so far to go; one that cycles has not.
 PATH = 10.0
 PATIENCE = 500
+TURNS = 32
 RISE = 0.3
 
 ACTIVE, CONVERGED, FAILED, SPENT = 0, 1, 2, 3
@@ -95,11 +98,12 @@ def judge(progress: Progress, rule: Rule, k: int, units: int) -> None:
         progress.distance[k] = np.inf
         progress.status[k] = FAILED
         return
+    turns = False
     if step == CHECK:
         rate = progress.rate[k]
         progress.distance[k] = residual / (1.0 - rate) if rate < 1.0 else np.inf
     else:
-        _estimate_distance(progress, rule, k)
+        turns = _estimate_distance(progress, rule, k)
     past = progress.past[k]
     for j in range(MEMORY - 1, 0, -1):
         past[j] = past[j - 1]
@@ -109,17 +113,32 @@ def judge(progress: Progress, rule: Rule, k: int, units: int) -> None:
         if measure <= rule.tol or residual <= rule.floor:
             progress.status[k] = CONVERGED
     if rule.adapt and step == PLAIN:
-        _adapt(progress, k)
+        _adapt(progress, k, turns)
 
 
 @scalar
-def _estimate_distance(progress: Progress, rule: Rule, k: int) -> None:
-    """Distance of a chain of the plain iteration from its residual and the rate at which residuals shrink."""
+def _estimate_distance(progress: Progress, rule: Rule, k: int) -> bool:
+    """Distance of a chain of the plain iteration from its residual and the rate at which residuals shrink.
+
+    Returns whether they rise and fall and do not shrink from peak to peak.
+    """
     residual, past = progress.residual[k], progress.past[k]
-    known = min(past[1], past[2], past[3]) > 0.0
+    # Chains are damped whose errors turn, so that residuals may shrink by chance for longer.
+    span = 3 if progress.damping[k] == 0.0 else 7
+    known, turns = past[span] > 0.0, False
     if known and residual > rule.floor:
         # Over two sweeps at a time, since residuals of oscillating chains alternate; the slowest of the recent ones.
-        progress.rate[k] = np.sqrt(max(residual / past[1], past[0] / past[2], past[1] / past[3]))
+        square = residual / past[1]
+        for j in range(span - 1):
+            square = max(square, past[j] / past[j + 2])
+        progress.rate[k] = np.sqrt(square)
+        if square >= 1.0:
+            rate, height = _peaks(residual, past)
+            turns = 1.0 <= rate < np.inf
+            if rate < 1.0:
+                progress.rate[k] = rate
+                progress.distance[k] = height * (1.0 - progress.damping[k]) / (1.0 - rate)
+                return False
     rate, d = progress.rate[k], progress.damping[k]
     if residual == 0.0:
         progress.distance[k] = 0.0
@@ -130,17 +149,42 @@ def _estimate_distance(progress: Progress, rule: Rule, k: int) -> None:
         progress.distance[k] = max(residual, rate * past[0]) * (1.0 - d) / (1.0 - rate)
     else:
         progress.distance[k] = np.inf
+    return turns
 
 
 @scalar
-def _adapt(progress: Progress, k: int) -> None:
+def _peaks(residual: float, past: NDArray[np.float64]) -> tuple[float, float]:
+    """Rate at which the latest peaks of the residuals shrink, the slowest of them, and the height of the latest.
+
+    Infinite if there are too few. Chains whose errors turn, by complex eigenvalues, have such residuals; those of a
+    chain that leaves a saddle point have no peaks.
+    """
+    rate, height, found, last, newer = 0.0, 0.0, 0, 0, residual
+    for j in range(MEMORY - 1):
+        here, older = past[j], past[j + 1]
+        if not older > 0.0:
+            break
+        if here > newer and here >= older:
+            if found == 0:
+                height = here
+            else:
+                rate = max(rate, (past[last] / here) ** (1.0 / (j - last)))
+            found, last = found + 1, j
+            if found == PEAKS:
+                return rate, height
+        newer = here
+    return np.inf, height
+
+
+@scalar
+def _adapt(progress: Progress, k: int, turns: bool) -> None:
     """Raise the damping of a chain that seems to cycle."""
     if progress.residual[k] < progress.best[k]:
         progress.best[k] = progress.residual[k]
         progress.waited[k] = 0.0
         return
-    progress.waited[k] += progress.residual[k] / PATH + 1.0 / PATIENCE
+    progress.waited[k] += progress.residual[k] / PATH + 1.0 / (TURNS if turns else PATIENCE)
     if progress.waited[k] >= 1.0:
         progress.damping[k] += RISE * (1.0 - progress.damping[k])
-        progress.best[k] = progress.residual[k]
-        progress.waited[k] = 0.0
+        progress.best[k], progress.waited[k] = np.inf, 0.0
+        progress.past[k, :] = 0.0  # they tell of another rate
