@@ -43,7 +43,7 @@ def measure(seed: int, scale: float, most: int) -> Row:
         sweeps.append(int(found.sweeps.sum()))
         there += int(found.converged.sum())
         beyond += int((both & (np.maximum(*gaps) > TOL)).sum())
-    return Row(seed, scale, *sweeps, there, beyond)
+    return Row(seed, scale, sweeps[0], sweeps[1], there, beyond)
 
 
 def main() -> None:
