@@ -31,7 +31,13 @@ class Channel(abc.ABC):
 
     @abc.abstractmethod
     def corrupt(self, unit: Unit, X: ArrayLike, rng: np.random.Generator) -> Array:
-        """Send signals (K, n) of a visible layer through the channel."""
+        """Send signals (K, n) of a visible layer through the channel.
+
+        Raises
+        ------
+        ValueError
+            The layer cannot take this channel, or `rng` is not a generator.
+        """
 
     def observed(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
         """Which units are observed at all, (K, n)."""
@@ -69,6 +75,7 @@ class BinarySymmetric(Channel):
     def corrupt(self, unit: Unit, X: ArrayLike, rng: np.random.Generator) -> Array:
         """Flip each unit with probability p."""
         low, high = self._states(unit)
+        _checks.generator("rng", rng)
         x = np.asarray(X)
         return np.where(rng.random(x.shape) < self.p, low + high - x, x)
 
@@ -116,7 +123,7 @@ class Erasure(Channel):
         return Clamped(Y, where=seen)
 
     def corrupt(self, unit: Unit, X: ArrayLike, rng: np.random.Generator) -> Array:
-        """Put NaN where units are erased."""
+        """Put NaN where units are erased; nothing is drawn."""
         x = np.asarray(X, np.float64)
         return np.where(self.observed((len(x), unit.n)), x, np.nan)
 
@@ -160,6 +167,7 @@ class GaussianNoise(Channel):
 
     def corrupt(self, unit: Unit, X: ArrayLike, rng: np.random.Generator) -> Array:
         """Add noise."""
+        _checks.generator("rng", rng)
         x = np.asarray(X, np.float64)
         return x + np.sqrt(self.variance) * rng.standard_normal(x.shape)
 

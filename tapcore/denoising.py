@@ -278,7 +278,8 @@ def _prior(machine: Machine, prior: Unit | None) -> Unit:
     if prior is None:
         return _alone(machine)
     if type(prior) is not type(visible) or prior.n != visible.n:
-        raise ValueError(f"prior must be a {type(visible).__name__} layer of {visible.n} units, got {prior!r}")
+        got = f"{type(prior).__name__} of {prior.n}" if isinstance(prior, Unit) else type(prior).__name__
+        raise ValueError(f"prior must be a {type(visible).__name__} layer of {visible.n} units, got {got}")
     return prior.astype(machine.dtype)
 
 

@@ -384,10 +384,17 @@ def test_denoise_takes_observations_as_they_are(run: Any, trained: Path, tmp_pat
 
 def test_denoise_refuses_in_one_line(run: Any, trained: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "narrow.npy", np.zeros((3, 9)))
+    np.save(tmp_path / "holes.npy", np.full((3, 64), np.nan))
     for arguments, message in (
         (["digits", "--p", "0.7"], "p must be at least 0 and at most 0.5"),
         (["digits", "--count", "0"], "--count"),
-        (["digits", "--channel", "gaussian", "--sd", "0"], "variance must be finite and positive"),
+        (["digits", "--channel", "gaussian", "--sd", "0"], "--sd must be positive, got 0"),
+        (["digits", "--channel", "gaussian", "--sd", "-1"], "--sd must be positive, got -1"),
+        (["digits", "--erase", "upper"], "--erase is for --channel erasure, not bsc"),
+        (["digits", "--channel", "erasure", "--p", "0.2"], "--p is for --channel bsc, not erasure"),
+        (["digits", "--channel", "erasure", "--noisy", "--erase", "left"], "--erase is for clean images"),
+        ([tmp_path / "holes.npy", "--noisy"], "--noisy --channel erasure fills in missing pixels"),
+        ([tmp_path / "holes.npy", "--channel", "erasure"], "--noisy --channel erasure fills in missing pixels"),
         ([tmp_path / "narrow.npy"], "9 pixels an image, the machine 64 visible units"),
         ([tmp_path / "none.npy"], "none.npy"),
     ):

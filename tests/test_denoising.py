@@ -212,6 +212,9 @@ def test_channels_corrupt_as_they_say() -> None:
     assert abs(noise.std() - 0.2) < 0.005
     mask = np.arange(50) % 2 == 0
     assert_array_equal(np.isnan(tc.Erasure(mask).corrupt(tc.Binary(50), X, rng)[0]), mask)
+    for channel in (tc.BinarySymmetric(0.2), tc.GaussianNoise(0.04)):
+        with pytest.raises(ValueError, match=r"rng must be a numpy.random.Generator"):
+            channel.corrupt(tc.Binary(50), X, 0)  # type: ignore[arg-type]
     assert "p=0.2" in repr(tc.BinarySymmetric(0.2))
     assert "50%" in repr(tc.Erasure(mask))
     assert "0.04" in repr(tc.GaussianNoise(0.04))
@@ -241,7 +244,8 @@ GOOD = [[0, 1, 1]]
         (BINARY, GOOD, tc.BinarySymmetric(0.1), {"combine": "all"}, "combine"),
         (BINARY, GOOD, tc.BinarySymmetric(0.1), {"method": "rbp"}, "method"),
         (BINARY, GOOD, tc.BinarySymmetric(0.1), {"prior": tc.Binary(4)}, "prior must be a Binary layer of 3 units"),
-        (BINARY, GOOD, tc.BinarySymmetric(0.1), {"prior": tc.Spin(3)}, "prior must be a Binary layer of 3 units"),
+        (BINARY, GOOD, tc.BinarySymmetric(0.1), {"prior": tc.Spin(3)}, "of 3 units, got Spin of 3"),
+        (BINARY, GOOD, tc.BinarySymmetric(0.1), {"prior": np.zeros((9, 3))}, "of 3 units, got ndarray$"),
         (BINARY, GOOD, tc.BinarySymmetric(0.1), {"seed": -1}, "seed"),
         ("machine", GOOD, tc.BinarySymmetric(0.1), {}, "machine must be a tapcore.Machine"),
     ],

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from tapcore.units import Unit
 
 
+# Channels, and the option that each has to itself.
+OF_CHANNEL = {"bsc": "p", "erasure": "erase", "gaussian": "sd"}
+
+
 def add_to(commands: Any) -> None:
     """Add the command's parser."""
     denoise = commands.add_parser(
@@ -28,15 +32,13 @@ def add_to(commands: Any) -> None:
     add = denoise.add_argument
     add("run", metavar="RUN", help="folder of a run, or a .safetensors file")
     add("images", metavar="IMAGES", help="'digits', or a .npy, .npz, IDX or IDX.gz file")
-    add("--channel", choices=("bsc", "erasure", "gaussian"), default="bsc", help="flips, missing pixels, added noise")
-    add("--p", type=float, default=0.1, help="bsc: probability of a flip, 0 to 1/2")
-    add(
-        "--erase",
-        choices=("lower", "upper", "left", "right"),
-        default="lower",
-        help="erasure: the half that is missing",
-    )
-    add("--sd", type=float, default=0.1, help="gaussian: standard deviation of the noise")
+    add("--channel", choices=tuple(OF_CHANNEL), default="bsc", help="flips, missing pixels, added noise")
+    # Left out where not given, so that one of another channel is noticed.
+    unless = argparse.SUPPRESS
+    add("--p", type=float, default=unless, help="bsc: probability of a flip, 0 to 1/2 (default: 0.1)")
+    halves = ("lower", "upper", "left", "right")
+    add("--erase", choices=halves, default=unless, help="erasure: the half that is missing (default: lower)")
+    add("--sd", type=float, default=unless, help="gaussian: standard deviation of the noise (default: 0.1)")
     add("--noisy", action="store_true", help="IMAGES are observations already: NaN where a pixel is missing")
     add("--image-threshold", type=float, metavar="T", help="make IMAGES binary: 1 above T, else 0 (that of the run)")
     add("--image-key", metavar="NAME", help="which array of a .npz file IMAGES is")
@@ -63,6 +65,7 @@ def _denoise(options: argparse.Namespace) -> None:
     from tapcore.datasets import load_with_shape
     from tapcore.denoising import posterior
 
+    _check_options(options)
     run = Path(options.run)
     folder = run if run.is_dir() else run.parent
     out = folder / "denoised.npz" if options.out is None else Path(options.out)
@@ -79,6 +82,7 @@ def _denoise(options: argparse.Namespace) -> None:
     X = np.asarray(images.X[:count], np.float64)
     if X.shape[1] != visible.n:
         raise ValueError(f"{options.images} has {X.shape[1]} pixels an image, the machine {visible.n} visible units")
+    _check_missing(options, X)
     channel = _channel(options, X, shape)
     Y = X if options.noisy else channel.corrupt(visible, X, rng)
     training = data_of(options) if options.data is not None or said is not None else None
@@ -98,6 +102,23 @@ def _denoise(options: argparse.Namespace) -> None:
     _draw(out.with_suffix(".png"), rows, shape)
 
 
+def _check_options(options: argparse.Namespace) -> None:
+    """ValueError if there is an option of another channel, which would be ignored."""
+    for channel, name in OF_CHANNEL.items():
+        if hasattr(options, name) and channel != options.channel:
+            raise ValueError(f"--{name} is for --channel {channel}, not {options.channel}")
+    if options.noisy and hasattr(options, "erase"):
+        raise ValueError("--erase is for clean images; with --noisy pixels are missing where IMAGES are NaN")
+
+
+def _check_missing(options: argparse.Namespace, X: Any) -> None:
+    """ValueError if pixels are missing that nothing says to fill in."""
+    import numpy as np
+
+    if np.isnan(X).any() and not (options.noisy and options.channel == "erasure"):
+        raise ValueError(f"{options.images} has NaN: --noisy --channel erasure fills in missing pixels")
+
+
 def _channel(options: argparse.Namespace, X: Any, shape: tuple[int, int] | None) -> Channel:
     import numpy as np
 
@@ -105,9 +126,12 @@ def _channel(options: argparse.Namespace, X: Any, shape: tuple[int, int] | None)
     from tapcore.channels import BinarySymmetric, Erasure, GaussianNoise
 
     if options.channel == "bsc":
-        return BinarySymmetric(options.p)
+        return BinarySymmetric(getattr(options, "p", 0.1))
     if options.channel == "gaussian":
-        return GaussianNoise(_checks.number("--sd", options.sd, minimum=0.0) ** 2)
+        sd = _checks.number("--sd", getattr(options, "sd", 0.1))
+        if sd <= 0.0:
+            raise ValueError(f"--sd must be positive, got {sd:g}")
+        return GaussianNoise(sd**2)
     if options.noisy:
         return Erasure(np.isnan(X))
     if shape is None:
@@ -117,7 +141,7 @@ def _channel(options: argparse.Namespace, X: Any, shape: tuple[int, int] | None)
         "lower": (slice(shape[0] // 2, None), slice(None)), "upper": (slice(0, shape[0] // 2), slice(None)),
         "left": (slice(None), slice(0, shape[1] // 2)), "right": (slice(None), slice(shape[1] // 2, None)),
     }  # fmt: skip
-    mask[half[options.erase]] = True
+    mask[half[getattr(options, "erase", "lower")]] = True
     return Erasure(mask.ravel())
 
 
