@@ -33,7 +33,7 @@ def measure(seed: int, scale: float, most: int) -> Row:
     """A machine of 24 x 16 spins, weights of standard deviation scale/4, 16 random starts."""
     W = np.random.default_rng(seed).normal(0, scale / 4, (24, 16))
     machine = tc.RBM(tc.Spin(24), tc.Spin(16), weights=W)
-    X = np.random.default_rng([seed, 1]).choice([-1.0, 1.0], (16, 24))
+    X = machine.layers[0].random_means(16, np.random.default_rng(seed))
     exact = tc.solve(machine, X, tol=1e-13, max_sweeps=2 * most)
     sweeps, there, beyond = [], 0, 0
     for acceleration in ("auto", None):
