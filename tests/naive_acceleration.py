@@ -24,6 +24,7 @@ from tapcore.inference.acceleration import (
     SKEWED,
     WORTH,
 )
+from tapcore.inference.progress import PATH, PATIENCE, RESTLESS, STEADY
 
 Array = np.ndarray
 
@@ -36,6 +37,7 @@ class Chain:
         self.state = naive.start(layers, x0)
         self.past: list[float] = []  # changes of plain sweeps in a row, latest last
         self.rate, self.kind = 0.5, "plain"
+        self.smallest, self.waited = np.inf, 0.0
         self.known, self.threshold, self.restarts, self.skewed = -1, BEGIN, 0, 0
         self.xs: list[Array] = []
         self.images: list[Array] = []
@@ -72,7 +74,17 @@ class Chain:
         past = self.past[::-1]
         if self.kind == "plain" and len(past) >= 4:
             self.rate = float(np.sqrt(max(change / past[1], past[0] / past[2], past[1] / past[3])))
-        self.past = [*self.past, change][-4:]
+        self.past = [*self.past, change][-STEADY:]
+        if self.kind == "plain":
+            # Without the peaks of residuals that turn.
+            rises = change >= self.smallest
+            self.waited = self.waited + change / PATH + 1 / PATIENCE if rises else 0.0
+            self.smallest = min(self.smallest, change)
+
+    def steady(self) -> bool:
+        latest = np.array(self.past)
+        peaks = (latest[1:-1] >= latest[:-2]) & (latest[1:-1] > latest[2:])
+        return len(latest) == STEADY and peaks.sum() <= 1 and self.waited <= RESTLESS
 
     def next_point(self, image: Array) -> Array:
         self.kind = "plain"
@@ -83,7 +95,7 @@ class Chain:
 
         size = 0.0
         if self.known < 0:
-            near = len(self.past) == 4 and self.past[-1] < self.threshold
+            near = self.steady() and self.past[-1] < self.threshold
             if not (near and (self.rate >= 1 or self.past[-1] * self.rate**WORTH > (1 - self.rate) * self.tol)):
                 return image
             self.xs, self.images, self.residuals, self.moves = [], [], [], []

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapcore.inference.progress import MEMORY, PEAKS, _peaks
+from tapcore.inference.progress import MEMORY, PEAKS, RESTLESS, STEADY, _peaks, is_steady
 
 
 def turning(rate: float, period: float, swing: float, phase: float) -> np.ndarray:
@@ -56,3 +56,28 @@ def test_a_saddle_that_is_left_has_one_minimum_and_no_peaks() -> None:
     k = np.arange(MEMORY, -1, -1)
     r = 1e-3 * 0.5**k + 1e-6 * 1.3**k
     assert _peaks(r[0], r[1:])[0] == np.inf
+
+
+@pytest.mark.nojit
+@given(rate=st.floats(0.5, 1.2))
+def test_chains_are_steady_that_shrink_or_grow(rate: float) -> None:
+    r = rate ** np.arange(MEMORY, 0, -1.0)
+    assert is_steady(r, 0.0)
+    assert is_steady(r, RESTLESS)
+    assert not is_steady(r, 1.01 * RESTLESS)
+    r[STEADY - 1 :] = 0.0  # one too few are known
+    assert not is_steady(r, 0.0)
+
+
+@pytest.mark.nojit
+@given(rate=st.floats(0.8, 1.1), period=st.floats(2.0, 3.0), phase=st.floats(0, 6.3))
+def test_chains_whose_errors_turn_are_not_steady(rate: float, period: float, phase: float) -> None:
+    assert not is_steady(turning(rate, period, 0.8, phase)[1:], 0.0)
+
+
+@pytest.mark.nojit
+@pytest.mark.parametrize("top", range(MEMORY))
+def test_chains_that_have_left_a_saddle_are_steady(top: int) -> None:
+    k = np.arange(MEMORY)
+    r = np.where(k < top, 1e-3 * 0.5 ** (top - k), 1e-3 * 0.8 ** (k - top))
+    assert is_steady(r, 0.0)

@@ -24,14 +24,15 @@ from numpy.typing import NDArray
 
 from tapcore._jit import kernel, scalar, stack_array
 from tapcore.fields import State
-from tapcore.inference.progress import CHECK, MOVED, Progress, Rule
+from tapcore.inference.progress import CHECK, MOVED, Progress, Rule, is_steady
 
 Array = NDArray[Any]
 
 # Differences remembered; more gain a few percent of the sweeps and cost as much time.
 DEPTH = 6
 PAIRS = DEPTH * DEPTH
-# Begun once the largest change in a sweep is below this, if the plain iteration would take WORTH sweeps more.
+# Begun once a chain is steady and its largest change in a sweep below this, if the plain iteration would take WORTH
+# sweeps more.
 BEGIN = 0.03
 WORTH = 40
 # Moves begin with this many differences.
@@ -138,16 +139,16 @@ def accelerate(state: State, memory: Memory, progress: Progress, rule: Rule, k: 
 def next_concerned(memory: Memory, progress: Progress, rule: Rule, first: int, hi: int) -> int:
     """First of the chains first..hi-1 that is accelerated already, or is to be; `hi` if none is.
 
-    To be: near a solution, undamped, and with many sweeps to go at its rate of contraction.
+    To be: near a solution, undamped, steady, and with many sweeps to go at its rate of contraction.
     """
     # Taking an array from a tuple counts references, which costs more than the test: once for all chains.
     slot, known, threshold = progress.slot, memory.known, memory.threshold
-    past, rates, damping = progress.past, progress.rate, progress.damping
+    past, rates, damping, waited = progress.past, progress.rate, progress.damping, progress.waited
     for k in range(first, hi):
         s, residual, rate = slot[k], past[k, 0], rates[k]
         if known[s] >= 0:
             return k
-        if damping[k] > 0.0 or not past[k, 3] > 0.0 or not residual < threshold[s]:
+        if damping[k] > 0.0 or not residual < threshold[s] or not is_steady(past[k], waited[k]):
             continue
         if rate >= 1.0 or residual * rate**WORTH > (1.0 - rate) * rule.tol:
             return k

@@ -14,12 +14,17 @@ MEMORY = 12
 # Residuals that rise and fall shrink from peak to peak: so many of them tell the rate.
 PEAKS = 3
 # Adaptive damping rises, by RISE of what is left to 1, when a chain's residuals since its smallest one add up to PATH,
-# or after PATIENCE sweeps, or TURNS sweeps whose residuals do not shrink from peak to peak. A chain that passes a
-# saddle point has rising residuals too, but without peaks, and only so far to go; one that cycles has not.
+# or after PATIENCE sweeps, or TURNS sweeps whose residuals hardly shrink from peak to peak, to SLOW a sweep or more. A
+# chain that passes a saddle point has rising residuals too, but without peaks, and only so far to go; one that cycles
+# has not.
 PATH = 10.0
 PATIENCE = 500
-TURNS = 32
+TURNS = 16
+SLOW = 0.95
 RISE = 0.3
+# A chain is steady if no more than one of so many residuals is a peak, and less than RESTLESS of the patience used up.
+STEADY = 9
+RESTLESS = 0.1
 
 ACTIVE, CONVERGED, FAILED, SPENT = 0, 1, 2, 3
 # Kinds of sweeps: of the plain iteration; of an accelerated chain, whose changes are no residuals; one of the plain
@@ -120,7 +125,7 @@ def judge(progress: Progress, rule: Rule, k: int, units: int) -> None:
 def _estimate_distance(progress: Progress, rule: Rule, k: int) -> bool:
     """Distance of a chain of the plain iteration from its residual and the rate at which residuals shrink.
 
-    Returns whether they rise and fall and do not shrink from peak to peak.
+    Returns whether they rise and fall and hardly shrink from peak to peak.
     """
     residual, past = progress.residual[k], progress.past[k]
     # Chains are damped whose errors turn, so that residuals may shrink by chance for longer.
@@ -134,19 +139,22 @@ def _estimate_distance(progress: Progress, rule: Rule, k: int) -> bool:
         progress.rate[k] = np.sqrt(square)
         if square >= 1.0:
             rate, height = _peaks(residual, past)
-            turns = 1.0 <= rate < np.inf
+            turns = SLOW <= rate < np.inf
             if rate < 1.0:
                 progress.rate[k] = rate
                 progress.distance[k] = height * (1.0 - progress.damping[k]) / (1.0 - rate)
-                return False
+                return turns
     rate, d = progress.rate[k], progress.damping[k]
     if residual == 0.0:
         progress.distance[k] = 0.0
     elif (known or residual <= rule.floor) and rate < 1.0:
         # Damped by d, an error e leaves the residual e (1 - rate)/(1 - d). The residual may be small by chance: take
-        # what the previous one predicts if that is more; and the error before the sweep, not after it, since rates tend
+        # what the previous ones predict if that is more; and the error before the sweep, not after it, since rates tend
         # to grow.
-        progress.distance[k] = max(residual, rate * past[0]) * (1.0 - d) / (1.0 - rate)
+        height = residual
+        for j in range(span):
+            height = max(height, past[j] * rate ** (j + 1))
+        progress.distance[k] = height * (1.0 - d) / (1.0 - rate)
     else:
         progress.distance[k] = np.inf
     return turns
@@ -177,12 +185,25 @@ def _peaks(residual: float, past: NDArray[np.float64]) -> tuple[float, float]:
 
 
 @scalar
+def is_steady(past: NDArray[np.float64], waited: float) -> bool:
+    """Whether the residuals of a chain hardly rise and fall; one that has left a saddle point has a single peak."""
+    if waited > RESTLESS or not past[STEADY - 1] > 0.0:
+        return False
+    peaks = 0
+    for j in range(1, STEADY - 1):
+        if past[j] > past[j - 1] and past[j] >= past[j + 1]:
+            peaks += 1
+    return peaks <= 1
+
+
+@scalar
 def _adapt(progress: Progress, k: int, turns: bool) -> None:
     """Raise the damping of a chain that seems to cycle."""
     if progress.residual[k] < progress.best[k]:
         progress.best[k] = progress.residual[k]
-        progress.waited[k] = 0.0
-        return
+        if not turns:
+            progress.waited[k] = 0.0
+            return
     progress.waited[k] += progress.residual[k] / PATH + 1.0 / (TURNS if turns else PATIENCE)
     if progress.waited[k] >= 1.0:
         progress.damping[k] += RISE * (1.0 - progress.damping[k])
