@@ -20,6 +20,7 @@ from tapcore.inference.acceleration import (
     GROWTH,
     LEAST,
     RESTARTS,
+    RIDGE,
     SKEW,
     SKEWED,
     WORTH,
@@ -130,7 +131,8 @@ class Chain:
         if self.skewed == SKEWED:
             self.leave_alone()
             return image
-        if la.eigvalsh(curvature + curvature.T).min() <= 0:
+        products = curvature + curvature.T
+        if la.eigvalsh(products + RIDGE * np.diag(products.diagonal())).min() <= 0:
             self.restart(size)
             return image
         if n < GATHER:

@@ -46,6 +46,7 @@ RESTARTS = 128
 # share of the largest sum. A chain is left alone once skew ones outnumber others by so many in any stretch of sweeps.
 SKEW, SKEWED = 0.3, 10
 # Added to the normalised normal equations: steps shrink the residual to this much at most, far above rounding errors.
+# And to the test of contraction, which steps that are parallel would fail by rounding.
 RIDGE = 1e-12
 # The steps seen may hide slower modes. Errors are taken to be CAUTION times as long as the steps say, relative to the
 # residual, and at least as long as at a rate of contraction of 1 - 1/LEAST.
@@ -300,7 +301,7 @@ def _update_products(memory: Memory, s: int, n: int, j: int) -> float:
 def _contracts(memory: Memory, s: int, n: int) -> bool:
     """Whether every direction seen contracts: the products of steps and residuals are positive definite."""
     factor = stack_array(PAIRS, np.float64(0.0))
-    return cholesky(memory.curvature[s], n, 0.0, factor)
+    return cholesky(memory.curvature[s], n, RIDGE, factor)
 
 
 @scalar
