@@ -104,10 +104,21 @@ def test_a_chain_that_only_damping_settles_is_left_to_it() -> None:
     assert fast.sweeps[0] < 2 * plain.sweeps[0]
 
 
+def test_errors_that_turn_and_hardly_shrink_are_damped() -> None:
+    """Undamped, these chains shrink by 3 % a sweep."""
+    machine = tc.RBM(tc.Spin(24), tc.Spin(16), weights=np.random.default_rng(1010).normal(0, 0.2, (24, 16)))
+    X = starts(machine, 16, 1010)
+    adaptive = tc.solve(machine, X, acceleration=None)
+    undamped = tc.solve(machine, X, acceleration=None, damping=0.0)
+    assert adaptive.converged.all()
+    assert undamped.converged.all()
+    assert adaptive.sweeps.mean() < 0.4 * undamped.sweeps.mean()
+
+
 @pytest.mark.parametrize("scale", [0.6, 0.8, 0.9])
 def test_distances_of_errors_that_turn_are_known(scale: float) -> None:
     """Residuals that rise and fall tell the rate by their peaks: such chains do not go on to rounding errors."""
-    for seed in range(1205, 1213):
+    for seed in range(1205, 1214):
         machine = tc.RBM(tc.Spin(24), tc.Spin(16), weights=np.random.default_rng(seed).normal(0, scale / 4, (24, 16)))
         X = starts(machine, 16, seed)
         exact = tc.solve(machine, X, tol=1e-13)
