@@ -19,8 +19,9 @@ from tapcore.units._rows import Array
 from tapcore.units._sites import SLAB, Sites, layer_slab, sites_of
 from tapcore.units._slabs import log_gaussian
 
-# ln(rho/(1 - rho)) that from_data allows, down and up: a float32 machine can still tell rho from 0 and 1.
-_MOST_LOGIT_DOWN, _MOST_LOGIT_UP = 80.0, 14.0
+# ln(rho/(1 - rho)) that from_data allows, down and up, with slabs measured in units of their own scale: for values of
+# any size from 1e-6 to 1e6 rho can then be told from 0 and 1; down, by a float32 machine too.
+_MOST_LOGIT_DOWN, _MOST_LOGIT_UP = 66.0, 22.0
 
 
 @by_type
@@ -263,8 +264,21 @@ def rho_for(probability: Array, log_slab: Array) -> Array:
     return np.asarray(sigmoid(np.log(probability) - np.log1p(-probability) - log_slab))
 
 
+def rho_of_data(probability: Array, log_slab: Array) -> Array:
+    """`rho_for`; ValueError, naming the first such column, where it is 0 or 1 to the last digit."""
+    rho = rho_for(probability, log_slab)
+    outside = ~((rho >= np.finfo(np.float64).tiny) & (rho < 1))
+    if outside.any():
+        (i,) = _checks.first_index(outside)
+        raise ValueError(
+            f"X must have columns of moderate size, such as 1e-6 to 1e6: X[:, {i}] takes a slab of weight rho = "
+            f"{rho[i]!s}, not inside (0, 1); rescale it"
+        )
+    return rho
+
+
 def representable(probability: Array, log_slab: Array) -> NDArray[np.bool_]:
-    """Where `rho_for` and 1 less it are normal numbers with room to spare."""
+    """Where `rho_for` and 1 less it are normal numbers with room to spare, `log_slab` being in units of the scale."""
     logit = np.log(probability) - np.log1p(-probability) - log_slab
     return np.asarray((logit > -_MOST_LOGIT_DOWN) & (logit < _MOST_LOGIT_UP))
 

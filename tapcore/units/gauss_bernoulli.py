@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from tapcore import _checks
 from tapcore._random import Stream
-from tapcore.units._fitting import column_sums, pooled_variance
+from tapcore.units._fitting import ColumnMoments, column_moments, nonzero, typical
 from tapcore.units._rows import Array, no_third, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
 from tapcore.units._slabs import OnTheLine, ascend_positive, line_chunk, line_cumulants, line_draw
 from tapcore.units._spike_slab import (
@@ -20,12 +20,15 @@ from tapcore.units._spike_slab import (
     mixed_log_z,
     mixed_moments,
     representable,
-    rho_for,
+    rho_of_data,
     slab_chunk,
     slab_cumulants,
     slab_draw,
     slab_probability,
 )
+
+# Values whose standard deviation is no more of their mean are all alike.
+_ALIKE = 1e-12
 
 
 class GaussBernoulliSite(NamedTuple):
@@ -121,9 +124,11 @@ class GaussBernoulli(OnTheLine, SpikeSlab):
     def from_data(cls, X: ArrayLike) -> Self:
         """Maximum likelihood: zeros tell the atom from the slab, the other values U and V, column by column.
 
-        Imaginary samples keep the parameters finite: half a zero and half another value, and one in the slab, at 0 but
-        spread like all values together. Where other values hardly vary, more of these, until the weight of so narrow a
-        slab, which is not normalised, leaves a rho that can be told from 0 and 1.
+        Half a zero and half another value, both imaginary, keep rho inside (0, 1). Other values that are all alike get
+        an imaginary one beside them, as far off as they are from 0; where there are none, the slab is centred at 0 and
+        spreads as the typical one of the other columns, or by 1. Where other values hardly vary, their variance is
+        doubled until the weight of so narrow a slab, which is not normalised, leaves a rho that can be told from 0 and
+        1.
 
         Parameters
         ----------
@@ -138,20 +143,17 @@ class GaussBernoulli(OnTheLine, SpikeSlab):
         array = _checks.matrix("X", X, None, rows="samples")
         samples, n = array.shape
         cls(n).check_data("X", array)
-        total, squares, count = column_sums(array, lambda x: x, lambda x: x * x, lambda x: (x != 0).astype(np.float64))
-        mean_squares = squares / np.maximum(count, 1.0)
-        spread = pooled_variance(mean_squares, mean_squares)
-        probability = (count + 0.5) / (samples + 1)
-        imaginary = np.ones(n)
+        found = column_moments(array, nonzero)
+        probability = (found.number + 0.5) / (samples + 1)
+        mean, var = _slab_moments(found)
+        scale = np.sqrt(mean * mean + var)
         while True:
-            mean = total / (count + imaginary)
-            var = (squares + imaginary * spread) / (count + imaginary) - mean * mean
             log_slab = _log_slab(mean / var, 1 / var)
-            ready = representable(probability, log_slab)
-            if ready.all() or imaginary.max() > 1e6 * (samples + 1):
+            ready = representable(probability, log_slab - np.log(scale))
+            if (ready | (var > scale * scale)).all():
                 break
-            imaginary = np.where(ready, imaginary, 4 * imaginary)
-        return cls(n, rho=rho_for(probability, log_slab), U=mean / var, V=1 / var)
+            var = np.where(ready, var, 2 * var)
+        return cls(n, rho=rho_of_data(probability, log_slab), U=mean / var, V=1 / var)
 
     def log_slab(self) -> Array:
         """Log of each slab's integral at B = A = 0, (n,)."""
@@ -172,3 +174,11 @@ class GaussBernoulli(OnTheLine, SpikeSlab):
 
 def _log_slab(U: Array, V: Array) -> Array:
     return np.asarray(0.5 * np.log(2 * np.pi / V) + 0.5 * U * U / V)
+
+
+def _slab_moments(found: ColumnMoments) -> tuple[Array, Array]:
+    """Mean and variance, which is positive, of the values of each column that are not 0."""
+    count, mean, var = found
+    size = np.sqrt(mean * mean + var)  # 0 where there are none
+    var = np.where(var <= (_ALIKE * mean) ** 2, mean * mean / (count + 1), var)
+    return mean, np.where(count > 0, var, typical(size) ** 2)

@@ -11,7 +11,7 @@ from tapcore import _checks
 from tapcore._jit import stack_array
 from tapcore._random import Stream
 from tapcore.special._truncnorm_batch import CHUNK
-from tapcore.units._fitting import column_sums, pooled_variance
+from tapcore.units._fitting import column_moments, usable_variances
 from tapcore.units._protocol import parameter
 from tapcore.units._rows import (
     Array,
@@ -113,8 +113,8 @@ class Gaussian(OnTheLine):
     def from_data(cls, X: ArrayLike) -> Self:
         """Maximum likelihood: mean and variance of each column.
 
-        One imaginary sample at the column's mean, as far from it as the average column spreads (1 if none does), keeps
-        V finite for a column that never changes.
+        A column that never changes gets the typical spread of the others, the geometric mean, or 1 if none changes; and
+        none gets less than 1e-7 of its mean, below which ln Z would keep no digits.
 
         Parameters
         ----------
@@ -129,11 +129,8 @@ class Gaussian(OnTheLine):
         array = _checks.matrix("X", X, None, rows="samples")
         unit = cls(array.shape[1])
         unit.check_data("X", array)
-        (total,) = column_sums(array, lambda x: x)
-        mean = total / array.shape[0]
-        (squares,) = column_sums(array, lambda x: (x - mean) ** 2)
-        spread = pooled_variance(squares / array.shape[0], mean * mean)
-        var = (squares + spread) / (array.shape[0] + 1)
+        _, mean, var = column_moments(array)
+        var = usable_variances(mean, var)
         return cls(unit.n, U=mean / var, V=1 / var)
 
     def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:

@@ -11,7 +11,7 @@ from tapcore import _checks
 from tapcore._random import Stream
 from tapcore.special import truncnorm
 from tapcore.special._truncnorm_draw import draw
-from tapcore.units._fitting import IntervalSums, below, ends
+from tapcore.units._fitting import IntervalMoments, below, ends, nonzero
 from tapcore.units._protocol import parameter
 from tapcore.units._rows import Array, no_third, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
 from tapcore.units._slabs import truncated_chunk, truncated_cumulants
@@ -23,7 +23,7 @@ from tapcore.units._spike_slab import (
     mixed_log_z,
     mixed_moments,
     representable,
-    rho_for,
+    rho_of_data,
     slab_chunk,
     slab_cumulants,
     slab_draw,
@@ -157,9 +157,9 @@ class TruncatedGaussBernoulli(SpikeSlab):
     def from_data(cls, X: ArrayLike, lo: ArrayLike = 0.0, hi: ArrayLike = 1.0) -> Self:
         """Maximum likelihood: zeros tell the atom from the slab, the other values U and V, column by column.
 
-        Imaginary samples keep the parameters finite: half a zero and half another value, and one in the slab, spread
-        evenly over the interval. Where other values hardly vary, more of these, until the weight of so narrow a slab,
-        which is not normalised, leaves a rho that can be told from 0 and 1.
+        Half a zero and half another value, both imaginary, keep rho inside (0, 1). One in the slab keeps U and V
+        finite, as for `TruncatedGaussian`. Where other values hardly vary, more are spread evenly over the interval,
+        until the weight of so narrow a slab, which is not normalised, leaves a rho that can be told from 0 and 1.
 
         Parameters
         ----------
@@ -177,17 +177,20 @@ class TruncatedGaussBernoulli(SpikeSlab):
         samples, n = array.shape
         left, right = ends(lo, hi, n)
         cls(n, lo=left, hi=right).check_data("X", array)
-        sums = IntervalSums.of(array, left, right, lambda x: (x != 0).astype(np.float64))
-        probability = (sums.count + 0.5) / (samples + 1)
-        imaginary = np.ones(n)
+        found = IntervalMoments.of(array, left, right, nonzero)
+        probability, scale = (found.number + 0.5) / (samples + 1), np.maximum(np.abs(left), np.abs(right))
+        found, imaginary = found.settled(), np.zeros(n)
         while True:
-            U, V = sums.blended(imaginary).fit(left, right)
+            U, V = found.blended(imaginary).fit(left, right)
             log_slab = truncnorm.moments(V, U, left, right)[0]
-            ready = representable(probability, log_slab)
+            ready = representable(probability, log_slab - np.log(scale))
             if ready.all() or imaginary.max() > 1e6 * (samples + 1):
                 break
-            imaginary = np.where(ready, imaginary, 4 * imaginary)
-        return cls(n, rho=rho_for(probability, log_slab), U=U, V=V, lo=left, hi=right)
+            imaginary = np.where(ready, imaginary, 4 * imaginary + 1)
+        # Intervals far from 0 leave no other choice than all of them alike.
+        U, V = np.where(ready, U, 0.0), np.where(ready, V, 0.0)
+        log_slab = np.where(ready, log_slab, np.log(right - left))
+        return cls(n, rho=rho_of_data(probability, log_slab), U=U, V=V, lo=left, hi=right)
 
     def log_slab(self) -> Array:
         """Log of each slab's integral at B = A = 0, (n,)."""

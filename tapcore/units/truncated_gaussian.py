@@ -13,7 +13,7 @@ from tapcore._random import Stream
 from tapcore.special import truncnorm
 from tapcore.special._truncnorm_batch import CHUNK
 from tapcore.special._truncnorm_draw import draw
-from tapcore.units._fitting import IntervalSums, below, ends
+from tapcore.units._fitting import IntervalMoments, below, ends
 from tapcore.units._protocol import Unit, parameter
 from tapcore.units._rows import (
     Array,
@@ -138,7 +138,8 @@ class TruncatedGaussian(Unit):
         """Maximum likelihood: U and V that give each unit the mean and the variance of its column, on its own.
 
         A column that never changes, or that takes no values but the ends, would need infinite parameters: one imaginary
-        sample, spread evenly over the interval, keeps them finite.
+        sample, spread evenly over the interval, keeps them finite. The closer a column's variance is to the largest
+        that its mean allows, the more of such a sample takes part, and none below a third of it.
 
         Parameters
         ----------
@@ -155,8 +156,7 @@ class TruncatedGaussian(Unit):
         array = _checks.matrix("X", X, None, rows="samples")
         left, right = ends(lo, hi, array.shape[1])
         cls(array.shape[1], lo=left, hi=right).check_data("X", array)
-        sums = IntervalSums.of(array, left, right, np.ones_like)
-        U, V = sums.blended(np.ones(array.shape[1])).fit(left, right)
+        U, V = IntervalMoments.of(array, left, right).settled().fit(left, right)
         return cls(array.shape[1], U=U, V=V, lo=left, hi=right)
 
     def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
