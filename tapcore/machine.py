@@ -158,7 +158,9 @@ def RBM(
     weights : (n_visible, n_hidden) array_like, optional
         The couplings W. Drawn from N(0, sigma^2) when not given, as W(0) in Alg. 2.
     sigma : float
-        Standard deviation of the drawn weights, at least 0; not used when weights are given.
+        Standard deviation of the drawn weights, at least 0; not used when weights are given. It is for visible units
+        that are of order 1: for real-valued ones on another scale, weights are divided by it, the standard deviation
+        of `Gaussian` units, the width of the interval of `TruncatedGaussian` ones, the size of values other than 0.
     seed : int, optional
         Of the drawn weights, at least 0; drawn anew each time when not given.
     dtype : {"float64", "float32"}
@@ -221,5 +223,9 @@ def _generator(seed: int | None) -> np.random.Generator:
 
 
 def _drawn(layers: Sequence[Unit], sigma: float, rng: np.random.Generator) -> list[NDArray[np.float64]]:
-    """Random weights between neighbours."""
-    return [rng.normal(0.0, sigma, (below.n, above.n)) for below, above in pairwise(layers)]
+    """Random weights between neighbours, those of the visible layer for its standard coordinates."""
+    drawn = [rng.normal(0.0, sigma, (below.n, above.n)) for below, above in pairwise(layers)]
+    standard = layers[0].standard()
+    if standard is not None:
+        drawn[0] /= standard[1][:, None]
+    return drawn

@@ -43,6 +43,7 @@ def test_a_step_gains_what_the_gradient_promises(kind: str, hidden: str) -> None
     X = correlated(kind, 60)
     machine = tc.RBM(UNITS[kind].from_data(X), UNITS[hidden](3), seed=2, sigma=0.1)
     options = {"batch_size": 60, "chains": 20, "learning_rate": 1e-3, "momentum": 0.0, "penalty": None, "sweeps": 300}
+    machine = tc.fit(machine, X, epochs=0, **options).machine  # where training starts from
     result = tc.fit(machine, X, epochs=1, **options)
     assert result.history.lost[0] == 0
     assert np.isfinite(result.history.to_array()).all()
@@ -108,6 +109,15 @@ def test_training_stops_when_every_chain_is_lost() -> None:
     machine = tc.RBM(tc.Gaussian(6, U=0.1), tc.Gaussian(4), weights=np.full((6, 4), 2.0))
     with pytest.raises(FloatingPointError, match=r"epoch 1: every chain was lost, as precisions turned negative"):
         tc.fit(machine, X, epochs=1, batch_size=50, chains=50, learning_rate=1e-4, sweeps=8)
+
+
+def test_means_that_overflow_are_not_called_negative_precisions() -> None:
+    # To the letter, the step in U and ln V is stiff for values that large.
+    X = np.random.default_rng(6).normal(200.0, 60.0, (300, 5))
+    machine = tc.RBM(tc.Gaussian.from_data(X), tc.Binary(3), seed=0)
+    with pytest.raises(FloatingPointError, match=r"every chain was lost, as means or fields overflowed") as failed:
+        tc.fit(machine, X, epochs=3, center=False)
+    assert "precisions" not in str(failed.value)
 
 
 def test_a_hopfield_network_recalls_its_patterns() -> None:

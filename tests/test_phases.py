@@ -17,7 +17,7 @@ ONE_STEP: dict[str, Any] = {"epochs": 1, "learning_rate": 1e-3, "momentum": 0.0,
 
 def slopes(machine: tc.Machine, X: np.ndarray, **options: Any) -> tuple[np.ndarray, list[dict[str, np.ndarray]]]:
     """Gradient that one step on all of the data takes, with respect to weights and fields."""
-    trained = tc.fit(machine, X, batch_size=len(X), **ONE_STEP | options).machine
+    trained = tc.fit(machine, X, batch_size=len(X), **ONE_STEP | {"center": False} | options).machine
     pairs = zip(machine.layers, trained.layers, strict=True)
     change = [{name: (b.parameters[name] - a.parameters[name]) / 1e-3 for name in ("U",)} for a, b in pairs]
     return (trained.weights[0] - machine.weights[0]) / 1e-3, change

@@ -122,7 +122,7 @@ class Course:
         """All of the state that is not arrays."""
         return {
             "kind": "training", **describe(self.machine), "stage": self.number,
-            "settings": {**self.settings.described(), "X": fingerprint(self.X)},
+            "settings": {**self.settings.described(), "X": fingerprint(getattr(self.X, "raw", self.X))},
             "epoch": self.epoch, **self.trainer.header(),
         }  # fmt: skip
 
@@ -150,7 +150,7 @@ class Course:
         last = number == len(self.lowers) - 1
         done = header["epoch"] - number * self.settings.pretrain
         begun = done + (header["batch"] > 0)
-        now = {**self.settings.described(), "X": fingerprint(self.X)}
+        now = {**self.settings.described(), "X": fingerprint(getattr(self.X, "raw", self.X))}
         refuse_contradictions(now, header["settings"], begun if last else 0, str(path))
         if last and begun > self.settings.epochs:
             raise ValueError(f"resume: epochs contradicts {path}: {begun} have begun, got {self.settings.epochs}")

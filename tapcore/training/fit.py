@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from numpy.typing import ArrayLike, NDArray
@@ -14,13 +15,16 @@ from tapcore import _checks, _files
 from tapcore._interrupts import interrupts_wait
 from tapcore.checkpoint import CheckpointError, RunFolder
 from tapcore.machine import Machine, check_machine
+from tapcore.training.coordinates import Coordinates
 from tapcore.training.course import Course
 from tapcore.training.history import EpochRecord, History
 from tapcore.training.settings import LearningRate, Settings
+from tapcore.training.standard_course import StandardCourse
 from tapcore.training.trainer import Interrupted
 from tapcore.training.update_rules import L1, L2
 
 Callback = Callable[[Machine, EpochRecord], Any]
+AnyCourse = Course | StandardCourse
 
 
 class FitResult(NamedTuple):
@@ -123,7 +127,8 @@ def fit(
         Step along the gradient of a machine written in what its units are above their averages over the batch,
         ``(x - <x>) W (h - <h>)``, so that the weights' step does not move the fields that units have on average.
         None is True for machines of more than two layers: there many units of upper layers end up
-        always on or always off otherwise. False is Alg. 2 to the letter.
+        always on or always off otherwise. None and True also train real-valued visible units in standard coordinates,
+        as the notes say. False is Alg. 2 to the letter.
     checkpoint : path, optional
         Folder of the run; a checkpoint is written at the start, after every `checkpoint_every` epochs and after the
         last.
@@ -155,9 +160,16 @@ def fit(
 
     Notes
     -----
-    Units with means far from 0 make the gradients of weights nearly parallel to those of the units' fields. `center`
-    mends this. For real-valued data there is another way: train on them less their means, with the ends of each unit's
-    interval moved too, and with hidden units whose means are near 0, `Spin` or `Gaussian`.
+    Real-valued visible units are trained in standard coordinates, unless `center` is False: `Gaussian` ones from the
+    mean of their column in standard deviations, `TruncatedGaussian` ones from the mean in widths of the interval,
+    `GaussBernoulli` and `TruncatedGaussBernoulli` ones, whose atom stays at 0, in units of the size of the other values
+    or of the farther end. Rates, momentum and penalty are those of the machine of these coordinates, and so are
+    residuals in the history. Data that are scaled or, where there is no atom, moved, column by column, train
+    alike: the steps in U and V would be stiff otherwise. For this a hidden layer whose parameters are all at their
+    defaults starts with fields that cancel what it receives from visible units at their means.
+
+    Units with means far from 0 make the gradients of weights nearly parallel to those of the units' fields: `center`
+    mends this, and hidden units whose means are near 0, `Spin` or `Gaussian`, do without.
 
     The centred gradient is that of Montavon and Mueller, "Deep Boltzmann machines and the centering trick" (2012), with
     the averages over the batch for offsets; binary machines then train alike whichever state is called 1.
@@ -184,8 +196,8 @@ def prepare(
     """Check what `fit` takes and read the checkpoint to resume; nothing is written yet."""
     check_machine(machine)
     options["pretrain"] = _pretrain(machine, options.get("pretrain"), options["epochs"])
-    if options.get("center") is None:
-        options["center"] = len(machine.layers) > 2
+    center = options.get("center")
+    options["center"] = len(machine.layers) > 2 if center is None else center
     settings = Settings.checked(**options)
     checkpoint_every = _checks.integer("checkpoint_every", checkpoint_every, minimum=1)
     if resume and checkpoint is None:
@@ -194,14 +206,23 @@ def prepare(
         raise ValueError(f"callbacks must be a sequence of functions, got {callbacks!r}")
     samples = _checks.matrix("X", X, machine.layers[0].n, rows="samples")
     machine.layers[0].check_data("X", samples)
-    trainer = Course(_with_theta_of_data(machine, samples), samples, settings)
+    trainer = _course(machine, samples, settings, to_the_letter=center is False)
     saver = None if checkpoint is None else _Saver(trainer, RunFolder(checkpoint), checkpoint_every, resume)
     return Run(trainer, saver, progress, callbacks)
 
 
-def _with_theta_of_data(machine: Machine, X: NDArray[Any]) -> Machine:
+def _course(machine: Machine, X: NDArray[Any], settings: Settings, *, to_the_letter: bool) -> AnyCourse:
+    """Start from parameters fitted to the data (theta(0) in Alg. 2), in the coordinates that suit these."""
     visible, *hidden = machine.layers
-    return machine.replace(layers=(visible.fitted(X), *hidden)) if visible.untouched() else machine
+    real_valued = visible.standard() is not None and not to_the_letter
+    if not (visible.untouched() or real_valued):
+        return Course(machine, X, settings)
+    fitted = visible.fitted(X)
+    coordinates = Coordinates.of(fitted) if real_valued else None
+    if coordinates is None:
+        return Course(machine.replace(layers=(fitted, *hidden)) if visible.untouched() else machine, X, settings)
+    settings = replace(settings, standard=True)
+    return StandardCourse(coordinates.settled(machine, fitted), X, settings, coordinates)
 
 
 def _pretrain(machine: Machine, pretrain: Any, epochs: Any) -> int:
@@ -216,7 +237,7 @@ def _pretrain(machine: Machine, pretrain: Any, epochs: Any) -> int:
 class _Saver:
     """Writes a trainer's checkpoints when they are due."""
 
-    def __init__(self, trainer: Course, folder: RunFolder, every: int, resume: bool) -> None:
+    def __init__(self, trainer: AnyCourse, folder: RunFolder, every: int, resume: bool) -> None:
         self.trainer, self.folder, self.every = trainer, folder, every
         positions = folder.positions()
         self.resumed = bool(positions)
@@ -251,7 +272,7 @@ class Run:
     """A training run ready to start."""
 
     def __init__(
-        self, trainer: Course, saver: _Saver | None, progress: bool | None, callbacks: Sequence[Callback]
+        self, trainer: AnyCourse, saver: _Saver | None, progress: bool | None, callbacks: Sequence[Callback]
     ) -> None:
         self.trainer, self.saver, self.progress, self.callbacks = trainer, saver, progress, callbacks
 

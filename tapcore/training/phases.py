@@ -54,6 +54,9 @@ class Phase(Protocol):
     def lost(self) -> NDArray[np.bool_]:
         """Which chains have left the finite numbers."""
 
+    def why_lost(self, layers: Sequence[Unit]) -> str:
+        """How chains came to be lost, in a few words."""
+
     def run(self, machine: Maker, sites: Sites, pair: Couplings, key: Key) -> None:
         """Move all chains. `machine` makes the machine as it is now; `key` tells streams of random numbers apart."""
 
@@ -112,6 +115,14 @@ class SweepPhase:
         """Those whose weights cannot be normalised any more."""
         return self.chains.lost()
 
+    def why_lost(self, layers: Sequence[Unit]) -> str:
+        """Which of the two it was."""
+        for layer, A in zip(layers, self.chains.state.A, strict=True):
+            on_the_line = not np.isfinite(layer.bounds()).all()
+            if on_the_line and (A + layer.parameters["V"] <= 0).any():
+                return "precisions turned negative"
+        return "means or fields overflowed"
+
     def run(self, machine: Maker, sites: Sites, pair: Couplings, key: Key) -> None:
         """Sweep."""
         self.sites = sites
@@ -156,6 +167,10 @@ class AdaptivePhase:
     def lost(self) -> NDArray[np.bool_]:
         """Those for which no Gaussian with the machine's couplings exists."""
         return np.asarray(~np.isfinite(self.B[0]).all(axis=1))
+
+    def why_lost(self, layers: Sequence[Unit]) -> str:
+        """There is one way."""
+        return "no Gaussian with the machine's couplings exists"
 
     def run(self, machine: Maker, sites: Sites, pair: Couplings, key: Key) -> None:
         """Sweep, and find the covariances."""
@@ -213,6 +228,10 @@ class RelaxedPhase:
         """Those that are not finite, or whose derivatives could not be found."""
         return self.left_out
 
+    def why_lost(self, layers: Sequence[Unit]) -> str:
+        """Both ways."""
+        return "messages are not finite, or do not converge"
+
     def run(self, machine: Maker, sites: Sites, pair: Couplings, key: Key) -> None:
         """Sweep, and sweep back for the derivatives."""
         found = follow(machine(), self.chains, self.fresh, self.rule, self.damping, _BACKWARDS)
@@ -259,6 +278,10 @@ class GibbsPhase:
     def lost(self) -> NDArray[np.bool_]:
         """Those that came upon a weight that cannot be normalised."""
         return self.chains.lost()
+
+    def why_lost(self, layers: Sequence[Unit]) -> str:
+        """Both ways."""
+        return "a weight cannot be normalised, or values overflowed"
 
     def run(self, machine: Maker, sites: Sites, pair: Couplings, key: Key) -> None:
         """Draw all layers a few times."""

@@ -45,6 +45,7 @@ class Settings:
     pass_up: str = "samples"
     noisy: float = 0.0
     center: bool = False
+    standard: bool = False  # coordinates of the visible layer
 
     @classmethod
     def checked(
@@ -95,7 +96,7 @@ class Settings:
             "momentum": self.momentum, "penalty": penalty, "sweeps": self.sweeps, "chain_init": self.chain_init,
             "renew": self.renew, "damping": self.damping, "gradient": self.gradient, "seed": self.seed,
             **(stages if self.pretrain else {}), **({"noisy": self.noisy} if self.noisy else {}),
-            **({"center": True} if self.center else {}),
+            **({"center": True} if self.center else {}), **({"standard": True} if self.standard else {}),
         }  # fmt: skip
 
 

@@ -160,7 +160,7 @@ class Trainer:
         """Take one step of Alg. 2 with the samples `x` and the chains where they are."""
         settings = self.settings
         layers = self._layers()
-        model = self.phase.model(layers, self._kept())
+        model = self.phase.model(layers, self._kept(layers))
         count = len(model.moments.mean[0])
         # Sampled chains that started in this batch did so from its samples, one after the other.
         fields = model.fields[: len(x)] if len(model.fields) >= len(x) else model.fields[:0]
@@ -193,7 +193,7 @@ class Trainer:
             self.parameters[lower][FIELD] -= step @ centres[lower + 1]
             self.parameters[lower + 1][FIELD] -= centres[lower] @ step
 
-    def _kept(self) -> Any:
+    def _kept(self, layers: list[Unit]) -> Any:
         """Which chains are not lost."""
         lost = self.phase.lost()
         if not lost.any():
@@ -201,7 +201,7 @@ class Trainer:
         self.lost += int(lost.sum())
         if lost.all():
             raise FloatingPointError(
-                f"training diverged in epoch {self.epoch + 1}: every chain was lost, as precisions turned negative; "
+                f"training diverged in epoch {self.epoch + 1}: every chain was lost, as {self.phase.why_lost(layers)}; "
                 "try a smaller learning_rate, a stronger penalty or smaller weights"
             )
         return ~lost

@@ -40,7 +40,7 @@ def everything(x: Array) -> Array:
 
 def nonzero(x: Array) -> Array:
     """Count entries that are not 0."""
-    return (x != 0).astype(np.float64)
+    return np.asarray(x != 0, np.float64)
 
 
 class ColumnMoments(NamedTuple):

@@ -155,6 +155,21 @@ class Unit(abc.ABC):
         """Raise ValueError, naming the first bad index, unless the weight makes sense with these (n,) parameters."""
         return
 
+    def standard(self) -> tuple[Array, Array] | None:
+        """Shift and scale, (n,) float64 each, of the coordinates z, ``x = shift + scale z``, that suit the layer's law.
+
+        None for units that have no other coordinates.
+        """
+        return None
+
+    def _moved(self, parameters: dict[str, Array], shift: Array, scale: Array) -> dict[str, Array]:
+        """Parameters of ``shift + scale z`` for those of z, all float64."""
+        raise NotImplementedError
+
+    def has_density(self, x: Array) -> NDArray[np.bool_]:
+        """Which entries of `x` (..., n) have a density, rather than a probability."""
+        return np.zeros(np.shape(x), np.bool_)
+
     # -- what all share ----------------------------------------------------------------------------------------------
 
     def moments(self, B: ArrayLike, A: ArrayLike) -> tuple[Array, Array, Array]:
@@ -208,6 +223,14 @@ class Unit(abc.ABC):
         """Means drawn uniformly from the range of means: (count, n)."""
         lo, hi = self.bounds()
         return rng.uniform(lo, hi, (count, self.n))
+
+    def moved(self, shift: Array, scale: Array) -> Self:
+        """Layer of ``x = shift + scale z``, up to a factor of each weight, where this one is of z; same dtype.
+
+        For units that have `standard` coordinates; those with an atom at 0 have no shift.
+        """
+        wide = {name: p.astype(np.float64) for name, p in self.parameters.items()}
+        return self.with_parameters({name: p.astype(self.dtype) for name, p in self._moved(wide, shift, scale).items()})
 
     def ascend(self, parameters: dict[str, Array], gradient: dict[str, Array], rate: float) -> None:
         """Take a training step in place: ``theta += rate * gradient`` for each parameter array (Alg. 2)."""

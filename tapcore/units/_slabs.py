@@ -100,6 +100,12 @@ def log_gaussian(unit: Unit, x: ArrayLike) -> tuple[Array, Array, NDArray[np.boo
     return (unit.parameters["U"] - 0.5 * unit.parameters["V"] * within) * within, within, inside
 
 
+def moved_gaussian(parameters: dict[str, Array], shift: Array, scale: Array) -> dict[str, Array]:
+    """U and V of ``x = shift + scale z`` for those of z: ``exp(U z - V z^2/2)`` up to a factor."""
+    V = parameters["V"] / scale**2
+    return {"U": parameters["U"] / scale + V * shift, "V": V}
+
+
 def ascend_positive(parameter: Array, gradient: Array, rate: float) -> None:
     """Move ln of a positive parameter along the gradient, in place: it can approach 0 but never reach it."""
     limits = np.finfo(parameter.dtype)

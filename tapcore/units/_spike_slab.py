@@ -17,7 +17,7 @@ from tapcore.special.exponential import log1pexp, sigmoid, sigmoid_moments
 from tapcore.units._protocol import Unit, parameter
 from tapcore.units._rows import Array
 from tapcore.units._sites import SLAB, Sites, layer_slab, sites_of
-from tapcore.units._slabs import log_gaussian
+from tapcore.units._slabs import log_gaussian, moved_gaussian
 
 # ln(rho/(1 - rho)) that from_data allows, down and up, with slabs measured in units of their own scale: for values of
 # any size from 1e-6 to 1e6 rho can then be told from 0 and 1; down, by a float32 machine too.
@@ -239,6 +239,22 @@ class SpikeSlab(Unit):
     def _rho_slope(self, p: Array) -> Array:
         """Average of d ln phi/d rho: 1/rho on the slab and -1/(1 - rho) on the atom."""
         return np.asarray((p - self.rho) / (self.rho * (1 - self.rho)))
+
+    def _moved(self, parameters: dict[str, Array], shift: Array, scale: Array) -> dict[str, Array]:
+        rho = parameters["rho"]
+        # The slab's integral grows with the scale; the atom's weight does not.
+        rho = rho / (rho + (1 - rho) * scale)
+        ends = {name: scale * parameters[name] for name in self.fixed}
+        return {"rho": rho, **moved_gaussian(parameters, np.zeros_like(scale), scale), **ends}
+
+    def moved(self, shift: Array, scale: Array) -> Self:
+        """Layer of ``x = scale z``, where this one is of z: the atom stays at 0."""
+        made = super().moved(shift, scale)
+        return made.with_parameters({**made.parameters, "rho": _inside(made.rho)})
+
+    def has_density(self, x: Array) -> NDArray[np.bool_]:
+        """Those of the slab."""
+        return np.asarray(x != 0)
 
     def astype(self, dtype: Any) -> Self:
         """Copy with parameters of `dtype`; ValueError where that rounds rho to 0 or 1."""

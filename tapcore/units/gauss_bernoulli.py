@@ -155,6 +155,11 @@ class GaussBernoulli(OnTheLine, SpikeSlab):
             var = np.where(ready, var, 2 * var)
         return cls(n, rho=rho_of_data(probability, log_slab), U=mean / var, V=1 / var)
 
+    def standard(self) -> tuple[Array, Array]:
+        """From 0, in root mean squares of the slab."""
+        U, V = (self.parameters[name].astype(np.float64) for name in ("U", "V"))
+        return np.zeros(self.n), np.hypot(U / V, 1 / np.sqrt(V))
+
     def log_slab(self) -> Array:
         """Log of each slab's integral at B = A = 0, (n,)."""
         return _log_slab(self.U, self.V)

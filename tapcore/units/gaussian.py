@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from tapcore import _checks
 from tapcore._jit import stack_array
@@ -24,7 +24,15 @@ from tapcore.units._rows import (
     row_slab,
     row_third,
 )
-from tapcore.units._slabs import OnTheLine, ascend_positive, line_chunk, line_cumulants, line_draw, log_gaussian
+from tapcore.units._slabs import (
+    OnTheLine,
+    ascend_positive,
+    line_chunk,
+    line_cumulants,
+    line_draw,
+    log_gaussian,
+    moved_gaussian,
+)
 
 
 class GaussianSite(NamedTuple):
@@ -132,6 +140,18 @@ class Gaussian(OnTheLine):
         _, mean, var = column_moments(array)
         var = usable_variances(mean, var)
         return cls(unit.n, U=mean / var, V=1 / var)
+
+    def standard(self) -> tuple[Array, Array]:
+        """From the mean, in standard deviations."""
+        U, V = (self.parameters[name].astype(np.float64) for name in self.names)
+        return U / V, 1 / np.sqrt(V)
+
+    def _moved(self, parameters: dict[str, Array], shift: Array, scale: Array) -> dict[str, Array]:
+        return moved_gaussian(parameters, shift, scale)
+
+    def has_density(self, x: Array) -> NDArray[np.bool_]:
+        """All do."""
+        return np.ones(np.shape(x), np.bool_)
 
     def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
         """Draw from the normal law with mean ``(B + U)/(A + V)`` and variance ``1/(A + V)``; (..., n)."""

@@ -192,6 +192,11 @@ class TruncatedGaussBernoulli(SpikeSlab):
         log_slab = np.where(ready, log_slab, np.log(right - left))
         return cls(n, rho=rho_of_data(probability, log_slab), U=U, V=V, lo=left, hi=right)
 
+    def standard(self) -> tuple[Array, Array]:
+        """From 0, in distances of the farther end."""
+        ends = np.abs([self.parameters[name].astype(np.float64) for name in self.fixed])
+        return np.zeros(self.n), np.asarray(ends.max(axis=0))
+
     def log_slab(self) -> Array:
         """Log of each slab's integral at B = A = 0, (n,)."""
         return np.asarray(truncnorm.moments(self.V, self.U, self.lo, self.hi)[0])

@@ -26,7 +26,7 @@ from tapcore.units._rows import (
     row_slab,
     row_third,
 )
-from tapcore.units._slabs import log_gaussian, truncated_chunk, truncated_cumulants
+from tapcore.units._slabs import log_gaussian, moved_gaussian, truncated_chunk, truncated_cumulants
 
 
 class TruncatedGaussianSite(NamedTuple):
@@ -158,6 +158,19 @@ class TruncatedGaussian(Unit):
         cls(array.shape[1], lo=left, hi=right).check_data("X", array)
         U, V = IntervalMoments.of(array, left, right).settled().fit(left, right)
         return cls(array.shape[1], U=U, V=V, lo=left, hi=right)
+
+    def standard(self) -> tuple[Array, Array]:
+        """From the mean, in widths of the interval."""
+        wide = self.astype(np.float64)
+        return wide.moments(0.0, 0.0)[1], wide.hi - wide.lo
+
+    def _moved(self, parameters: dict[str, Array], shift: Array, scale: Array) -> dict[str, Array]:
+        ends = {name: shift + scale * parameters[name] for name in self.fixed}
+        return {**moved_gaussian(parameters, shift, scale), **ends}
+
+    def has_density(self, x: Array) -> NDArray[np.bool_]:
+        """All do."""
+        return np.ones(np.shape(x), np.bool_)
 
     def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
         """Draw from the weight at ``s = A + V`` and ``b = B + U``, exactly; (..., n)."""
