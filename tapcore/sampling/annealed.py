@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,25 +10,34 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from tapcore import _checks
-from tapcore._jit import kernel, scalar
-from tapcore._random import Stream
-from tapcore._threads import for_each_block
-from tapcore.fields import Couplings, State, add_fields
 from tapcore.machine import Machine, check_machine
-from tapcore.sampling.centre import means_given, pilot_means, set_centre
-from tapcore.sampling.chains import GibbsChains, check_init, draw_parity, draw_tempered
-from tapcore.units._sites import LOG_Z, Sites, layer_log_z
+from tapcore.sampling.chains import check_init, check_proper
+from tapcore.sampling.modes import missed
+from tapcore.sampling.paths import Paths, Shares, backward, settled_centres
+from tapcore.sampling.replicas import ReplicaExchange
 
 Array = NDArray[Any]
 
-# Temperatures between two looks at the progress bar.
-AT_ONCE = 50
 # What streams of random numbers are for.
-_PATH, _BACK, _STAY, _CHOICE = range(4)
+_PATH, _BACK, _DEAL, _SAMPLES = range(4)
+# Replicas of the ladders that reverse chains start from: with as many sweeps as temperatures over their number.
+_REPLICAS = 8
+# No error is less, over the square root of the number of chains, but for independent units: where so small a part of Z
+# is concerned, chance decides whether any chain sees it.
+_LEAST = 1e-3
+# Part of Z in modes without a centre that nothing is said about, nor about less than two standard errors.
+_MISSED = 1e-3
+# Standard errors that forward and reverse may differ by, and what rounding and few chains add.
+_ERRORS, _SLACK = 4.0, 0.02
 
 
-class AnnealedEstimate(NamedTuple):
-    """Estimate of ln Z.
+class _Estimate(NamedTuple):
+    log_z: float
+    standard_error: float
+
+
+class AnnealedEstimate(_Estimate):
+    """Estimate of ln Z: a pair ``(log_z, standard_error)``.
 
     Attributes
     ----------
@@ -36,10 +46,28 @@ class AnnealedEstimate(NamedTuple):
         reverse.
     standard_error : float
         From the spread of the weights. It knows nothing of parts of the law that no chain has seen.
+    doubts : tuple of str
+        Why neither is to be trusted; none if nothing speaks against it.
+    trusted : bool
+        Whether there are no doubts.
     """
 
-    log_z: float
-    standard_error: float
+    doubts: tuple[str, ...] = ()
+
+    def __new__(cls, log_z: float, standard_error: float, doubts: tuple[str, ...] = ()) -> AnnealedEstimate:
+        """Make the pair, and keep what speaks against it."""
+        made = super().__new__(cls, log_z, standard_error)
+        made.doubts = doubts
+        return made
+
+    @property
+    def trusted(self) -> bool:
+        """Whether there are no doubts."""
+        return not self.doubts
+
+    def __repr__(self) -> str:
+        doubts = f", doubts={self.doubts!r}" if self.doubts else ""
+        return f"AnnealedEstimate(log_z={self.log_z!r}, standard_error={self.standard_error!r}{doubts})"
 
 
 def ais(
@@ -57,10 +85,14 @@ def ais(
 
     Chains go from independent units to the machine through intermediate laws, in which the couplings are scaled by
     beta about a centre x0, h0: ``exp(beta (x - x0) W (h - h0) + x W h0 + x0 W h - x0 W h0)`` times the units' weights.
-    Every second layer is summed out of their weights. Forward, ``<weight> = Z/Z_0``: ln Z is estimated too low on
-    average, by no more than some standard errors where these are small. Reverse, chains go from the machine to
-    independent units, and ln Z is estimated too high, provided that the starts are samples of the machine: between
-    the two lies a bracket, and where they differ by more than their errors more temperatures are needed.
+    Every second layer is summed out of their weights. Where a machine has several modes, there is a centre in each, a
+    solution of naive mean field; a chain anneals to the part of the law that its centre is responsible for, by the
+    laws of independent units at all centres, and the parts add up to Z (`Paths`).
+
+    Forward, ``<weight> = Z``: ln Z is estimated too low on average, by no more than some standard errors where these
+    are small. Reverse, chains go from samples of the machine to independent units, and ln Z is estimated too high,
+    provided that the starts are samples: between the two lies a bracket, and where they differ by more than their
+    errors more temperatures are needed.
 
     Parameters
     ----------
@@ -73,49 +105,61 @@ def ais(
     seed : int
         At least 0. The result does not depend on the number of threads.
     data : (n, n_visible) array_like, optional
-        Samples whose mean is the centre. None takes the means of short Gibbs chains.
+        Samples from which centres are sought too, some hundred of them. Without, they are sought from random and
+        structured starts and from cooled chains, which may miss modes of large machines.
     reverse : bool
-        From the machine to independent units.
+        From the machine to independent units. Unless `init` is given a forward run goes before, to compare with.
     init : (chains, n_visible) array_like, optional
-        Samples of a machine of two layers that reverse chains start from, such as `sample` draws with `replicas`. None
-        takes the ends of forward chains, drawn anew in proportion to their weights, after as many Gibbs sweeps as there
-        are temperatures: good where forward chains reach all modes.
+        Samples of a machine of two layers that reverse chains start from. None draws them by replica exchange,
+        with centres and random numbers that the forward run does not share.
     progress : bool, optional
         Show a progress bar; None shows one when standard error is a terminal.
 
     Returns
     -------
     AnnealedEstimate
-        ``(log_z, standard_error)``, in the convention of unnormalised weights; float64 for any machine.
+        ``(log_z, standard_error)``, in the convention of unnormalised weights; float64 for any machine. Its `doubts`
+        say why they are not to be trusted, if so.
 
     Raises
     ------
     ValueError
-        An argument outside its range.
+        An argument outside its range, or a machine whose Z is infinite.
+
+    Warns
+    -----
+    UserWarning
+        The estimate is not to be trusted: few chains carry all of the weight; starts still led to new centres when
+        the search for them ended, or chains ended at modes that have none; forward and reverse do not meet.
     """
     check_machine(machine)
     count = _checks.integer("chains", chains, minimum=2)
     betas = _schedule(temperatures)
     seed = _checks.integer("seed", seed, minimum=0)
     machine = machine.replace(dtype="float64")
+    check_proper(machine)
     if init is not None and not reverse:
         raise ValueError("init is where reverse chains start: forward ones start from independent units")
     if init is not None and len(machine.layers) > 2:
         raise ValueError("init, visible samples, says too little of a machine of more than two layers: leave it out")
     starts = None if init is None else check_init(machine, init, count)
     hidden = None if progress is None else not progress
-    total = len(betas) * (3 if reverse and starts is None else 1)
-    with tqdm(total=total, unit="temperature", disable=hidden) as bar:
-        path = _Path(machine, count, seed, data)
-        if not reverse:
-            return _estimate(path.log_z0, path.run(betas, seed, _PATH, bar), 1)
+    whole = reverse and starts is None
+    with tqdm(total=len(betas) * (3 if whole else 1), unit="temperature", disable=hidden) as bar:
+        centres, shares = settled_centres(machine, seed, data)
+        paths = Paths(machine, count, centres)
+        forward = None
         if starts is None:
-            path.to_machine(betas, seed, bar)
+            forward, shares = _forward(paths, betas, seed, bar)
+        if reverse:
+            layers = (starts,) if starts is not None else _samples(machine, count, len(betas), seed, data, bar)
+            found = _doubted(_backward(paths, shares, layers, betas, seed, bar), forward)
         else:
-            path.gibbs.seed(seed, _STAY)
-            path.gibbs.begin(starts)
-        back = path.run(np.append(betas[::-1], 0.0)[1:], seed, _BACK, bar, first=1.0)
-        return _estimate(path.log_z0, back, -1)
+            assert forward is not None
+            found = forward
+    if found.doubts:
+        warnings.warn(f"ais: the estimate is not to be trusted: {'; '.join(found.doubts)}", stacklevel=2)
+    return found
 
 
 def _schedule(temperatures: Any) -> NDArray[np.float64]:
@@ -123,105 +167,86 @@ def _schedule(temperatures: Any) -> NDArray[np.float64]:
         steps = _checks.integer("temperatures", temperatures, minimum=1)
         return np.arange(1, steps + 1) / steps
     betas = _checks.real_array("temperatures", temperatures).astype(np.float64)
-    if betas.ndim != 1 or not (np.diff(betas, prepend=0.0) > 0).all() or betas[-1] != 1.0:
+    if betas.ndim != 1 or betas.size == 0 or not (np.diff(betas, prepend=0.0) > 0).all() or betas[-1] != 1.0:
         raise ValueError("temperatures must be a number of steps, or rise from above 0 to 1")
     return betas
 
 
-def _estimate(log_z0: float, log_weights: Array, sign: int) -> AnnealedEstimate:
-    """Ln Z from log-weights of Z over Z_0 (`sign` 1) or of Z_0 over Z (-1)."""
+def _forward(paths: Paths, betas: NDArray[np.float64], seed: int, bar: Any) -> tuple[AnnealedEstimate, Shares]:
+    paths.deal(_generator(seed, _DEAL))
+    paths.gibbs.seed(seed, _PATH)
+    log_weights = paths.forward(betas, bar)
+    found = _estimate(log_weights, len(betas), 1, _independent(paths.machine))
+    doubts, most = [*found.doubts], max(_MISSED, 2 * found.standard_error)
+    if paths.centres.modes.missed > most:
+        doubts.append("starts still led to new modes when the search for them ended: more of them may be missing")
+    elif missed(paths.machine, paths.centres.modes, paths.gibbs.state.mean[0]) > most:
+        doubts.append("chains ended at modes that none began at: others may be missing")
+    return AnnealedEstimate(*found, tuple(doubts)), paths.shares(log_weights)
+
+
+def _samples(
+    machine: Machine, count: int, steps: int, seed: int, data: ArrayLike | None, bar: Any
+) -> tuple[Array, ...]:
+    """Values of all layers of samples, from ladders with centres of their own."""
+    replicas = ReplicaExchange(machine, count, _REPLICAS, data=data, seed=_key(seed))
+    for first in range(0, steps, _REPLICAS):
+        replicas.sweep()
+        bar.update(min(_REPLICAS, steps - first))
+    return replicas.layers
+
+
+def _backward(
+    paths: Paths, shares: Shares, layers: tuple[Array, ...], betas: NDArray[np.float64], seed: int, bar: Any
+) -> AnnealedEstimate:
+    # With the centres' own shares all samples weigh alike, so that those of few samples need not be among them.
+    share = np.exp(shares.log_share - shares.log_share.max())
+    share /= share.sum()
+    log_weights = backward(paths.machine, paths.centres, np.log(share), layers[::2], betas, (seed, _BACK), bar)
+    found = _estimate(log_weights, len(betas), -1, _independent(paths.machine))
+    # Which of them are depends on chance; by how much that matters, on how well their shares are known.
+    chance = np.sqrt((share * shares.error**2).sum() / paths.gibbs.count)
+    return AnnealedEstimate(found.log_z, float(np.hypot(found.standard_error, chance)), found.doubts)
+
+
+def _estimate(log_weights: Array, steps: int, sign: int, independent: bool) -> AnnealedEstimate:
+    """Ln Z from logs of weights, of so many steps, whose mean is Z (`sign` 1) or 1/Z (-1)."""
     top = log_weights.max()
+    if not np.isfinite(top):
+        return AnnealedEstimate(float("nan"), float("nan"), ("no chain has a finite weight",))
     weights = np.exp(log_weights - top)
     mean = weights.mean()
     error = weights.std(ddof=1) / (np.sqrt(weights.size) * mean)
-    return AnnealedEstimate(float(log_z0 + sign * (top + np.log(mean))), float(error))
+    rounding = np.finfo(np.float64).eps * (1 + abs(top)) * np.sqrt(steps)
+    least = rounding if independent else _LEAST / np.sqrt(weights.size)
+    few = weights.sum() ** 2 / (weights**2).sum()
+    enough = few >= min(10.0, 0.5 * weights.size)
+    doubts = () if enough else (f"{few:.1f} of {weights.size} chains carry all of the weight",)
+    return AnnealedEstimate(float(sign * (top + np.log(mean))), float(np.hypot(error, least)), doubts)
 
 
-class _Path:
-    """Chains and the centre of the laws between independent units and the machine."""
-
-    def __init__(self, machine: Machine, count: int, seed: int, data: ArrayLike | None) -> None:
-        self.gibbs = GibbsChains(machine, count)
-        self.means = pilot_means(self.gibbs, seed) if data is None else means_given(machine, data)
-        self.log_z0 = set_centre(self.gibbs, machine, self.means)
-
-    def run(
-        self, betas: NDArray[np.float64], seed: int, stream: int, bar: Any, first: float = 0.0
-    ) -> NDArray[np.float64]:
-        """Log-weights of all chains after going from `first` through `betas`; at 0 they begin anew."""
-        gibbs, log_weights = self.gibbs, np.zeros(self.gibbs.count)
-        gibbs.sites.need(LOG_Z)
-        gibbs.seed(seed, stream)
-        gibbs.beta[:] = first
-        if first == 0.0:
-            gibbs.begin()
-        schedule = np.concatenate([[first], betas])
-        for start in range(0, len(betas), AT_ONCE):
-            part = schedule[start : start + AT_ONCE + 1]
-            for_each_block(
-                _anneal, len(gibbs.blocks), gibbs.sites, gibbs.pair, gibbs.state, gibbs.words, gibbs.beta,
-                gibbs.centre, self.means, gibbs.blocks, part, log_weights,
-            )  # fmt: skip
-            bar.update(len(part) - 1)
-        gibbs.beta[:] = 1.0
-        return log_weights
-
-    def to_machine(self, betas: NDArray[np.float64], seed: int, bar: Any) -> None:
-        """Take all chains to the machine: by weights at the ends of forward chains, then by Gibbs sweeps."""
-        self._resample(self.run(betas, seed, _PATH, bar), seed)
-        for first in range(0, len(betas), AT_ONCE):
-            sweeps = min(AT_ONCE, len(betas) - first)
-            self.gibbs.sweep(sweeps)
-            bar.update(sweeps)
-
-    def _resample(self, log_weights: NDArray[np.float64], seed: int) -> None:
-        """Draw all chains anew in proportion to their weights, evenly spaced."""
-        gibbs = self.gibbs
-        gibbs.seed(seed, _STAY)
-        share = np.cumsum(np.exp(log_weights - log_weights.max()))
-        offset = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_CHOICE,))).random()
-        at = (np.arange(gibbs.count) + offset) / gibbs.count
-        rows = np.minimum(np.searchsorted(share / share[-1], at), gibbs.count - 1)
-        for x in gibbs.state.mean:
-            x[:] = x[rows]
+def _independent(machine: Machine) -> bool:
+    return not any(W.any() for W in machine.weights)
 
 
-@kernel()
-def _anneal(
-    b: int, sites: Sites, pair: Couplings, state: State, words: Stream, beta: Array, centre: tuple[Array, ...],
-    means: tuple[Array, ...], blocks: NDArray[np.int64], schedule: Array, log_weights: Array,
-) -> None:  # fmt: skip
-    """Go through the schedule: at each step the weight of the change of beta, then a sweep at the new one."""
-    lo, hi = blocks[b, 0], blocks[b, 0] + blocks[b, 1]
-    for t in range(1, schedule.size):
-        before, after = schedule[t - 1], schedule[t]
-        for layer in range(1, len(state.mean), 2):
-            add_fields(pair, state, layer, lo, hi, False)
-            for k in range(lo, hi):
-                B, A = state.B[layer][k], state.A[layer][k]
-                log_weights[k] += _change(sites, layer, B, A, centre[layer], means[layer], state.rows[b], before, after)
-                beta[k] = after
-            draw_tempered(sites, state, words, beta, centre, layer, lo, hi)
-        draw_parity(sites, pair, state, words, beta, centre, 0, lo, hi)
+def _doubted(found: AnnealedEstimate, forward: AnnealedEstimate | None) -> AnnealedEstimate:
+    """A reverse estimate with the doubts that a forward one raises."""
+    doubts = list(found.doubts)
+    if forward is not None:
+        doubts += [f"forward, {doubt}" for doubt in forward.doubts]
+        gap, errors = found.log_z - forward.log_z, np.hypot(found.standard_error, forward.standard_error)
+        if not abs(gap) <= _ERRORS * errors + _SLACK:
+            doubts.append(
+                f"forward and reverse do not meet: {forward.log_z:.3f} and {found.log_z:.3f}; try more temperatures"
+                + (", or data, since modes may be missing" if gap < 0 else "")
+            )
+    return AnnealedEstimate(*found, tuple(doubts))
 
 
-@scalar
-def _change(
-    sites: Sites, layer: int, fields: Array, A: Array, centre: Array, means: Array, rows: Array, before: float,
-    after: float,
-) -> float:  # fmt: skip
-    """How ln of the weight of the even layers, a layer summed out, changes from one beta to another.
+def _key(seed: int) -> int:
+    """A seed for streams that no other run of this one shares."""
+    return int(np.random.SeedSequence(seed, spawn_key=(_SAMPLES,)).generate_state(1, np.uint64)[0] >> 1)
 
-    ``sum_j [ln Z_j((1 - beta) x0 W + beta x W) - beta (x W - x0 W) h0]``, `fields` being x W.
-    """
-    total = 0.0
-    tempered, log_z = rows[0, : fields.size], rows[1, : fields.size]
-    for beta, sign in ((before, -1.0), (after, 1.0)):
-        for i in range(fields.size):
-            change = beta * (fields[i] - centre[i])
-            tempered[i] = centre[i] + change
-            total -= sign * change * means[i]
-        layer_log_z(sites, layer, tempered, A, log_z)
-        for i in range(fields.size):
-            total += sign * log_z[i]
-    return total
+
+def _generator(seed: int, *key: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2000, *key)))

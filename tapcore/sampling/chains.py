@@ -1,14 +1,14 @@
 """Gibbs sweeps of many chains: every second layer given the others, then those given these.
 
-A chain may be at an inverse temperature beta, which scales the couplings about a centre: its law is proportional to
-``exp(beta (x - x0) W (h - h0) + x W h0 + x0 W h - x0 W h0)`` times the units' weights, the machine itself at beta = 1
-and independent units at 0. Fields are then ``(1 - beta) x0 W + beta x W``. Each chain has a stream of random numbers of
-its own: what it draws depends neither on threads nor on the other chains.
+A chain may be at an inverse temperature beta, which scales the couplings about a centre of its own: its law is
+proportional to ``exp(beta (x - x0) W (h - h0) + x W h0 + x0 W h - x0 W h0)`` times the units' weights, the machine
+itself at beta = 1 and independent units at 0. Fields are then ``(1 - beta) x0 W + beta x W``. Each chain has a stream
+of random numbers of its own: what it draws depends neither on threads nor on the other chains.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,41 +24,46 @@ from tapcore.units._sites import DRAW, MOMENTS, Sites, layer_draw, layer_moments
 Array = NDArray[Any]
 
 
+class Tempered(NamedTuple):
+    """Where each of K chains is between independent units and the machine."""
+
+    beta: Array  # (K,) inverse temperatures
+    label: NDArray[np.int64]  # (K,) which centre
+    fields: tuple[Array, ...]  # (C, n_l) arrays, one a layer: what each layer receives from neighbours at each centre
+
+
 @kernel()
 def sweep_block(
-    b: int, sites: Sites, pair: Couplings, state: State, words: Stream, beta: Array, centre: tuple[Array, ...],
+    b: int, sites: Sites, pair: Couplings, state: State, words: Stream, at: Tempered,
     blocks: NDArray[np.int64], sweeps: int, even_first: bool,
 ) -> None:  # fmt: skip
     """Draw odd layers given even ones and even given odd, or in the other order, `sweeps` times.
 
-    `state.mean` holds the values, `state.B` the fields they were drawn in. `centre`: fields x0 W of the centre.
+    `state.mean` holds the values, `state.B` the fields they were drawn in.
     """
     lo, hi = blocks[b, 0], blocks[b, 0] + blocks[b, 1]
     first = 0 if even_first else 1
     for _ in range(sweeps):
-        draw_parity(sites, pair, state, words, beta, centre, first, lo, hi)
-        draw_parity(sites, pair, state, words, beta, centre, 1 - first, lo, hi)
+        draw_parity(sites, pair, state, words, at, first, lo, hi)
+        draw_parity(sites, pair, state, words, at, 1 - first, lo, hi)
 
 
 @scalar
 def draw_parity(
-    sites: Sites, pair: Couplings, state: State, words: Stream, beta: Array, centre: tuple[Array, ...], parity: int,
-    lo: int, hi: int,
-) -> None:  # fmt: skip
+    sites: Sites, pair: Couplings, state: State, words: Stream, at: Tempered, parity: int, lo: int, hi: int
+) -> None:
     """Draw every second layer given the others."""
     for layer in range(parity, len(state.mean), 2):
         add_fields(pair, state, layer, lo, hi, False)
-        draw_tempered(sites, state, words, beta, centre, layer, lo, hi)
+        draw_tempered(sites, state, words, at, layer, lo, hi)
 
 
 @scalar
-def draw_tempered(
-    sites: Sites, state: State, words: Stream, beta: Array, centre: tuple[Array, ...], layer: int, lo: int, hi: int
-) -> None:
+def draw_tempered(sites: Sites, state: State, words: Stream, at: Tempered, layer: int, lo: int, hi: int) -> None:
     """Draw a layer whose B holds x W, and leave the fields it was drawn in there."""
     # Two loops: in one, the compiler loses sight of what may overlap, and takes twice as long.
     for k in range(lo, hi):
-        temper(state.B[layer][k], centre[layer], beta[k])
+        temper(state.B[layer][k], at.fields[layer][at.label[k]], at.beta[k])
     for k in range(lo, hi):
         layer_draw(sites, layer, state.B[layer][k], state.A[layer][k], words[k], state.mean[layer][k])
 
@@ -73,17 +78,17 @@ def temper(B: Array, centre: Array, beta: float) -> None:
 
 @kernel()
 def begin_block(
-    b: int, sites: Sites, pair: Couplings, state: State, words: Stream, beta: Array, centre: tuple[Array, ...],
+    b: int, sites: Sites, pair: Couplings, state: State, words: Stream, at: Tempered,
     blocks: NDArray[np.int64], layer: int,
 ) -> None:  # fmt: skip
     """Draw even layers from `layer` on as at beta = 0, and then odd ones given all even ones."""
     lo, hi = blocks[b, 0], blocks[b, 0] + blocks[b, 1]
     for l in range(layer, len(state.mean), 2):  # noqa: E741
         for k in range(lo, hi):
-            state.B[l][k, :] = centre[l]
+            state.B[l][k, :] = at.fields[l][at.label[k]]
             state.A[l][k, :] = 0
             layer_draw(sites, l, state.B[l][k], state.A[l][k], words[k], state.mean[l][k])
-    draw_parity(sites, pair, state, words, beta, centre, 1, lo, hi)
+    draw_parity(sites, pair, state, words, at, 1, lo, hi)
 
 
 @kernel()
@@ -98,7 +103,7 @@ def moments_block(
 
 @kernel()
 def contrast_block(
-    b: int, sites: Sites, pair: Couplings, state: State, words: Stream, beta: Array, centre: tuple[Array, ...],
+    b: int, sites: Sites, pair: Couplings, state: State, words: Stream, at: Tempered,
     blocks: NDArray[np.int64], anew: bool, sweeps: int, mean: tuple[Array, ...], var: tuple[Array, ...],
     first: Array,
 ) -> None:  # fmt: skip
@@ -107,10 +112,10 @@ def contrast_block(
     `first` is given the fields of layer 1 at the visible values.
     """
     if anew:
-        begin_block(b, sites, pair, state, words, beta, centre, blocks, 2)
+        begin_block(b, sites, pair, state, words, at, blocks, 2)
         rows = slice(blocks[b, 0], blocks[b, 0] + blocks[b, 1])
         first[rows] = state.B[1][rows]
-    sweep_block(b, sites, pair, state, words, beta, centre, blocks, sweeps, True)
+    sweep_block(b, sites, pair, state, words, at, blocks, sweeps, True)
     moments_block(b, sites, state, mean, var, blocks)
 
 
@@ -121,6 +126,43 @@ def check_init(machine: Machine, init: ArrayLike, count: int) -> Array:
         raise ValueError(f"init must have {count} rows, one per chain, got {len(array)}")
     machine.layers[0].check_data("init", array)
     return array
+
+
+def check_proper(machine: Machine) -> None:
+    """Refuse a machine whose Z is infinite: units on the whole line whose couplings outgrow their precisions.
+
+    Raises
+    ------
+    ValueError
+        It names the layers.
+    """
+    tails = [layer.tail_precision() for layer in machine.layers]
+    first = 0
+    for layer in range(1, len(tails) + 1):
+        if layer < len(tails) and tails[layer] is not None and tails[layer - 1] is not None:
+            continue
+        if layer - first > 1 and not _positive(machine, first, layer, tails):
+            raise ValueError(
+                f"machine must have a finite Z: layers[{first}] to layers[{layer - 1}] are of units on the whole line, "
+                "and their couplings outgrow the precisions, so that no law has these weights"
+            )
+        first = layer
+
+
+def _positive(machine: Machine, first: int, end: int, tails: list[Any]) -> bool:
+    """Whether precisions less couplings of these layers, in a row on the line, are a positive definite matrix."""
+    widths = [1 / np.sqrt(np.asarray(tails[i], np.float64)) for i in range(first, end)]
+    starts = np.cumsum([0, *(len(w) for w in widths)])
+    matrix = np.eye(starts[-1])
+    for i, W in enumerate(machine.weights[first : end - 1]):
+        block = -widths[i][:, None] * W.astype(np.float64) * widths[i + 1]
+        below, above = slice(starts[i], starts[i + 1]), slice(starts[i + 1], starts[i + 2])
+        matrix[below, above], matrix[above, below] = block, block.T
+    try:
+        np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 class GibbsChains:
@@ -135,10 +177,8 @@ class GibbsChains:
     first : (K, n_1) array
         Fields of layer 1 where `contrast` last began at visible values.
     words : (K, 4) uint64 array
-    beta : (K,) float64 array
-        Inverse temperatures.
-    centre : tuple of (n_l,) arrays
-        Fields of the centre.
+    at : Tempered
+        Of the machine itself at first, with one centre that sends no fields.
     """
 
     def __init__(self, machine: Machine, count: int) -> None:
@@ -148,8 +188,8 @@ class GibbsChains:
         self.mean, self.var = (tuple(np.zeros_like(x) for x in self.state.mean) for _ in range(2))
         self.first = np.zeros_like(self.state.mean[1])
         self.words = streams(count, 0)
-        self.beta = np.ones(count)
-        self.centre = tuple(np.zeros(n, machine.dtype) for n in machine.sizes)
+        fields = tuple(np.zeros((1, n), machine.dtype) for n in machine.sizes)
+        self.at = Tempered(np.ones(count), np.zeros(count, np.int64), fields)
         self.use(sites_of(machine.layers), couplings(machine.weights, 1))
 
     def use(self, sites: Sites, pair: Couplings) -> None:
@@ -182,6 +222,6 @@ class GibbsChains:
 
     def _each(self, block_kernel: Any, *options: Any) -> None:
         for_each_block(
-            block_kernel, len(self.blocks), self.sites, self.pair, self.state, self.words, self.beta, self.centre,
-            self.blocks, *options,
+            block_kernel, len(self.blocks), self.sites, self.pair, self.state, self.words, self.at, self.blocks,
+            *options,
         )  # fmt: skip

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore import _checks
-from tapcore._jit import kernel
+from tapcore._jit import kernel, scalar
 from tapcore._random import Stream, uniform
 from tapcore._threads import for_each_block, split, thread_count
 from tapcore.fields import Couplings, State, add_fields
 from tapcore.machine import Machine, check_machine
-from tapcore.sampling.centre import means_given, pilot_means, set_centre
-from tapcore.sampling.chains import GibbsChains, check_init
+from tapcore.sampling.chains import GibbsChains, Tempered, check_init, check_proper
+from tapcore.sampling.paths import settled_centres
 
 Array = NDArray[Any]
 
 
-class ReplicaExchange:
-    """Ladders of replicas of a machine, in which the couplings are scaled by 0 to 1 about a centre.
+class _Shares(NamedTuple):
+    """What C centres stand for."""
 
-    A replica at beta has the law ``exp(beta (x - x0) W (h - h0) + x W h0 + x0 W h)`` times the units' weights. After
-    each Gibbs sweep neighbours on a ladder change places with probability
-    ``min(1, exp((beta' - beta) (C - C')))``, ``C = (x - x0) W (h - h0)``.
+    ends: Array  # (C,) cumulated shares of Z
+    logs: Array  # (C,) ln of the shares less ln Z of independent units there
+
+
+class ReplicaExchange:
+    """Ladders of replicas of a machine, from independent units to the machine itself.
+
+    There are centres in all modes of the machine that are found (`ais` says how), and k, the number of one, is part of
+    a replica's state: at beta its law is ``exp(beta x W h + (1 - beta) L_k(x, h))`` times the units' weights, L_k the
+    ln of the law of independent units at centre k times the share of Z that it stands for. At beta = 0 that is a
+    mixture which covers all modes, and new values are drawn from it in each sweep; at 1 it is the machine. After each
+    Gibbs sweep k is drawn anew, given the values, and neighbours on a ladder change places with probability
+    ``min(1, exp((beta' - beta) (E - E')))``, ``E = x W h - L_k``.
 
     Parameters
     ----------
@@ -37,7 +47,7 @@ class ReplicaExchange:
     init : (K, n_visible) array_like, optional
         Visible values that all replicas of a ladder start from. None draws every unit on its own.
     data : (n, n_visible) array_like, optional
-        Samples whose mean is the centre. None takes the means of short Gibbs chains.
+        Samples from which centres are sought too.
     seed : int
         At least 0. The result does not depend on the number of threads.
 
@@ -50,7 +60,7 @@ class ReplicaExchange:
     Raises
     ------
     ValueError
-        An argument outside its range.
+        An argument outside its range, or a machine whose Z is infinite.
     """
 
     def __init__(
@@ -69,17 +79,24 @@ class ReplicaExchange:
         seed = _checks.integer("seed", seed, minimum=0)
         starts = None if init is None else check_init(machine, init, count)
         self.machine = machine = machine.replace(dtype="float64")
+        check_proper(machine)
         self._gibbs = gibbs = GibbsChains(machine, count * self.betas.size)
-        self._means = pilot_means(gibbs, seed) if data is None else means_given(machine, data)
-        set_centre(gibbs, machine, self._means)
+        centres, _ = settled_centres(machine, seed, data)
+        gibbs.at = centres.tempered(gibbs.count)
+        pairs = zip(machine.layers, centres.fields, strict=True)
+        normalisers = sum(layer.moments(B, 0.0)[0].sum(axis=1) for layer, B in pairs)
+        self._shares = _Shares(np.cumsum(np.exp(centres.log_share)), np.asarray(centres.log_share - normalisers))
+        self._logs = np.zeros((gibbs.count, len(centres.log_share)))
         # Row of the replica at each beta.
         self._rows = np.arange(gibbs.count).reshape(count, self.betas.size)
         self._energy = np.zeros(gibbs.count)
         self._counts = np.zeros((2, count, self.betas.size - 1), np.int64)  # tried, accepted
         self._blocks = split(count, thread_count())
         self._parity = 0
-        gibbs.beta[:] = np.tile(self.betas, count)
+        gibbs.at.beta[:] = 0.0
         gibbs.seed(seed)
+        for_each_block(_renew, len(gibbs.blocks), gibbs.at, gibbs.words, self._shares, gibbs.blocks)
+        gibbs.at.beta[:] = np.tile(self.betas, count)
         gibbs.begin(None if starts is None else np.repeat(starts, self.betas.size, axis=0))
 
     def sweep(self, sweeps: int = 1) -> None:
@@ -88,13 +105,14 @@ class ReplicaExchange:
         for _ in range(_checks.integer("sweeps", sweeps, minimum=0)):
             gibbs.sweep(1, even_first=False)
             for_each_block(
-                _coupling, len(gibbs.blocks), gibbs.pair, gibbs.state, gibbs.centre, self._means, gibbs.blocks,
-                self._energy,
+                _relabel, len(gibbs.blocks), gibbs.pair, gibbs.state, gibbs.at, gibbs.words, self._shares, gibbs.blocks,
+                self._logs, self._energy,
             )  # fmt: skip
             for_each_block(
-                _exchange, len(self._blocks), self._rows, gibbs.beta, self._energy, gibbs.words, self._counts,
+                _exchange, len(self._blocks), self._rows, gibbs.at.beta, self._energy, gibbs.words, self._counts,
                 self._parity, self._blocks,
             )  # fmt: skip
+            for_each_block(_renew, len(gibbs.blocks), gibbs.at, gibbs.words, self._shares, gibbs.blocks)
             self._parity = 1 - self._parity
 
     @property
@@ -119,18 +137,58 @@ def _ladder(betas: Any) -> NDArray[np.float64]:
 
 
 @kernel()
-def _coupling(
-    b: int, pair: Couplings, state: State, centre: tuple[Array, ...], means: tuple[Array, ...],
-    blocks: NDArray[np.int64], out: Array,
+def _relabel(
+    b: int, pair: Couplings, state: State, at: Tempered, words: Stream, shares: _Shares, blocks: NDArray[np.int64],
+    logs: Array, energy: Array,
 ) -> None:  # fmt: skip
-    """Write ``(x - x0) W (h - h0)`` of each row; the fields of odd layers are overwritten."""
+    """Draw the centre of each row given its values, and write its energy; the fields of odd layers are overwritten."""
     lo, hi = blocks[b, 0], blocks[b, 0] + blocks[b, 1]
-    out[lo:hi] = 0.0
+    energy[lo:hi] = 0.0
     for layer in range(1, len(state.mean), 2):
         add_fields(pair, state, layer, lo, hi, False)
         for k in range(lo, hi):
             for i in range(state.mean[layer].shape[1]):
-                out[k] += (state.B[layer][k, i] - centre[layer][i]) * (state.mean[layer][k, i] - means[layer][i])
+                energy[k] += state.B[layer][k, i] * state.mean[layer][k, i]
+    for k in range(lo, hi):
+        logs[k] = shares.logs
+    for layer in range(len(state.mean)):
+        for c in range(logs.shape[1]):
+            fields = at.fields[layer][c]
+            for k in range(lo, hi):
+                x, total = state.mean[layer][k], 0.0
+                for i in range(x.size):
+                    total += x[i] * fields[i]
+                logs[k, c] += total
+    for k in range(lo, hi):
+        if logs.shape[1] > 1:
+            at.label[k] = _draw(logs[k], 1.0 - at.beta[k], uniform(words[k]))
+        energy[k] -= logs[k, at.label[k]]
+
+
+@scalar
+def _draw(logs: Array, power: float, u: float) -> int:
+    """A number with probability in proportion to ``exp(power logs)``, from a uniform one in [0, 1)."""
+    top = logs.max()
+    total = 0.0
+    for c in range(logs.size):
+        total += np.exp(power * (logs[c] - top))
+    rest = u * total
+    for c in range(logs.size):
+        rest -= np.exp(power * (logs[c] - top))
+        if rest < 0.0:
+            return c
+    return int(logs.argmax())
+
+
+@kernel()
+def _renew(b: int, at: Tempered, words: Stream, shares: _Shares, blocks: NDArray[np.int64]) -> None:
+    """Draw the centre of rows at beta = 0 whatever their values are: the next sweep draws all of these anew."""
+    for k in range(blocks[b, 0], blocks[b, 0] + blocks[b, 1]):
+        if at.beta[k] == 0.0 and shares.ends.size > 1:
+            u, c = uniform(words[k]) * shares.ends[-1], 0
+            while c < shares.ends.size - 1 and u >= shares.ends[c]:
+                c += 1
+            at.label[k] = c
 
 
 @kernel()

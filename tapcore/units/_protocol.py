@@ -166,6 +166,10 @@ class Unit(abc.ABC):
         """Parameters of ``shift + scale z`` for those of z, all float64."""
         raise NotImplementedError
 
+    def tail_precision(self) -> Array | None:
+        """Precisions (n,) that hold values on the whole line; None where all values are bounded."""
+        return None
+
     def has_density(self, x: Array) -> NDArray[np.bool_]:
         """Which entries of `x` (..., n) have a density, rather than a probability."""
         return np.zeros(np.shape(x), np.bool_)

@@ -86,6 +86,10 @@ class OnTheLine(Unit):
         """Means may be any real numbers."""
         return np.full(1, -np.inf), np.full(1, np.inf)
 
+    def tail_precision(self) -> Array | None:
+        """V."""
+        return self.parameters["V"]
+
     def random_means(self, count: int, rng: np.random.Generator) -> Array:
         """Means drawn from the law ``exp(-V x^2/2 + U x)``: (count, n)."""
         U, V = self.parameters["U"], self.parameters["V"]
