@@ -280,6 +280,20 @@ def test_without_a_home_and_from_a_read_only_installation_everything_works(locke
 
 
 @compiled_only
+def test_a_home_that_is_no_place_makes_no_folder_in_the_current_one(locked: Path, tmp_path: Path) -> None:
+    """As "~" is none where the user has no home at all."""
+    here = tmp_path / "here"
+    here.mkdir()
+    code = (
+        f"import os; os.chdir({str(here)!r})\nimport numpy as np, tapcore as tc; print(tc.special.sigmoid(np.zeros(1)))"
+    )
+    out, errors = run(locked, code, drop_the_right_to_write_anywhere, HOME="nobody")
+    assert out == "[0.5]\n"
+    the_warning(errors)
+    assert list(here.iterdir()) == []
+
+
+@compiled_only
 def test_a_cache_folder_that_is_given_is_used_where_nothing_else_can_be_written(locked: Path, tmp_path: Path) -> None:
     given = {"HOME": str(locked / "nobody"), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     assert moments(locked, drop_the_right_to_write_anywhere, **given)[4] == ""
