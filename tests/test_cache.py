@@ -1,86 +1,18 @@
-"""Cached kernels follow every source, and whatever happens to the cache, everything works."""
+"""Cached kernels follow every source, and damaged files are made anew."""
 
 from __future__ import annotations
 
-import ctypes
-import json
 import os
-import resource
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from cache_cases import MEAN, VARIANCE, compiled_only, copy_package, edit, edit_moments, files, moments, run
 
-import tapcore as tc
 from tapcore import _cache
-from tapcore._jit import JIT_DISABLED
-
-PACKAGE = Path(tc.__file__).parent
-MEAN, VARIANCE = 1 / (1 + np.exp(-1.0)), np.exp(-1.0) / (1 + np.exp(-1.0)) ** 2
-
-compiled_only = pytest.mark.skipif(JIT_DISABLED, reason="nothing is compiled")
-
-# Moments of binary units of field 1, and how often the process found compiled functions and how often not.
-MOMENTS = """
-import json, sys, numpy as np, tapcore as tc
-values = [float(x[0]) for x in tc.Binary(3).moments(np.ones(3), np.zeros(3))]
-{more}
-from numba.core.dispatcher import Dispatcher
-from tapcore.units import _sites
-found = {{id(f): f for m in list(sys.modules.values()) if m.__name__.startswith("tapcore")
-         for f in vars(m).values() if isinstance(f, Dispatcher)}}.values()
-hits = sum(sum(f.stats.cache_hits.values()) for f in found)
-misses = sum(sum(f.stats.cache_misses.values()) for f in found)
-c = [_sites._compiled(n, tc.Binary(1).site_type, "float64") for n in (_sites.MOMENTS, _sites.LOG_Z)]
-hits, misses = hits + sum(f.cache_hits for f in c), misses + sum(1 - f.cache_hits for f in c)
-print(json.dumps([values[1], values[2], hits, misses]))
-"""
-
-
-def run(lib: Path, code: str, prepare: Callable[[], Any] | None = None, **environment: str) -> tuple[str, str]:
-    """Output and errors of a process that runs `code`, or a script, with the package in `lib`, its cache beside it."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA", "PYTHON", "XDG"))}
-    environment = {**kept, "PYTHONPATH": str(lib), "PYTHONDONTWRITEBYTECODE": "1", **environment}
-    command = [sys.executable, code] if code.endswith(".py") else [sys.executable, "-c", code]
-    done = subprocess.run(
-        command, check=False, capture_output=True, text=True, cwd=lib, env=environment, preexec_fn=prepare
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout, done.stderr
-
-
-def moments(lib: Path, prepare: Callable[[], Any] | None = None, more: str = "", **environment: str) -> Any:
-    """Mean, variance, hits, misses, and errors."""
-    out, errors = run(lib, MOMENTS.format(more=more), prepare, **environment)
-    return *json.loads(out), errors
-
-
-def copy_package(to: Path) -> Path:
-    shutil.copytree(PACKAGE, to / "tapcore", ignore=shutil.ignore_patterns("__pycache__", "*.nb?", ".*"))
-    return to
-
-
-def edit(path: Path, old: str, new: str) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert text.count(old) == 1
-    path.write_text(text.replace(old, new), encoding="utf-8")
-
-
-def edit_moments(lib: Path) -> None:
-    """Twice the variance: the last line of a helper in another file than the kernels that call it."""
-    edit(lib / "tapcore" / "special" / "exponential.py", "else low), low * r\n", "else low), c.two * low * r\n")
-
-
-def files(lib: Path) -> list[Path]:
-    """What the cache consists of, beside the sources."""
-    return sorted(p for p in lib.rglob("*") if ".nb" in p.name)
 
 
 @pytest.fixture(scope="module")
@@ -236,134 +168,6 @@ def test_a_unit_of_the_main_script_is_compiled_each_time_and_leaves_nothing(tmp_
     (lib / "script.py").write_text(UNIT + "\nprint(*compiled())")
     assert [run(lib, "script.py")[0] for _ in range(2)] == ["0 2.0\n"] * 2
     assert not [p for p in files(lib) if "_of_four" in p.name]
-
-
-# --- Nowhere to write to, no room ---
-
-
-def drop_the_right_to_write_anywhere() -> None:
-    """Have permissions count for root, too, once the process has begun."""
-    ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE
-
-
-@pytest.fixture
-def locked(tmp_path: Path) -> Iterator[Path]:
-    """A copy of the package in which nothing can be written, nor in the folder above."""
-    lib = copy_package(tmp_path / "locked")
-    folders = [lib, *(p for p in lib.rglob("*") if p.is_dir())]
-    for folder in folders:
-        folder.chmod(0o555)
-    yield lib
-    for folder in folders:
-        folder.chmod(0o755)
-
-
-def the_warning(errors: str) -> str:
-    """The only one, on a line of its own beside that of the source, which Python adds."""
-    lines = [line for line in errors.splitlines() if "compiled anew" in line]
-    assert len(lines) == 1, errors
-    assert "NUMBA_CACHE_DIR" in lines[0]
-    assert "Traceback" not in errors
-    assert errors.count("Warning") == lines[0].count("Warning")
-    return lines[0]
-
-
-@compiled_only
-def test_without_a_home_and_from_a_read_only_installation_everything_works(locked: Path) -> None:
-    more = "tc.special.sigmoid(np.ones(3)); tc.truncnorm"
-    for home in (str(locked / "nobody"), "/proc/nowhere"):
-        mean, variance, hits, _, errors = moments(locked, drop_the_right_to_write_anywhere, more, HOME=home)
-        np.testing.assert_allclose([mean, variance], [MEAN, VARIANCE])
-        assert hits == 0
-        the_warning(errors)
-    assert files(locked) == []
-
-
-@compiled_only
-def test_a_home_that_is_no_place_makes_no_folder_in_the_current_one(locked: Path, tmp_path: Path) -> None:
-    """As "~" is none where the user has no home at all."""
-    here = tmp_path / "here"
-    here.mkdir()
-    code = (
-        f"import os; os.chdir({str(here)!r})\nimport numpy as np, tapcore as tc; print(tc.special.sigmoid(np.zeros(1)))"
-    )
-    out, errors = run(locked, code, drop_the_right_to_write_anywhere, HOME="nobody")
-    assert out == "[0.5]\n"
-    the_warning(errors)
-    assert list(here.iterdir()) == []
-
-
-@compiled_only
-def test_a_cache_folder_that_is_given_is_used_where_nothing_else_can_be_written(locked: Path, tmp_path: Path) -> None:
-    given = {"HOME": str(locked / "nobody"), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    assert moments(locked, drop_the_right_to_write_anywhere, **given)[4] == ""
-    _, _, hits, misses, errors = moments(locked, drop_the_right_to_write_anywhere, **given)
-    assert hits > 0
-    assert (misses, errors) == (0, "")
-
-
-@compiled_only
-def test_a_given_folder_that_cannot_be_made_is_named(locked: Path) -> None:
-    given = {"HOME": str(locked / "nobody"), "NUMBA_CACHE_DIR": str(locked / "cache")}
-    assert str(locked / "cache") in the_warning(moments(locked, drop_the_right_to_write_anywhere, **given)[4])
-
-
-@compiled_only
-def test_the_command_warns_in_one_line(locked: Path, tmp_path: Path) -> None:
-    machine = tmp_path / "machine.safetensors"
-    tc.save(machine, tc.RBM(tc.Binary(3), tc.Binary(2), seed=0))
-    command = ["sample", str(machine), "--count", "2", "--sweeps", "2", "--out", str(tmp_path / "x.npy")]
-    out, errors = run(
-        locked, f"from tapcore import cli; assert cli.main({command}) == 0",
-        drop_the_right_to_write_anywhere, HOME=str(locked / "nobody"),
-    )  # fmt: skip
-    assert out.startswith("2 samples of 3 units")
-    (line,) = errors.splitlines()
-    assert line.startswith("tapcore: warning: kernels are compiled anew in each process: ")
-
-
-def limit_files() -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-
-
-@compiled_only
-def test_where_files_may_not_grow_everything_works_and_the_next_process_is_not_misled(filled: Path) -> None:
-    edit_moments(filled)
-    mean, variance, hits, _, errors = moments(filled, limit_files)
-    np.testing.assert_allclose([mean, variance], [MEAN, 2 * VARIANCE])
-    assert hits == 0
-    assert "File too large" in the_warning(errors)
-    assert not [p for p in files(filled) if p.suffix != ".nbc"]
-    # The old files are still there, and nothing says that they are new.
-    assert moments(filled)[:3] == (mean, variance, 0)
-    assert moments(filled)[3:] == (0, "")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if shutil.which("mount") is None:
-        pytest.skip("no command mount")
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], check=False, capture_output=True, text=True
-    )
-    if done.returncode:
-        pytest.skip(f"cannot mount: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
-@compiled_only
-def test_with_a_full_disk_everything_works(tmp_path: Path, small_disk: Path) -> None:
-    lib = copy_package(tmp_path / "lib")
-    for attempt in range(2):
-        mean, variance, hits, misses, errors = moments(lib, NUMBA_CACHE_DIR=str(small_disk))
-        np.testing.assert_allclose([mean, variance], [MEAN, VARIANCE])
-        assert misses > 0
-        assert (hits > 0) == (attempt == 1)  # of what had room
-        assert "No space left" in the_warning(errors)
-        assert {p.suffix for p in files(small_disk)} == {".nbc"}
 
 
 # --- Files that are not what they were ---
