@@ -1,7 +1,7 @@
 """Numba's decorators, options and the two intrinsics the kernels need; nothing else calls Numba's decorators.
 
-Everything compiles lazily and caches to disk. No ``fastmath``: it breaks NaN. Where a sum may be reassociated so that
-it vectorises, the kernel says so with ``kernel(reassociate=True)``.
+Everything compiles lazily and is cached on disk (`_cache.py`). No ``fastmath``: it breaks NaN. Where a sum may be
+reassociated so that it vectorises, the kernel says so with ``kernel(reassociate=True)``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.ccallback import CFunc
 from numba.extending import get_cython_function_address, intrinsic, overload
 from numba.np import arrayobj
+
+from tapcore._cache import KernelCache
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -28,13 +31,23 @@ JIT_DISABLED = bool(numba.config.DISABLE_JIT)
 
 # The Python error model checks every division, and that check alone stops vectorisation.
 _SCALAR_OPTIONS = {"error_model": "numpy"}
-_KERNEL_OPTIONS = {"error_model": "numpy", "nogil": True, "cache": True}
+_KERNEL_OPTIONS = {"error_model": "numpy", "nogil": True}
 
 
 def kernel(*, reassociate: bool = False) -> Callable[[F], F]:
     """Compile a loop kernel: lazily, cached on disk, without the GIL."""
     fastmath = {"reassoc"} if reassociate else False
-    return cast(Callable[[F], F], numba.njit(fastmath=fastmath, **_KERNEL_OPTIONS))
+
+    def compile_lazily(function: F) -> F:
+        return cast(F, _cached(numba.njit(fastmath=fastmath, **_KERNEL_OPTIONS)(function)))
+
+    return compile_lazily
+
+
+def _cached(dispatcher: Any) -> Any:
+    if not JIT_DISABLED:
+        dispatcher._cache = KernelCache(dispatcher.py_func)
+    return dispatcher
 
 
 def scalar(function: F) -> F:
@@ -43,7 +56,8 @@ def scalar(function: F) -> F:
     It has no wrappers that unpack Python's arguments, which would be a third of the time to compile: should Python call
     it, it is compiled once more, with them.
     """
-    helper = numba.njit(forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_KERNEL_OPTIONS)(function)
+    options = {"forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, **_KERNEL_OPTIONS}
+    helper = _cached(numba.njit(**options)(function))
     if not JIT_DISABLED:
         # Otherwise Numba's dispatcher would take the wrapper, which is not there, from its table.
         whole = numba.njit(**_SCALAR_OPTIONS)(function)
@@ -54,6 +68,8 @@ def scalar(function: F) -> F:
 
 class ByType(Protocol):
     """A function whose implementations are chosen by the type of its first argument."""
+
+    implementations: dict[type, Callable[..., Any]]
 
     def __call__(self, *args: Any) -> Any:
         """Call the implementation for the type of the first argument."""
@@ -93,6 +109,7 @@ def by_type(stub: Callable[..., Any]) -> ByType:
 
         return keep
 
+    dispatch.implementations = methods  # type: ignore[attr-defined]
     dispatch.register = register  # type: ignore[attr-defined]
     return cast(ByType, dispatch)
 
@@ -238,12 +255,16 @@ def _array_views(context: Any, builder: Any, array: Any, count: int, pointer: An
     return views
 
 
-def c_function(body: Callable[..., None], arguments: int) -> Any:
+def c_function(body: Callable[..., None], arguments: int, *chosen: Any) -> Any:
     """Compile `body`, a function of so many pointers, so that compiled code can call it by its ``.address``.
 
-    What calls it need not be compiled anew for each such function, nor contain it.
+    What calls it need not be compiled anew for each such function, nor contain it. `chosen` are functions and classes
+    that `body` takes from where it was made: they may lie outside of the package.
     """
-    return numba.cfunc(types.void(*[types.voidptr] * arguments), cache=True, **_SCALAR_OPTIONS)(body)
+    made: Any = CFunc(body, ((types.voidptr,) * arguments, types.void), locals={}, options=dict(_SCALAR_OPTIONS))
+    made._cache = KernelCache(body, *chosen)
+    made.compile()
+    return made
 
 
 def _python_address_of(array: Any) -> int:

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def _sources_digest() -> str:
-    digest = hashlib.sha256()
-    for path in sorted((ROOT / "tapcore").rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-# A cached kernel keeps returning old numbers after a function it calls, in another file, was edited.
-os.environ["NUMBA_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / f"tapcore-numba-{os.getuid()}-{_sources_digest()}")
+# One for all runs: kernels of edited sources are compiled anew there, and each checkout has a folder of its own in it.
+os.environ["NUMBA_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / f"tapcore-numba-{os.getuid()}")
 
 # A shell that starts a run in the background has it ignore Ctrl-C, and all that it starts: tests send themselves one.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -42,7 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = parser().parse_args(arguments)
     try:
-        options.run_command(options)
+        with _plain_warnings():
+            options.run_command(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         begun = options.command == "train" and (Path(options.out) / DATA_NOTE).exists()
@@ -58,6 +62,22 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"tapcore: {' '.join(_reason(error).split())}", file=sys.stderr)
         return 2
     return 0
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Print this library's own warnings without the place in its sources, which tells the user nothing."""
+    usual = warnings.formatwarning
+
+    def plain(message: Warning | str, category: type[Warning], filename: str, *place: int | str | None) -> str:
+        own = category is UserWarning and Path(__file__).parents[1] in Path(filename).parents
+        return f"tapcore: warning: {message}\n" if own else usual(message, category, filename, *place)  # type: ignore[arg-type]
+
+    warnings.formatwarning = plain  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _reason(error: Exception) -> str:

@@ -75,7 +75,9 @@ def sites_of(layers: Sequence[Unit], *functions: int) -> Sites:
 @functools.cache  # which also keeps them in memory
 def _compiled(number: int, site_type: Any, dtype: str) -> Any:
     make = _of_stream if number == DRAW else _of_three if number in (LOG_Z, THIRD, SLAB) else _of_four
-    return c_function(make(_FUNCTIONS[number], site_type, np.dtype(dtype).type(0)), 6)
+    function = _FUNCTIONS[number]
+    chosen = (site_type, function.implementations.get(site_type, function))
+    return c_function(make(function, site_type, np.dtype(dtype).type(0)), 6, *chosen)
 
 
 # Bodies of the C functions, of pointers to the layer's parameters and size and to four arrays, or three and nothing.
