@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore import _checks
+from tapcore._neighbours import average, nearest
 from tapcore.channels import Channel
 from tapcore.fields import ORDERS
 from tapcore.inference.given import Clamped
@@ -169,12 +170,12 @@ def pointwise_moments(prior: Unit, entry: Any, count: int) -> tuple[Array, Array
 def nearest_neighbours(X: ArrayLike, Y: ArrayLike, channel: Channel, k: int = 1) -> Array:
     """Average of the k training samples nearest to each observation, by Euclidean distance over the units observed.
 
-    By scikit-learn where it is installed and all observations are of the same units.
+    Of samples at the same distance, the first are taken. Neither an offset of the data nor their scale costs digits.
 
     Parameters
     ----------
     X : (samples, n) array_like
-        Training samples.
+        Training samples; any real dtype, boolean, or memory-mapped; read a few thousand rows at a time.
     Y : (K, n) array_like
     channel : BinarySymmetric, Erasure or GaussianNoise
         Says which units are observed.
@@ -188,7 +189,7 @@ def nearest_neighbours(X: ArrayLike, Y: ArrayLike, channel: Channel, k: int = 1)
     Raises
     ------
     ValueError
-        Arrays of unlike widths, or more neighbours than samples.
+        Arrays of unlike widths, samples or observed values that are not finite, or more neighbours than samples.
     """
     samples = _checks.matrix("X", X, None, rows="samples")
     observations = _checks.matrix("Y", Y, samples.shape[1], rows="observations")
@@ -196,39 +197,12 @@ def nearest_neighbours(X: ArrayLike, Y: ArrayLike, channel: Channel, k: int = 1)
     if k > len(samples):
         raise ValueError(f"k must be at most {len(samples)}, the number of samples, got {k}")
     seen = channel.observed((len(observations), samples.shape[1]))
-    y, data = np.where(seen, observations, 0).astype(np.float32), samples.astype(np.float32)
-    same = bool((seen == seen[0]).all())
-    nearest = _nearest_by_scikit_learn(data, y, seen[0], k) if same else None
-    if nearest is None:
-        nearest = _nearest(data, y, seen.astype(np.float32), k)
-    out = np.empty(observations.shape)
-    for first in range(0, len(y), ROWS):
-        out[first : first + ROWS] = samples[nearest[first : first + ROWS]].mean(axis=1)
-    return out
-
-
-def _nearest_by_scikit_learn(data: Array, y: Array, seen: NDArray[np.bool_], k: int) -> NDArray[np.int64] | None:
-    """Numbers of the nearest samples over the columns `seen`; None if scikit-learn is not there or none is seen."""
-    try:
-        from sklearn.neighbors import NearestNeighbors
-    except ImportError:
-        return None
-    if not seen.any():
-        return None
-    search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(data[:, seen])
-    return np.asarray(search.kneighbors(y[:, seen], return_distance=False))
-
-
-def _nearest(data: Array, y: Array, seen: Array, k: int) -> NDArray[np.int64]:
-    """Numbers of the nearest samples, over columns of each observation's own."""
-    squares = data * data
-    nearest = np.empty((len(y), k), np.int64)
-    for first in range(0, len(y), ROWS):
-        rows = slice(first, first + ROWS)
-        # Squared distances less what all samples share.
-        distance = seen[rows] @ squares.T - 2.0 * (y[rows] @ data.T)
-        nearest[rows] = np.argpartition(distance, k - 1, axis=1)[:, :k]
-    return nearest
+    _checks.finite("X", samples)
+    bad = seen & ~np.isfinite(observations)
+    if bad.any():
+        at = _checks.first_index(bad)
+        raise ValueError(f"Y must be finite where it is observed: Y[{at[0]}, {at[1]}] is {observations[at]!s}")
+    return average(samples, nearest(samples, observations, seen, k))
 
 
 def matthews_correlation(X: ArrayLike, estimate: ArrayLike, threshold: float = 0.5) -> NDArray[np.float64]:

@@ -38,7 +38,7 @@ FLOORS = [
     ["units"],
     ["datasets"],
     ["special"],
-    ["_threads", "_blas", "_random"],
+    ["_threads", "_blas", "_random", "_neighbours"],
     ["_jit", "_checks", "_files", "_interrupts"],
 ]
 MODULES = sorted(
