@@ -65,10 +65,40 @@ def first_index(bad: NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
 
 
-def row_blocks(X: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
-    """(first row, rows) of `X`, a bounded number of rows at a time."""
+def rounded(x: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """`x` itself where `dtype` can hold its values, else rounded to it: what is too large becomes infinite.
+
+    Rounding keeps order: what was between two numbers is between these two, rounded.
+    """
+    if np.can_cast(x.dtype, dtype):
+        return x
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(x.astype(dtype))
+
+
+def row_blocks(X: NDArray[Any], dtype: Any = None) -> Iterator[tuple[int, NDArray[Any]]]:
+    """(first row, rows) of `X`, a bounded number of rows at a time, `rounded` to a dtype if one is given."""
     for start in range(0, X.shape[0], ROWS_AT_ONCE):
-        yield start, np.asarray(X[start : start + ROWS_AT_ONCE])
+        rows = np.asarray(X[start : start + ROWS_AT_ONCE])
+        yield start, rows if dtype is None else rounded(rows, dtype)
+
+
+class _RoundedRows(np.ndarray):
+    """A view whose rows are rounded as they are looked up."""
+
+    to: Any = None
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        return rounded(self.view(np.ndarray)[rows], self.to)
+
+
+def rounded_rows(X: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """`X` itself, or a view of it for `row_blocks`, the rows of which are `rounded`; nothing is copied."""
+    if np.can_cast(X.dtype, dtype):
+        return X
+    view = X.view(_RoundedRows)
+    view.to = dtype
+    return view
 
 
 def real_array(name: str, value: Any) -> NDArray[Any]:
@@ -115,9 +145,11 @@ def every(name: str, array: NDArray[Any], rule: str, good: Callable[[NDArray[Any
         raise ValueError(f"{name} {rule}: {name}{where} is {value!s}")
 
 
-def finite(name: str, array: NDArray[Any]) -> None:
-    """Refuse NaN and inf."""
-    if array.dtype.kind == "f":
+def finite(name: str, array: NDArray[Any], dtype: Any = None) -> None:
+    """Refuse NaN and inf; also what is too large for a dtype, if one is given."""
+    if dtype is not None and not np.can_cast(array.dtype, dtype):
+        every(name, array, f"must be finite in {np.dtype(dtype)}", lambda x: np.isfinite(rounded(x, dtype)))
+    elif array.dtype.kind == "f":
         every(name, array, "must be finite", np.isfinite)
 
 

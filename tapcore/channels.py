@@ -116,10 +116,10 @@ class Erasure(Channel):
     def entry(self, unit: Unit, Y: Array) -> Any:
         """Units that are seen are clamped."""
         seen = self.observed((len(Y), unit.n))
-        bad = seen & ~unit.contains(Y)
+        bad = seen & ~unit.contains(unit.rounded(Y))
         if bad.any():
             k, i = _checks.first_index(bad)
-            raise ValueError(f"Y must be {unit.support} for a {type(unit).__name__} layer: Y[{k}, {i}] is {Y[k, i]!s}")
+            raise ValueError(f"Y {unit.rule(Y)}: Y[{k}, {i}] is {Y[k, i]!s}")
         return Clamped(Y, where=seen)
 
     def corrupt(self, unit: Unit, X: ArrayLike, rng: np.random.Generator) -> Array:
@@ -163,7 +163,11 @@ class GaussianNoise(Channel):
         """Fields and precisions of the likelihood."""
         _checks.finite("Y", Y)
         variance = _checks.per_site("variance", self.variance, unit.n)
-        return Y / variance, 1.0 / variance
+        with np.errstate(over="ignore"):
+            entry = Y / variance, 1.0 / variance
+        for name, x in zip(("Y / variance", "1 / variance"), entry, strict=True):
+            _checks.finite(name, x, unit.dtype)
+        return entry
 
     def corrupt(self, unit: Unit, X: ArrayLike, rng: np.random.Generator) -> Array:
         """Add noise."""

@@ -70,7 +70,7 @@ def unchecked_log_likelihood(
     visible, *hidden = wide.layers
     W, sites, rule = wide.weights[0], sites_of(hidden[:1], LOG_Z), clamped_rule(wide, "tap", tol, most)
     out = np.empty(X.shape[0])
-    for start, rows in _checks.row_blocks(X):
+    for start, rows in _checks.row_blocks(X, machine.dtype):
         x = np.ascontiguousarray(rows, dtype=np.float64)
         part = out[start : start + len(x)]
         if len(hidden) == 1:

@@ -125,6 +125,10 @@ def _layer(name: str, layer: Unit, dtype: np.dtype[Any]) -> Unit:
         layer = layer.astype(dtype)
     for parameter, array in layer.parameters.items():
         _finite_in(f"{name}.{parameter}", array)
+    try:
+        layer.check_parameters(layer.parameters)
+    except ValueError as error:  # true of float64 and, rounded, no more
+        raise ValueError(f"{name} in {dtype}: {error}") from None
     return layer
 
 

@@ -94,6 +94,7 @@ def solve(
     rule = checked_rule(machine, method, damping, tol, max_sweeps, acceleration, criterion)
     starts = _checked(machine, init)
     count = len(starts.mean[0])
+    # What is found, in float64 by some methods.
     given = checked_fields(machine, fields, count)
     if given is not None and method not in ORDERS:
         raise ValueError(f"fields are for methods {', '.join(map(repr, ORDERS))}, got {method!r}")
@@ -189,6 +190,6 @@ def check_start(machine: Machine, name: str, X: Any) -> NDArray[Any]:
 def _checked(machine: Machine, init: ArrayLike | Solutions) -> Starts:
     check_machine(machine)
     if isinstance(init, Solutions):
-        check_solutions("init", init, machine.sizes)
+        check_solutions("init", init, machine.sizes, machine.dtype)
         return Starts(init.mean, init.var)
     return Starts((check_start(machine, "init", init),), ())

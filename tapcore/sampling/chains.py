@@ -120,7 +120,7 @@ def check_init(machine: Machine, init: ArrayLike, count: int) -> Array:
     if len(array) != count:
         raise ValueError(f"init must have {count} rows, one per chain, got {len(array)}")
     machine.layers[0].check_data("init", array)
-    return array
+    return machine.layers[0].rounded(array)
 
 
 class GibbsChains:
