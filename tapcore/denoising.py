@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore import _checks
+from tapcore import _checks, _memory
 from tapcore._neighbours import average, nearest
 from tapcore.channels import Channel
 from tapcore.fields import ORDERS
@@ -115,6 +115,10 @@ def posterior(
     observations = _observations(visible, Y, channel)
     prior = _prior(machine, prior)
     starts = _checks.integer("starts", starts, minimum=1)
+    # Each start of the observations taken at a time, and the solutions from it.
+    at_once = min(len(observations), ROWS)
+    each = _memory.per_row((visible.n,)) + 4 * _memory.per_row(machine.sizes, machine.dtype)
+    _memory.check("starts", starts, starts * at_once * each)
     _checks.choice("combine", combine, ("best", "mean"))
     _checks.choice("method", method, tuple(ORDERS))
     rng = np.random.default_rng(_checks.integer("seed", seed, minimum=0))
@@ -196,6 +200,7 @@ def nearest_neighbours(X: ArrayLike, Y: ArrayLike, channel: Channel, k: int = 1)
     k = _checks.integer("k", k, minimum=1)
     if k > len(samples):
         raise ValueError(f"k must be at most {len(samples)}, the number of samples, got {k}")
+    _memory.check("k", k, k * len(observations) * 16)
     seen = channel.observed((len(observations), samples.shape[1]))
     _checks.finite("X", samples)
     bad = seen & ~np.isfinite(observations)

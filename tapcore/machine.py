@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore import _checks
+from tapcore import _checks, _memory
 from tapcore.units import Unit
 
 DTYPES = ("float64", "float32")
@@ -226,4 +226,6 @@ def _generator(seed: int | None) -> np.random.Generator:
 
 def _drawn(layers: Sequence[Unit], sigma: float, rng: np.random.Generator) -> list[NDArray[np.float64]]:
     """Random weights between neighbours."""
+    for below, above in pairwise(layers):
+        _memory.check("weights", f"{below.n} x {above.n}", below.n * above.n * 8)
     return [rng.normal(0.0, sigma, (below.n, above.n)) for below, above in pairwise(layers)]

@@ -39,7 +39,7 @@ FLOORS = [
     ["datasets"],
     ["special"],
     ["_threads", "_blas", "_random", "_neighbours"],
-    ["_jit", "_checks", "_files", "_interrupts"],
+    ["_jit", "_checks", "_files", "_interrupts", "_memory"],
 ]
 MODULES = sorted(
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")

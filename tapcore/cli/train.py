@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,7 @@ def _train(options: argparse.Namespace) -> None:
     seed = _checks.integer("--seed", options.seed, minimum=0)
     penalty = L1(options.l1) if options.l1 is not None else L2(0.001 if options.l2 is None else options.l2)
     dataset = load_with_shape(options.data, threshold=options.threshold, key=options.key)
+    _check_memory(options, [dataset.X.shape[1], *hidden])
     layers, how = [Binary(n) for n in (dataset.X.shape[1], *hidden)], {"seed": seed, "dtype": options.dtype}
     machine = RBM(layers[0], layers[1], **how) if len(layers) == 2 else DBM(*layers, **how)
     with thread_limit(options.threads):
@@ -95,6 +97,22 @@ def _train(options: argparse.Namespace) -> None:
         print(f"TAP log-likelihood per unit after epoch {last.epoch}: {last.log_likelihood:.4f} nats", end="")
         print(f" (by {sum(result.machine.sizes)} units, visible and hidden)")
     _draw(out, result.machine, result.history, dataset.image_shape)
+
+
+def _check_memory(options: argparse.Namespace, sizes: list[int]) -> None:
+    """Refuse units, chains and epochs for which there is no memory."""
+    import numpy as np
+
+    from tapcore import _memory
+
+    size = np.dtype(options.dtype).itemsize
+    # Weights with their squares and steps, and those of the machine that it starts from.
+    _memory.check("--hidden", options.hidden, 4 * size * sum(a * b for a, b in pairwise(sizes)))
+    # Means, variances, fields and precisions.
+    _memory.check("--chains", options.chains, 4 * size * sum(sizes) * options.chains)
+    for name in ("epochs", "pretrain"):  # a learning rate each, here and in checkpoints
+        count = getattr(options, name) or 0
+        _memory.check(f"--{name}", count, 16 * count)
 
 
 def _layer_sizes(text: str) -> list[int]:

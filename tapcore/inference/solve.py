@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore import _checks
+from tapcore import _checks, _memory
 from tapcore.energy import evaluate
 from tapcore.fields import ORDERS, Given, check_order, couplings
 from tapcore.inference.adaptive_tap import HALF, solve_adaptive
@@ -95,6 +95,7 @@ def solve(
     starts = _checked(machine, init)
     count = len(starts.mean[0])
     # What is found, in float64 by some methods.
+    _memory.check("init", f"{count} chains", count * 4 * _memory.per_row(machine.sizes, machine.dtype))
     given = checked_fields(machine, fields, count)
     if given is not None and method not in ORDERS:
         raise ValueError(f"fields are for methods {', '.join(map(repr, ORDERS))}, got {method!r}")

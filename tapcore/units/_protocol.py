@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore import _checks
+from tapcore import _checks, _memory
 from tapcore._jit import kernel
 from tapcore.units._sites import LOG_Z, MOMENTS, Sites, layer_log_z, layer_moments, sites_of
 
@@ -88,6 +88,7 @@ class Unit(abc.ABC):
 
     def __init__(self, n: int, **parameters: ArrayLike) -> None:
         n = _checks.integer("n", n, minimum=1)
+        _memory.check("n", n, n * 8 * len(self.names))
         arrays = {name: _checks.per_site(name, parameters[name], n) for name in self.names}
         self.check_parameters(arrays)
         self._set(n, arrays)
