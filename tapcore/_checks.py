@@ -105,12 +105,44 @@ def real_array(name: str, value: Any) -> NDArray[Any]:
     """`value` as an array of a real dtype, not copied when it is one already (a memory map stays one)."""
     if isinstance(value, np.ma.MaskedArray):
         raise ValueError(f"{name} must not be a masked array, whose mask would be lost: fill or drop what is masked")
+    call = next((call for call in ("toarray", "todense") if hasattr(value, call)), None)
+    if call is not None and hasattr(value, "nnz"):
+        raise ValueError(f"{name} must be a dense array, got a sparse {type(value).__name__}: use {name}.{call}()")
     try:
         array = value if isinstance(value, np.ndarray) else np.asarray(value)
     except ValueError as error:  # ragged nested sequences
         raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from None
+    if array.dtype.kind == "O":
+        array = _numbers(name, array)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    return array
+
+
+def _numbers(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Python objects as float64, or as bool where all are: what tables with columns of several kinds turn into."""
+    for index in np.ndindex(array.shape):
+        value = array[index]
+        if isinstance(value, Real | np.bool_):
+            continue
+        where = name + (f"[{', '.join(map(str, index))}]" if index else "")
+        said = repr(value)[:40] if isinstance(value, str) else f"{value!s:.40}"
+        # What pandas puts in the place of missing values is of no type that could be named here.
+        if value is None or type(value).__name__ in ("NAType", "NaTType"):
+            raise ValueError(f"{name} must hold real numbers, with none missing: {where} is {said}")
+        raise ValueError(f"{name} must hold real numbers: {where} is {said}, of type {type(value).__name__}")
+    flags = array.size > 0 and all(isinstance(value, bool | np.bool_) for value in array.flat)
+    try:
+        return array.astype(np.bool_ if flags else np.float64)
+    except OverflowError:
+        raise ValueError(f"{name} must hold real numbers that float64 can hold, got larger integers") from None
+
+
+def boolean(name: str, value: Any, rule: str) -> NDArray[np.bool_]:
+    """`value` as an array of booleans; `rule` says what it must be."""
+    array = real_array(name, value)
+    if array.dtype != np.bool_:
+        raise ValueError(f"{name} must be {rule}, got {array.dtype} of shape {array.shape}")
     return array
 
 

@@ -76,7 +76,7 @@ class BinarySymmetric(Channel):
         """Flip each unit with probability p."""
         low, high = self._states(unit)
         _checks.generator("rng", rng)
-        x = np.asarray(X)
+        x = _checks.real_array("X", X)
         return np.where(rng.random(x.shape) < self.p, low + high - x, x)
 
     def _states(self, unit: Unit) -> tuple[float, float]:
@@ -106,12 +106,10 @@ class Erasure(Channel):
     """
 
     def __init__(self, mask: ArrayLike) -> None:
-        self.mask = np.asarray(mask)
-        if self.mask.dtype != np.bool_ or self.mask.ndim not in (1, 2):
-            raise ValueError(
-                f"mask must be a boolean array (n,) or (observations, n), got {self.mask.dtype} of shape "
-                f"{self.mask.shape}"
-            )
+        rule = "a boolean array (n,) or (observations, n)"
+        self.mask = _checks.boolean("mask", mask, rule)
+        if self.mask.ndim not in (1, 2):
+            raise ValueError(f"mask must be {rule}, got {self.mask.dtype} of shape {self.mask.shape}")
 
     def entry(self, unit: Unit, Y: Array) -> Any:
         """Units that are seen are clamped."""
@@ -124,7 +122,7 @@ class Erasure(Channel):
 
     def corrupt(self, unit: Unit, X: ArrayLike, rng: np.random.Generator) -> Array:
         """Put NaN where units are erased; nothing is drawn."""
-        x = np.asarray(X, np.float64)
+        x = _checks.real_array("X", X).astype(np.float64)
         return np.where(self.observed((len(x), unit.n)), x, np.nan)
 
     def observed(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -172,7 +170,7 @@ class GaussianNoise(Channel):
     def corrupt(self, unit: Unit, X: ArrayLike, rng: np.random.Generator) -> Array:
         """Add noise."""
         _checks.generator("rng", rng)
-        x = np.asarray(X, np.float64)
+        x = _checks.real_array("X", X).astype(np.float64)
         return x + np.sqrt(self.variance) * rng.standard_normal(x.shape)
 
     def __repr__(self) -> str:

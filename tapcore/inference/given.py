@@ -37,9 +37,7 @@ class Clamped:
 
     def __init__(self, values: ArrayLike, where: ArrayLike | None = None) -> None:
         self.values = _checks.real_array("values", values)
-        self.where = np.ones((), np.bool_) if where is None else np.asarray(where)
-        if self.where.dtype != np.bool_:
-            raise ValueError(f"where must be boolean, got {self.where.dtype}")
+        self.where = np.ones((), np.bool_) if where is None else _checks.boolean("where", where, "boolean")
         try:
             shape = np.broadcast_shapes(self.values.shape, self.where.shape)
         except ValueError:
