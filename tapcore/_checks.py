@@ -122,7 +122,7 @@ def real_array(name: str, value: Any) -> NDArray[Any]:
 def _numbers(name: str, array: NDArray[Any]) -> NDArray[Any]:
     """Python objects as float64, or as bool where all are: what tables with columns of several kinds turn into."""
     for index in np.ndindex(array.shape):
-        value = array[index]
+        value: Any = array[index]
         if isinstance(value, Real | np.bool_):
             continue
         where = name + (f"[{', '.join(map(str, index))}]" if index else "")

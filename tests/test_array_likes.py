@@ -82,6 +82,7 @@ def test_objects_that_are_booleans_are_a_mask() -> None:
         (1j, "X must hold real numbers: X[1, 2] is 1j, of type complex"),
         (10**400, "X must hold real numbers that float64 can hold, got larger integers"),
     ],
+    ids=["NA", "None", "text", "complex", "large"],
 )
 def test_objects_that_are_no_numbers_are_named(bad: Any, said: str) -> None:
     rows = DATA.astype(object)
