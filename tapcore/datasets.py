@@ -80,9 +80,9 @@ def load(source: str | os.PathLike[str], *, threshold: float | None = None, key:
     FileNotFoundError
         When there is no such file.
     ValueError
-        When `source` is no path; when the file is of no known format, is damaged, or cut short or too long for its header; when its array is not
-        of real numbers, has fewer than two axes, or is empty; when a ``.npz`` file has no array `key`, or several and
-        none is plainly the data; when `threshold` is not finite or meets a NaN.
+        When `source` is no path; when the file is of no known format, is damaged, or cut short or too long for its
+        header; when its array is not of real numbers, has fewer than two axes, or is empty; when a ``.npz`` file has no
+        array `key`, or several and none is plainly the data; when `threshold` is not finite or meets a NaN.
     ImportError
         When ``"digits"`` is asked for and scikit-learn is not installed.
     """
