@@ -244,6 +244,12 @@ def _confusion(X: ArrayLike, estimate: ArrayLike, threshold: float) -> tuple[Arr
     return tuple(np.asarray(both.sum(axis=1), np.float64) for both in (x & e, x & ~e, ~x & e, ~x & ~e))
 
 
+def _mixed(w: Array, means: Array, variances: Array) -> tuple[Array, Array]:
+    """Mean and variance of a mixture; chains that are lost have no weight."""
+    mean = np.nansum(w * means, axis=0)
+    return mean, np.nansum(w * (variances + (means - mean) ** 2), axis=0)
+
+
 def _observations(visible: Unit, Y: ArrayLike, channel: Channel) -> Array:
     if not isinstance(channel, Channel):
         raise ValueError(
@@ -307,8 +313,8 @@ def _combined(found: list[Solutions], combine: str) -> tuple[Array, ...]:
         same = np.abs(means[:k] - means[k]).max(axis=2) <= 1e-3
         weights[k, same.any(axis=0)] = 0.0
     weights = np.nan_to_num(weights)
-    weights /= weights.sum(axis=0)
+    total = weights.sum(axis=0)
+    weights /= np.where(total > 0, total, np.nan)  # where every chain is lost nothing is known
     w = weights[:, :, None]
-    mean = np.nansum(w * means, axis=0)
-    var = np.nansum(w * (variances + (means - mean) ** 2), axis=0)
+    mean, var = (np.where(total[:, None] > 0, x, np.nan) for x in _mixed(w, means, variances))
     return mean, var, energies[best, rows], (converged | (weights == 0)).all(axis=0)

@@ -336,3 +336,23 @@ def test_neighbours_refuse_what_is_not_finite() -> None:
     with pytest.raises(ValueError, match=r"^Y must be finite where it is observed: Y\[0, 2\] is nan"):
         tc.nearest_neighbours(data, [[0, 1, np.nan]], tc.GaussianNoise(1))
     assert_array_equal(tc.nearest_neighbours(data, [[0, np.nan, 1]], tc.Erasure([False, True, False])), data[2:])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("combine", ["best", "mean"])
+def test_images_of_which_nothing_is_seen(combine: str) -> None:
+    nothing = np.full((2, 3), np.nan)
+    channel = tc.Erasure(np.isnan(nothing))
+    found = tc.denoise(BINARY, nothing, channel, starts=3, combine=combine)
+    assert np.isfinite(found).all()
+    assert np.isfinite(tc.pointwise(BINARY.layers[0], nothing, channel)).all()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("combine", ["best", "mean"])
+def test_observations_of_which_every_chain_is_lost(combine: str) -> None:
+    machine = tc.RBM(tc.Gaussian(4), tc.Gaussian(3), weights=np.full((4, 3), 3.0))  # no law: W W' is above 1
+    found = tc.posterior(machine, np.zeros((2, 4)), tc.GaussianNoise(100.0), starts=3, combine=combine)
+    for x in (found.mean, found.var, found.free_energy):
+        assert np.isnan(x).all()
+    assert not found.converged.any()
