@@ -307,3 +307,11 @@ def test_a_deep_machine_trains_resumes_and_is_described(run: Any, tmp_path: Path
         status, _, err = run("train", "digits", "--hidden", hidden, "--out", tmp_path / "other")
         assert (status, err.count("\n")) == (2, 1)
         assert message in err
+
+
+def test_a_deep_run_goes_on_for_more_epochs(run: Any, tmp_path: Path) -> None:
+    arguments = ("train", "digits", "--hidden", "8,4", "--out", tmp_path / "run", "--learning-rate", "0.1", "--epochs")
+    assert run(*arguments, "2")[0] == 0
+    status, out, err = run(*arguments, "4", "--resume")
+    assert (status, err) == (0, "")
+    assert "after epoch 8:" in out  # two for each pair of layers, four for all

@@ -32,7 +32,12 @@ def add_to(commands: Any) -> None:
     add("--key", metavar="NAME", help="which array of a .npz file")
     add("--hidden", default="100", metavar="N[,N...]", help="hidden units; of each hidden layer of a deep machine")
     add("--epochs", type=int, default=10, metavar="N", help="passes over the data, in all")
-    add("--pretrain", type=int, metavar="N", help="of a deep machine: passes for each layer before (as many)")
+    add(
+        "--pretrain",
+        type=int,
+        metavar="N",
+        help="of a deep machine: passes for each layer before (as many, or as a resumed run began)",
+    )
     add("--pass-up", choices=("samples", "means"), default="samples", help="what layers hand to the next then")
     center = "step along the gradient of centred units (yes if deep)"
     add("--center", action=argparse.BooleanOptionalAction, help=center)
