@@ -89,6 +89,10 @@ def solve(
 
     Notes
     -----
+    Relaxed belief propagation depends on whether a law is written with units in {0, 1} or in {-1, 1}: one of 4 x 3
+    units with weights of standard deviation 2 in {0, 1} has the ln Z 13.88 in the one and 12.38 nats in the other. Its
+    exact ln Z is 12.07, and that of TAP 12.06 in both.
+
     Each chain's row does not depend on the other chains except through rounding in the matrix products, about 1e-15.
     """
     rule = checked_rule(machine, method, damping, tol, max_sweeps, acceleration, criterion)
