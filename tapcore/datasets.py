@@ -100,11 +100,7 @@ def load_with_shape(
         ``(X, image_shape)``. The shape is the file's own for arrays of images; rows of a flat array count as square
         images where their width is a perfect square.
     """
-    if not isinstance(source, str | os.PathLike):
-        hint = "; arrays need no loading" if hasattr(source, "__array__") or isinstance(source, list | tuple) else ""
-        raise ValueError(f"source must be a path or 'digits', got {type(source).__name__}{hint}")
-    if key is not None and not isinstance(key, str):
-        raise ValueError(f"key must be the name of an array, got {key!r}")
+    _check_names(source, key)
     if threshold is not None:
         threshold = number("threshold", threshold)
     if source == "digits":
@@ -119,6 +115,14 @@ def load_with_shape(
     if threshold is not None:
         X = _binarise(source, X, threshold)
     return Dataset(X, _image_shape(array.shape))
+
+
+def _check_names(source: Any, key: Any) -> None:
+    if not isinstance(source, str | os.PathLike):
+        hint = "; arrays need no loading" if hasattr(source, "__array__") or isinstance(source, list | tuple) else ""
+        raise ValueError(f"source must be a path or 'digits', got {type(source).__name__}{hint}")
+    if key is not None and not isinstance(key, str):
+        raise ValueError(f"key must be the name of an array, got {key!r}")
 
 
 def _digits() -> NDArray[Any]:

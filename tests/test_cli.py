@@ -28,6 +28,10 @@ def test_train_then_solve_then_info(run: Any, tmp_path: Path) -> None:
     lines = out.splitlines()
     assert lines[0] == "64 x 5 units trained on 1797 samples"
     assert lines[1].startswith("TAP log-likelihood per unit after epoch 3: -0.")
+    assert (
+        lines[2]
+        == "  (an estimate, no bound: it drifts from the exact one, first to above it, as training goes on; tapcore.ais tells)"
+    )
     for name in ("receptive_fields.png", "history.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
     expected = tc.fit(tc.RBM(tc.Binary(64), tc.Binary(5), seed=0), datasets.load("digits"), epochs=3, learning_rate=0.1)
