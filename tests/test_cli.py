@@ -30,7 +30,7 @@ def test_train_then_solve_then_info(run: Any, tmp_path: Path) -> None:
     assert lines[1].startswith("TAP log-likelihood per unit after epoch 3: -0.")
     assert (
         lines[2]
-        == "  (an estimate, no bound: it drifts from the exact one, first to above it, as training goes on; tapcore.ais tells)"
+        == "  (an estimate, no bound: with training it drifts from the exact one, first above it; see tapcore.ais)"
     )
     for name in ("receptive_fields.png", "history.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")

