@@ -65,22 +65,84 @@ def first_index(bad: NDArray[np.bool_]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
 
 
-def row_blocks(X: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
-    """(first row, rows) of `X`, a bounded number of rows at a time."""
+def rounded(x: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """`x` itself where `dtype` can hold its values, else rounded to it: what is too large becomes infinite.
+
+    Rounding keeps order: what was between two numbers is between these two, rounded.
+    """
+    if np.can_cast(x.dtype, dtype):
+        return x
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(x.astype(dtype))
+
+
+def row_blocks(X: NDArray[Any], dtype: Any = None) -> Iterator[tuple[int, NDArray[Any]]]:
+    """(first row, rows) of `X`, a bounded number of rows at a time, `rounded` to a dtype if one is given."""
     for start in range(0, X.shape[0], ROWS_AT_ONCE):
-        yield start, np.asarray(X[start : start + ROWS_AT_ONCE])
+        rows = np.asarray(X[start : start + ROWS_AT_ONCE])
+        yield start, rows if dtype is None else rounded(rows, dtype)
+
+
+class _RoundedRows(np.ndarray):
+    """A view whose rows are rounded as they are looked up."""
+
+    to: Any = None
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        return rounded(self.view(np.ndarray)[rows], self.to)
+
+
+def rounded_rows(X: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """`X` itself, or a view of it for `row_blocks`, the rows of which are `rounded`; nothing is copied."""
+    if np.can_cast(X.dtype, dtype):
+        return X
+    view = X.view(_RoundedRows)
+    view.to = dtype
+    return view
 
 
 def real_array(name: str, value: Any) -> NDArray[Any]:
     """`value` as an array of a real dtype, not copied when it is one already (a memory map stays one)."""
     if isinstance(value, np.ma.MaskedArray):
         raise ValueError(f"{name} must not be a masked array, whose mask would be lost: fill or drop what is masked")
+    call = next((call for call in ("toarray", "todense") if hasattr(value, call)), None)
+    if call is not None and hasattr(value, "nnz"):
+        raise ValueError(f"{name} must be a dense array, got a sparse {type(value).__name__}: use {name}.{call}()")
     try:
         array = value if isinstance(value, np.ndarray) else np.asarray(value)
     except ValueError as error:  # ragged nested sequences
         raise ValueError(f"{name} must be a rectangular array of numbers: {error}") from None
+    if array.dtype.kind == "O":
+        array = _numbers(name, array)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    return array
+
+
+def _numbers(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Python objects as float64, or as bool where all are: what tables with columns of several kinds turn into."""
+    for index in np.ndindex(array.shape):
+        value: Any = array[index]
+        if isinstance(value, Real | np.bool_):
+            continue
+        where = name + (f"[{', '.join(map(str, index))}]" if index else "")
+        said = repr(value)[:40] if isinstance(value, str) else f"{value!s:.40}"
+        # What pandas puts in the place of missing values is of no type that could be named here.
+        if value is None or type(value).__name__ in ("NAType", "NaTType"):
+            raise ValueError(f"{name} must hold real numbers, with none missing: {where} is {said}")
+        raise ValueError(f"{name} must hold real numbers: {where} is {said}, of type {type(value).__name__}")
+    flags = array.size > 0 and all(isinstance(value, bool | np.bool_) for value in array.flat)
+    try:
+        return array.astype(np.bool_ if flags else np.float64)
+    except OverflowError:
+        raise ValueError(f"{name} must hold real numbers that float64 can hold, got larger integers") from None
+
+
+def boolean(name: str, value: Any, rule: str) -> NDArray[np.bool_]:
+    """`value` as an array of booleans; `rule` says what it must be."""
+    array = real_array(name, value)
+    if array.dtype != np.bool_:
+        raise ValueError(f"{name} must be {rule}, got {array.dtype} of shape {array.shape}")
     return array
 
 
@@ -115,9 +177,11 @@ def every(name: str, array: NDArray[Any], rule: str, good: Callable[[NDArray[Any
         raise ValueError(f"{name} {rule}: {name}{where} is {value!s}")
 
 
-def finite(name: str, array: NDArray[Any]) -> None:
-    """Refuse NaN and inf."""
-    if array.dtype.kind == "f":
+def finite(name: str, array: NDArray[Any], dtype: Any = None) -> None:
+    """Refuse NaN and inf; also what is too large for a dtype, if one is given."""
+    if dtype is not None and not np.can_cast(array.dtype, dtype):
+        every(name, array, f"must be finite in {np.dtype(dtype)}", lambda x: np.isfinite(rounded(x, dtype)))
+    elif array.dtype.kind == "f":
         every(name, array, "must be finite", np.isfinite)
 
 

@@ -3,7 +3,8 @@
 A checkpoint is a safetensors file, so any safetensors reader opens its tensors. Its metadata holds a format name, a
 version, a JSON header and a SHA-256 digest. The digest is of the entire file with 64 zeros in the digest's own place,
 which is always the same: the file starts with the header's length and then ``{"__metadata__":{"sha256":"``, so no other
-text in the file can be taken for it. Equal contents give equal bytes.
+text in the file can be taken for it. Equal contents give equal bytes: a file that another program has saved again is
+taken if what it holds makes the bytes of that digest.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from safetensors import SafetensorError
 FORMAT = "tapcore"
 VERSION = 1
 
+# In the order in which they are written.
+_METADATA = ("sha256", "format", "version", "header")
 _DTYPES = frozenset({"float64", "float32", "int64", "uint8", "bool"})
 
 _LENGTH = struct.Struct("<Q")
@@ -157,15 +160,20 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     FileNotFoundError
         When there is no such file.
     CheckpointError
-        When the file is no checkpoint, any byte of it differs from what was written, or a newer tapcore wrote it.
+        When the file is no checkpoint, any byte of it differs from what was written, or a newer tapcore wrote it. The
+        order of metadata in a file that another program saved does not count.
     """
     data = path.read_bytes()
     if not data:
         raise CheckpointError(f"{path}: the file is empty")
-    if len(data) < _DIGEST.stop or data[_LENGTH.size : _DIGEST.start] != _OPENING:
-        raise CheckpointError(f"{path}: not a tapcore checkpoint, or one whose first bytes are damaged")
-    if data[_DIGEST] != _digest(data):
-        raise CheckpointError(f"{path}: damaged checkpoint: its {len(data)} bytes do not match its SHA-256 digest")
+    ours = len(data) >= _DIGEST.stop and data[_LENGTH.size : _DIGEST.start] == _OPENING
+    if not ours or data[_DIGEST] != _digest(data):
+        rewritten = _rewritten(path, data)
+        if rewritten is None and ours:
+            raise CheckpointError(f"{path}: damaged checkpoint: its {len(data)} bytes do not match its SHA-256 digest")
+        if rewritten is None:
+            raise CheckpointError(f"{path}: not a tapcore checkpoint, or one whose first bytes are damaged")
+        data = rewritten
     try:
         (length,) = _LENGTH.unpack_from(data)
         metadata = json.loads(data[_LENGTH.size : _LENGTH.size + length])["__metadata__"]
@@ -175,9 +183,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     if name != FORMAT:
         raise CheckpointError(f"{path}: not a tapcore checkpoint: its format is {name!r}")
     if version > VERSION:
-        raise CheckpointError(
-            f"{path}: written by a newer tapcore (checkpoint version {version}, this one reads up to {VERSION})"
-        )
+        raise CheckpointError(_newer(path, version))
     try:
         header = json.loads(metadata["header"])
         # Arrays from safetensors are views of memory that may be read-only.
@@ -185,6 +191,42 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(f"{path}: the checkpoint cannot be read: {error!r}") from error
     return header, tensors
+
+
+def _rewritten(path: Path, data: bytes) -> bytes | None:
+    """The bytes that we wrote, of a checkpoint that another program has since saved; None if it is none such.
+
+    A program that loads a checkpoint and saves it, as the safetensors package does, puts its metadata in another order.
+    That tells such a file from a damaged one of ours, whose metadata still are in our order.
+
+    Raises
+    ------
+    CheckpointError
+        Another program saved it with other contents.
+    """
+    try:
+        (length,) = _LENGTH.unpack_from(data)
+        metadata = json.loads(data[_LENGTH.size : _LENGTH.size + length])["__metadata__"]
+        if metadata["format"] != FORMAT or sorted(metadata) != sorted(_METADATA) or tuple(metadata) == _METADATA:
+            return None
+        version, stored = int(metadata["version"]), metadata["sha256"]
+    except (ValueError, KeyError, TypeError, AttributeError, struct.error):
+        return None
+    if version > VERSION:
+        raise CheckpointError(_newer(path, version))
+    try:
+        packed = pack(json.loads(metadata["header"]), safetensors.numpy.load(data))
+    except (ValueError, KeyError, TypeError, SafetensorError):
+        packed = b""
+    if packed[_DIGEST] != str(stored).encode():
+        raise CheckpointError(
+            f"{path}: another program saved this checkpoint, and its contents no longer match its SHA-256 digest"
+        )
+    return packed
+
+
+def _newer(path: Path, version: int) -> str:
+    return f"{path}: written by a newer tapcore (checkpoint version {version}, this one reads up to {VERSION})"
 
 
 def _plain(name: str, tensor: NDArray[Any]) -> NDArray[Any]:

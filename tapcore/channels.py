@@ -76,7 +76,7 @@ class BinarySymmetric(Channel):
         """Flip each unit with probability p."""
         low, high = self._states(unit)
         _checks.generator("rng", rng)
-        x = np.asarray(X)
+        x = _checks.real_array("X", X)
         return np.where(rng.random(x.shape) < self.p, low + high - x, x)
 
     def _states(self, unit: Unit) -> tuple[float, float]:
@@ -106,25 +106,23 @@ class Erasure(Channel):
     """
 
     def __init__(self, mask: ArrayLike) -> None:
-        self.mask = np.asarray(mask)
-        if self.mask.dtype != np.bool_ or self.mask.ndim not in (1, 2):
-            raise ValueError(
-                f"mask must be a boolean array (n,) or (observations, n), got {self.mask.dtype} of shape "
-                f"{self.mask.shape}"
-            )
+        rule = "a boolean array (n,) or (observations, n)"
+        self.mask = _checks.boolean("mask", mask, rule)
+        if self.mask.ndim not in (1, 2):
+            raise ValueError(f"mask must be {rule}, got {self.mask.dtype} of shape {self.mask.shape}")
 
     def entry(self, unit: Unit, Y: Array) -> Any:
         """Units that are seen are clamped."""
         seen = self.observed((len(Y), unit.n))
-        bad = seen & ~unit.contains(Y)
+        bad = seen & ~unit.contains(unit.rounded(Y))
         if bad.any():
             k, i = _checks.first_index(bad)
-            raise ValueError(f"Y must be {unit.support} for a {type(unit).__name__} layer: Y[{k}, {i}] is {Y[k, i]!s}")
+            raise ValueError(f"Y {unit.rule(Y)}: Y[{k}, {i}] is {Y[k, i]!s}")
         return Clamped(Y, where=seen)
 
     def corrupt(self, unit: Unit, X: ArrayLike, rng: np.random.Generator) -> Array:
         """Put NaN where units are erased; nothing is drawn."""
-        x = np.asarray(X, np.float64)
+        x = _checks.real_array("X", X).astype(np.float64)
         return np.where(self.observed((len(x), unit.n)), x, np.nan)
 
     def observed(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -163,12 +161,16 @@ class GaussianNoise(Channel):
         """Fields and precisions of the likelihood."""
         _checks.finite("Y", Y)
         variance = _checks.per_site("variance", self.variance, unit.n)
-        return Y / variance, 1.0 / variance
+        with np.errstate(over="ignore"):
+            entry = Y / variance, 1.0 / variance
+        for name, x in zip(("Y / variance", "1 / variance"), entry, strict=True):
+            _checks.finite(name, x, unit.dtype)
+        return entry
 
     def corrupt(self, unit: Unit, X: ArrayLike, rng: np.random.Generator) -> Array:
         """Add noise."""
         _checks.generator("rng", rng)
-        x = np.asarray(X, np.float64)
+        x = _checks.real_array("X", X).astype(np.float64)
         return x + np.sqrt(self.variance) * rng.standard_normal(x.shape)
 
     def __repr__(self) -> str:

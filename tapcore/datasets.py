@@ -80,9 +80,9 @@ def load(source: str | os.PathLike[str], *, threshold: float | None = None, key:
     FileNotFoundError
         When there is no such file.
     ValueError
-        When the file is of no known format, is damaged, or cut short or too long for its header; when its array is not
-        of real numbers, has fewer than two axes, or is empty; when a ``.npz`` file has no array `key`, or several and
-        none is plainly the data; when `threshold` is not finite or meets a NaN.
+        When `source` is no path; when the file is of no known format, is damaged, or cut short or too long for its
+        header; when its array is not of real numbers, has fewer than two axes, or is empty; when a ``.npz`` file has no
+        array `key`, or several and none is plainly the data; when `threshold` is not finite or meets a NaN.
     ImportError
         When ``"digits"`` is asked for and scikit-learn is not installed.
     """
@@ -100,6 +100,7 @@ def load_with_shape(
         ``(X, image_shape)``. The shape is the file's own for arrays of images; rows of a flat array count as square
         images where their width is a perfect square.
     """
+    _check_names(source, key)
     if threshold is not None:
         threshold = number("threshold", threshold)
     if source == "digits":
@@ -114,6 +115,14 @@ def load_with_shape(
     if threshold is not None:
         X = _binarise(source, X, threshold)
     return Dataset(X, _image_shape(array.shape))
+
+
+def _check_names(source: Any, key: Any) -> None:
+    if not isinstance(source, str | os.PathLike):
+        hint = "; arrays need no loading" if hasattr(source, "__array__") or isinstance(source, list | tuple) else ""
+        raise ValueError(f"source must be a path or 'digits', got {type(source).__name__}{hint}")
+    if key is not None and not isinstance(key, str):
+        raise ValueError(f"key must be the name of an array, got {key!r}")
 
 
 def _digits() -> NDArray[Any]:
@@ -160,10 +169,12 @@ def _npz(path: Path, key: str | None) -> NDArray[Any]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             names = list(archive.files)
+            if names and not any(name.endswith(".npy") for name in archive.zip.namelist()):
+                _member(archive, names[0])
             if key is not None and key in names:
-                return np.asarray(archive[key])
+                return _member(archive, key)
             if key is None and len(names) == 1:
-                return np.asarray(archive[names[0]])
+                return _member(archive, names[0])
             for name in _NPZ_NAMES:
                 if key is None and name in names and (found := _candidate(archive, name)) is not None:
                     return found
@@ -172,6 +183,14 @@ def _npz(path: Path, key: str | None) -> NDArray[Any]:
     if key is not None:
         raise ValueError(f"{path}: no array {key!r}, only {names}")
     raise ValueError(f"{path}: choose one of its arrays with key=...: {names}")
+
+
+def _member(archive: Any, name: str) -> NDArray[Any]:
+    """The array `name`; ValueError where it is another kind of file in a .zip."""
+    member = archive[name]
+    if isinstance(member, bytes):
+        raise ValueError(f"{name!r} in it is no NumPy array: unpack the archive, and load what was in it")
+    return np.asarray(member)
 
 
 def _candidate(archive: Any, name: str) -> NDArray[Any] | None:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore import _checks
+from tapcore import _checks, _memory
+from tapcore._neighbours import average, nearest
 from tapcore.channels import Channel
 from tapcore.fields import ORDERS
 from tapcore.inference.given import Clamped
@@ -114,6 +115,10 @@ def posterior(
     observations = _observations(visible, Y, channel)
     prior = _prior(machine, prior)
     starts = _checks.integer("starts", starts, minimum=1)
+    # Each start of the observations taken at a time, and the solutions from it.
+    at_once = min(len(observations), ROWS)
+    each = _memory.per_row((visible.n,)) + 4 * _memory.per_row(machine.sizes, machine.dtype)
+    _memory.check("starts", starts, starts * at_once * each)
     _checks.choice("combine", combine, ("best", "mean"))
     _checks.choice("method", method, tuple(ORDERS))
     rng = np.random.default_rng(_checks.integer("seed", seed, minimum=0))
@@ -169,12 +174,12 @@ def pointwise_moments(prior: Unit, entry: Any, count: int) -> tuple[Array, Array
 def nearest_neighbours(X: ArrayLike, Y: ArrayLike, channel: Channel, k: int = 1) -> Array:
     """Average of the k training samples nearest to each observation, by Euclidean distance over the units observed.
 
-    By scikit-learn where it is installed and all observations are of the same units.
+    Of samples at the same distance, the first are taken. Neither an offset of the data nor their scale costs digits.
 
     Parameters
     ----------
     X : (samples, n) array_like
-        Training samples.
+        Training samples; any real dtype, boolean, or memory-mapped; read a few thousand rows at a time.
     Y : (K, n) array_like
     channel : BinarySymmetric, Erasure or GaussianNoise
         Says which units are observed.
@@ -188,47 +193,21 @@ def nearest_neighbours(X: ArrayLike, Y: ArrayLike, channel: Channel, k: int = 1)
     Raises
     ------
     ValueError
-        Arrays of unlike widths, or more neighbours than samples.
+        Arrays of unlike widths, samples or observed values that are not finite, or more neighbours than samples.
     """
     samples = _checks.matrix("X", X, None, rows="samples")
     observations = _checks.matrix("Y", Y, samples.shape[1], rows="observations")
     k = _checks.integer("k", k, minimum=1)
     if k > len(samples):
         raise ValueError(f"k must be at most {len(samples)}, the number of samples, got {k}")
+    _memory.check("k", k, k * len(observations) * 16)
     seen = channel.observed((len(observations), samples.shape[1]))
-    y, data = np.where(seen, observations, 0).astype(np.float32), samples.astype(np.float32)
-    same = bool((seen == seen[0]).all())
-    nearest = _nearest_by_scikit_learn(data, y, seen[0], k) if same else None
-    if nearest is None:
-        nearest = _nearest(data, y, seen.astype(np.float32), k)
-    out = np.empty(observations.shape)
-    for first in range(0, len(y), ROWS):
-        out[first : first + ROWS] = samples[nearest[first : first + ROWS]].mean(axis=1)
-    return out
-
-
-def _nearest_by_scikit_learn(data: Array, y: Array, seen: NDArray[np.bool_], k: int) -> NDArray[np.int64] | None:
-    """Numbers of the nearest samples over the columns `seen`; None if scikit-learn is not there or none is seen."""
-    try:
-        from sklearn.neighbors import NearestNeighbors
-    except ImportError:
-        return None
-    if not seen.any():
-        return None
-    search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(data[:, seen])
-    return np.asarray(search.kneighbors(y[:, seen], return_distance=False))
-
-
-def _nearest(data: Array, y: Array, seen: Array, k: int) -> NDArray[np.int64]:
-    """Numbers of the nearest samples, over columns of each observation's own."""
-    squares = data * data
-    nearest = np.empty((len(y), k), np.int64)
-    for first in range(0, len(y), ROWS):
-        rows = slice(first, first + ROWS)
-        # Squared distances less what all samples share.
-        distance = seen[rows] @ squares.T - 2.0 * (y[rows] @ data.T)
-        nearest[rows] = np.argpartition(distance, k - 1, axis=1)[:, :k]
-    return nearest
+    _checks.finite("X", samples)
+    bad = seen & ~np.isfinite(observations)
+    if bad.any():
+        at = _checks.first_index(bad)
+        raise ValueError(f"Y must be finite where it is observed: Y[{at[0]}, {at[1]}] is {observations[at]!s}")
+    return average(samples, nearest(samples, observations, seen, k))
 
 
 def matthews_correlation(X: ArrayLike, estimate: ArrayLike, threshold: float = 0.5) -> NDArray[np.float64]:
@@ -263,6 +242,12 @@ def _confusion(X: ArrayLike, estimate: ArrayLike, threshold: float) -> tuple[Arr
     if x.shape != e.shape:
         raise ValueError(f"estimate must have the shape of X, {x.shape}, got {e.shape}")
     return tuple(np.asarray(both.sum(axis=1), np.float64) for both in (x & e, x & ~e, ~x & e, ~x & ~e))
+
+
+def _mixed(w: Array, means: Array, variances: Array) -> tuple[Array, Array]:
+    """Mean and variance of a mixture; chains that are lost have no weight."""
+    mean = np.nansum(w * means, axis=0)
+    return mean, np.nansum(w * (variances + (means - mean) ** 2), axis=0)
 
 
 def _observations(visible: Unit, Y: ArrayLike, channel: Channel) -> Array:
@@ -328,8 +313,8 @@ def _combined(found: list[Solutions], combine: str) -> tuple[Array, ...]:
         same = np.abs(means[:k] - means[k]).max(axis=2) <= 1e-3
         weights[k, same.any(axis=0)] = 0.0
     weights = np.nan_to_num(weights)
-    weights /= weights.sum(axis=0)
+    total = weights.sum(axis=0)
+    weights /= np.where(total > 0, total, np.nan)  # where every chain is lost nothing is known
     w = weights[:, :, None]
-    mean = np.nansum(w * means, axis=0)
-    var = np.nansum(w * (variances + (means - mean) ** 2), axis=0)
+    mean, var = (np.where(total[:, None] > 0, x, np.nan) for x in _mixed(w, means, variances))
     return mean, var, energies[best, rows], (converged | (weights == 0)).all(axis=0)

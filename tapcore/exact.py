@@ -115,7 +115,7 @@ def marginals(machine: Machine, layer: int, x: ArrayLike) -> NDArray[np.float64]
     layer = _checks.integer("layer", layer, minimum=0)
     if layer >= len(machine.layers):
         raise ValueError(f"layer must be below {len(machine.layers)}, got {layer}")
-    points = _checks.real_array("x", x).astype(np.float64)
+    points = _checks.rounded(_checks.real_array("x", x), machine.dtype).astype(np.float64)
     if points.ndim != 1:
         raise ValueError(f"x must have one dimension, got shape {points.shape}")
     _checks.finite("x", points)

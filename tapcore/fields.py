@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tapcore import _memory
 from tapcore._jit import kernel, scalar
 from tapcore.machine import Machine
 from tapcore.units._sites import THIRD, Sites, layer_third
@@ -83,6 +84,12 @@ def empty_state(sizes: Sequence[int], count: int, blocks: int, dtype: Any, order
     third, pull = (tuple(np.zeros((count if order > 2 else 0, n), dtype) for n in sizes) for _ in range(2))
     rows = np.empty((blocks, 4, max(sizes)), dtype)
     return State(arrays(), arrays(), arrays(), arrays(), spare, third, pull, rows)
+
+
+def state_bytes(sizes: Sequence[int], dtype: Any, order: int = 2) -> int:
+    """What `empty_state` takes for each chain."""
+    copies = 4 + (2 if order > 2 else 0)
+    return _memory.per_row((copies * sum(sizes), sum(sizes[1:-1])), dtype)
 
 
 @scalar

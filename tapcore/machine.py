@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore import _checks
+from tapcore import _checks, _memory
 from tapcore.units import Unit
 
 DTYPES = ("float64", "float32")
@@ -125,6 +125,10 @@ def _layer(name: str, layer: Unit, dtype: np.dtype[Any]) -> Unit:
         layer = layer.astype(dtype)
     for parameter, array in layer.parameters.items():
         _finite_in(f"{name}.{parameter}", array)
+    try:
+        layer.check_parameters(layer.parameters)
+    except ValueError as error:  # true of float64 and, rounded, no more
+        raise ValueError(f"{name} in {dtype}: {error}") from None
     return layer
 
 
@@ -224,6 +228,8 @@ def _generator(seed: int | None) -> np.random.Generator:
 
 def _drawn(layers: Sequence[Unit], sigma: float, rng: np.random.Generator) -> list[NDArray[np.float64]]:
     """Random weights between neighbours, those of the visible layer for its standard coordinates."""
+    for below, above in pairwise(layers):
+        _memory.check("weights", f"{below.n} x {above.n}", below.n * above.n * 8)
     drawn = [rng.normal(0.0, sigma, (below.n, above.n)) for below, above in pairwise(layers)]
     standard = layers[0].standard()
     if standard is not None:

@@ -118,7 +118,7 @@ def rows_of_images(
         The PNG to write.
     rows : mapping of str to (n, n_visible) array_like
         Images by the name of what made them; the first ones are shown, NaN in colour. Grey levels are those of the
-        first row: its smallest value is black, its largest white.
+        first row that has numbers: its smallest value is black, its largest white.
     image_shape : (int, int)
         Height and width, with product n_visible.
     most : int
@@ -131,12 +131,13 @@ def rows_of_images(
     ImportError
         matplotlib is not installed.
     """
-    if not rows:
-        raise ValueError("rows must hold at least one row of images")
+    if not isinstance(rows, Mapping) or not rows:
+        raise ValueError("rows must be a mapping with at least one row of images")
     width = math.prod(image_shape)
     shown = {name: _checks.matrix(name, X, width, rows="images")[:most].astype(np.float64) for name, X in rows.items()}
     first = next(iter(shown.values()))
-    low, high = float(np.nanmin(first)), float(np.nanmax(first))
+    known = next((x[np.isfinite(x)] for x in (first, *shown.values()) if np.isfinite(x).any()), np.array([0.0, 1.0]))
+    low, high = float(known.min()), float(known.max())
     columns = max(map(len, shown.values()))
     height = 9.0 * len(shown) * image_shape[0] / (columns * image_shape[1])
     figure = _figure(10.0, max(1.0, height))
@@ -265,6 +266,8 @@ def free_energies(path: str | os.PathLike[str], solutions: Solutions | Mapping[s
         matplotlib is not installed.
     """
     named = solutions if isinstance(solutions, Mapping) else {"": solutions}
+    if not all(isinstance(s, Solutions) for s in named.values()):
+        raise ValueError(f"solutions must be tapcore.Solutions, or a mapping to them, got {type(solutions).__name__}")
     energies = {name: s.free_energy[np.isfinite(s.free_energy)] for name, s in named.items()}
     if not any(len(e) for e in energies.values()):
         raise ValueError("solutions must have at least one finite free energy, got none")
@@ -317,7 +320,7 @@ def embed(
     Raises
     ------
     ValueError
-        Fewer than 3 points to fit, or data of another width.
+        Fewer than 3 points to fit, data of another width, or data or solutions that are not finite.
     ImportError
         scikit-learn is not installed.
     """
@@ -328,7 +331,9 @@ def embed(
     neighbours = _checks.integer("neighbours", neighbours, minimum=1)
     means = np.asarray(solutions.mean[0], np.float64)
     data = None if X is None else np.asarray(_checks.matrix("X", X, means.shape[1], rows="samples"), np.float64)
+    _checks.finite("solutions.mean[0]", means)
     fitted, name = (means, "solutions") if data is None else (data, "X")
+    _checks.finite(name, fitted)
     if len(fitted) < 3:
         raise ValueError(f"{name} must hold at least 3 points to embed, got {len(fitted)}")
     isomap = Isomap(n_neighbors=min(neighbours, len(fitted) - 1), n_components=2)

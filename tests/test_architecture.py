@@ -38,8 +38,8 @@ FLOORS = [
     ["units"],
     ["datasets"],
     ["special"],
-    ["_threads", "_blas", "_random"],
-    ["_jit", "_checks", "_files", "_interrupts"],
+    ["_threads", "_blas", "_random", "_neighbours"],
+    ["_jit", "_checks", "_files", "_interrupts", "_memory"],
     ["_cache"],
 ]
 MODULES = sorted(

@@ -28,6 +28,10 @@ def test_train_then_solve_then_info(run: Any, tmp_path: Path) -> None:
     lines = out.splitlines()
     assert lines[0] == "64 x 5 units trained on 1797 samples"
     assert lines[1].startswith("TAP log-likelihood per unit after epoch 3: -0.")
+    assert (
+        lines[2]
+        == "  (an estimate, no bound: with training it drifts from the exact one, first above it; see tapcore.ais)"
+    )
     for name in ("receptive_fields.png", "history.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
     expected = tc.fit(tc.RBM(tc.Binary(64), tc.Binary(5), seed=0), datasets.load("digits"), epochs=3, learning_rate=0.1)
@@ -307,3 +311,11 @@ def test_a_deep_machine_trains_resumes_and_is_described(run: Any, tmp_path: Path
         status, _, err = run("train", "digits", "--hidden", hidden, "--out", tmp_path / "other")
         assert (status, err.count("\n")) == (2, 1)
         assert message in err
+
+
+def test_a_deep_run_goes_on_for_more_epochs(run: Any, tmp_path: Path) -> None:
+    arguments = ("train", "digits", "--hidden", "8,4", "--out", tmp_path / "run", "--learning-rate", "0.1", "--epochs")
+    assert run(*arguments, "2")[0] == 0
+    status, out, err = run(*arguments, "4", "--resume")
+    assert (status, err) == (0, "")
+    assert "after epoch 8:" in out  # two for each pair of layers, four for all

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,48 @@ def test_unsuitable_idx_shapes(tmp_path: Path, shape: tuple[int, ...], compresse
     data = idx_bytes(np.zeros(shape))
     message = refusal(written(tmp_path, gzip.compress(data) if compressed else data))
     assert f"got shape {shape}" in message
+
+
+@pytest.mark.parametrize("names", [["train-images-idx3-ubyte"], ["t10k-images-idx3-ubyte.gz", "notes.txt"]])
+@pytest.mark.parametrize("key", [None, 0])
+def test_a_zip_of_other_files_is_to_be_unpacked(tmp_path: Path, names: list[str], key: int | None) -> None:
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, idx_bytes(IMAGES))
+    with pytest.raises(
+        ValueError, match=r"data\.zip: .* in it is no NumPy array: unpack the archive, and load"
+    ) as caught:
+        datasets.load(path, key=None if key is None else names[key])
+    assert names[0] in str(caught.value)
+
+
+def test_another_file_beside_arrays_is_no_array(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", X=IMAGES)
+    with zipfile.ZipFile(tmp_path / "data.npz", "a") as archive:
+        archive.writestr("notes.txt", "digits")
+    assert datasets.load(tmp_path / "data.npz").shape == (4, 6)
+    with pytest.raises(ValueError, match=r"'notes\.txt' in it is no NumPy array"):
+        datasets.load(tmp_path / "data.npz", key="notes.txt")
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (np.zeros((3, 3)), "source must be a path or 'digits', got ndarray; arrays need no loading"),
+        ([[0, 1]], "source must be a path or 'digits', got list; arrays need no loading"),
+        (3, "source must be a path or 'digits', got int"),
+        (None, "source must be a path or 'digits', got NoneType"),
+        (b"data.npy", "source must be a path or 'digits', got bytes"),
+    ],
+)
+def test_sources_that_are_no_paths(source: Any, reason: str) -> None:
+    for load in (datasets.load, datasets.load_with_shape):
+        with pytest.raises(ValueError) as caught:  # noqa: PT011 - compared as a whole
+            load(source)
+        assert str(caught.value) == reason
+
+
+def test_keys_that_are_no_names(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^key must be the name of an array, got 3$"):
+        datasets.load(npz(tmp_path, X=IMAGES), key=3)  # type: ignore[arg-type]

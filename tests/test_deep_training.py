@@ -177,6 +177,21 @@ def test_a_finished_run_goes_on_for_more_epochs(tmp_path: Path) -> None:
             tc.fit(start, X, **(HOW | {"epochs": 5} | change), checkpoint=tmp_path / "run", resume=True)
 
 
+@pytest.mark.parametrize("pretrain", [None, 1, 0])
+def test_a_resumed_run_keeps_its_pre_training(tmp_path: Path, pretrain: int | None) -> None:
+    X, start = data(), machine(6, 4)
+    how = {k: v for k, v in HOW.items() if k not in ("pretrain", "epochs")}
+    tc.fit(start, X, **how, epochs=2, pretrain=pretrain, checkpoint=tmp_path / "run")
+    more = tc.fit(start, X, **how, epochs=3, checkpoint=tmp_path / "run", resume=True)
+    begun = 2 if pretrain is None else pretrain
+    assert more.machine == tc.fit(start, X, **how, epochs=3, pretrain=begun).machine
+    with pytest.raises(ValueError, match="pretrain contradicts"):
+        tc.fit(start, X, **how, epochs=4, pretrain=3, checkpoint=tmp_path / "run", resume=True)
+    # Where there is nothing to resume, it is `epochs`, as of a new run.
+    fresh = tc.fit(start, X, **how, epochs=1, checkpoint=tmp_path / "fresh", resume=True)
+    assert fresh.machine == tc.fit(start, X, **how, epochs=1).machine
+
+
 def test_pre_training_can_be_left_out() -> None:
     X, start = data(), machine(6, 4)
     result = tc.fit(start, X, **(HOW | {"pretrain": 0}))

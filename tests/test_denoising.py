@@ -283,3 +283,76 @@ def test_single_precision_comes_close(channel: Any) -> None:
     assert_allclose(found.mean, wide.mean, atol=1e-5)
     assert_allclose(found.var, wide.var, atol=1e-5)
     assert_allclose(found.free_energy, wide.free_energy, rtol=1e-6)
+
+
+OFFSETS, SCALES = (0.0, 1e4, 1e8), (1e-150, 1.0, 1e150)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("offset", OFFSETS)
+@pytest.mark.parametrize("masks", ["none", "one", "rows"])
+def test_neighbours_at_any_offset_and_scale(offset: float, scale: float, masks: str) -> None:
+    rng = np.random.default_rng(4)
+    shape, count = (5000, 9), 60  # more than one block of samples
+    data = scale * (offset + rng.random(shape))
+    noisy = data[rng.permutation(len(data))[:count]] + 0.2 * scale * rng.standard_normal((count, 9))
+    erased = {"none": np.zeros(9, bool), "one": np.arange(9) % 2 == 0, "rows": rng.random((count, 9)) < 0.5}[masks]
+    channel = tc.Erasure(erased)
+    away, seen = (data - data[0]) / scale, channel.observed((count, 9))
+    brute = [
+        ((away - (y - data[0]) / scale)[:, s] ** 2).sum(axis=1).argsort(kind="stable")[:2]
+        for y, s in zip(noisy, seen, strict=True)
+    ]
+    expected = np.array([away[b].mean(axis=0) for b in brute])
+    found = (tc.nearest_neighbours(data, noisy, channel, k=2) - data[0]) / scale
+    assert_allclose(found, expected, atol=1e-6)
+
+
+def test_float32_neighbours_at_an_offset() -> None:
+    rng = np.random.default_rng(5)
+    data = (1e4 + rng.random((400, 9))).astype(np.float32)
+    noisy, masks = data[:200] + np.float32(0.01), rng.random((200, 9)) < 0.2
+    assert_array_equal(tc.nearest_neighbours(data, noisy, tc.Erasure(masks)), data[:200])
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_of_equal_neighbours_the_first_is_taken(whole: bool) -> None:
+    rng = np.random.default_rng(6)
+    data = rng.integers(0, 2, (9000, 8)) * (1.0 if whole else 0.1)
+    noisy, mask = data[:30], rng.random((30, 8)) < 0.7
+    mask[0] = True  # nothing is seen: all are as near
+    mask = np.concatenate([mask, np.ones((1, 8), bool)])
+    noisy = np.concatenate([noisy, np.full((1, 8), np.nan)])
+    pairs = zip(np.nan_to_num(noisy), mask, strict=True)
+    brute = np.array([data[((data - y)[:, ~m] ** 2).sum(axis=1).argmin()] for y, m in pairs])
+    assert_array_equal(tc.nearest_neighbours(data, noisy, tc.Erasure(mask)), brute)
+
+
+@pytest.mark.filterwarnings("error")
+def test_neighbours_refuse_what_is_not_finite() -> None:
+    data = np.eye(3)
+    with pytest.raises(ValueError, match=r"^X must be finite: X\[1, 0\] is nan"):
+        tc.nearest_neighbours([[0.0, 1], [np.nan, 0]], [[0, 1]], tc.GaussianNoise(1))
+    with pytest.raises(ValueError, match=r"^Y must be finite where it is observed: Y\[0, 2\] is nan"):
+        tc.nearest_neighbours(data, [[0, 1, np.nan]], tc.GaussianNoise(1))
+    assert_array_equal(tc.nearest_neighbours(data, [[0, np.nan, 1]], tc.Erasure([False, True, False])), data[2:])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("combine", ["best", "mean"])
+def test_images_of_which_nothing_is_seen(combine: str) -> None:
+    nothing = np.full((2, 3), np.nan)
+    channel = tc.Erasure(np.isnan(nothing))
+    found = tc.denoise(BINARY, nothing, channel, starts=3, combine=combine)
+    assert np.isfinite(found).all()
+    assert np.isfinite(tc.pointwise(BINARY.layers[0], nothing, channel)).all()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("combine", ["best", "mean"])
+def test_observations_of_which_every_chain_is_lost(combine: str) -> None:
+    machine = tc.RBM(tc.Gaussian(4), tc.Gaussian(3), weights=np.full((4, 3), 3.0))  # no law: W W' is above 1
+    found = tc.posterior(machine, np.zeros((2, 4)), tc.GaussianNoise(100.0), starts=3, combine=combine)
+    for x in (found.mean, found.var, found.free_energy):
+        assert np.isnan(x).all()
+    assert not found.converged.any()

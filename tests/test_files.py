@@ -276,3 +276,81 @@ def test_sealed_makes_readable_files(path: Path) -> None:
 def test_missing_file(path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"machine\.tap"):
         _files.read(path)
+
+
+# Files that another program has saved again
+
+
+def reordered(data: bytes, change: Any = None, order: Any = reversed) -> bytes:
+    """The same file with its metadata in another order, as others write it; `change` may alter them and the tensors."""
+    (length,) = struct.unpack_from("<Q", data)
+    described, body = json.loads(data[8 : 8 + length]), bytearray(data[8 + length :])
+    metadata = described.pop("__metadata__")
+    if change is not None:
+        change(metadata, body)
+    text = json.dumps({"__metadata__": {name: metadata[name] for name in order(metadata)}, **described}).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(body)
+
+
+@pytest.mark.parametrize("order", [reversed, sorted, lambda names: ["sha256", "version", "header", "format"]])
+def test_a_file_saved_again_is_taken(path: Path, order: Any) -> None:
+    data = reordered(_files.pack(HEADER, TENSORS), order=order)
+    assert data != _files.pack(HEADER, TENSORS)
+    path.write_bytes(data)
+    header, tensors = _files.read(path)
+    assert exactly(header) == exactly(HEADER)
+    for name, tensor in TENSORS.items():
+        assert_same_bits(tensors[name], tensor)
+
+
+def test_a_file_saved_by_safetensors_is_taken(path: Path) -> None:
+    _files.write(path, HEADER, TENSORS)
+    with safetensors.safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+    tensors = safetensors.numpy.load_file(path)
+    for _ in range(20):  # in an order of its own each time
+        safetensors.numpy.save_file(tensors, path, metadata)
+        assert exactly(_files.read(path)[0]) == exactly(HEADER)
+
+
+def test_a_file_saved_again_with_other_contents_is_refused(path: Path) -> None:
+    def other_header(metadata: dict[str, str], _: bytearray) -> None:
+        metadata["header"] = metadata["header"].replace("3", "5")
+
+    def other_text(metadata: dict[str, str], _: bytearray) -> None:
+        metadata["header"] = metadata["header"].replace(" ", "")
+
+    def other_tensor(_: dict[str, str], body: bytearray) -> None:
+        body[-1] ^= 1
+
+    def other_digest(metadata: dict[str, str], _: bytearray) -> None:
+        metadata["sha256"] = "é"
+
+    def no_header(metadata: dict[str, str], _: bytearray) -> None:
+        metadata["header"] = "{"
+
+    for change in (other_header, other_tensor, other_digest, no_header):
+        data = reordered(_files.pack(HEADER, TENSORS), change)
+        assert "another program saved this checkpoint, and its contents no longer match" in refusal(path, data)
+    path.write_bytes(reordered(_files.pack(HEADER, TENSORS), other_text))
+    assert exactly(_files.read(path)[0]) == exactly(HEADER)
+
+
+def test_every_wrong_byte_of_a_file_saved_again_is_refused_or_makes_no_difference(path: Path) -> None:
+    data = reordered(_files.pack({"a": [1, 0.5]}, {"A": np.arange(3, dtype=np.uint8)}))
+    for position, byte in enumerate(data):
+        for wrong in {byte ^ 1 << bit for bit in range(8)} - {byte}:
+            path.write_bytes(data[:position] + bytes([wrong]) + data[position + 1 :])
+            try:
+                header, tensors = _files.read(path)
+            except CheckpointError:
+                continue
+            assert header == {"a": [1, 0.5]}
+            np.testing.assert_array_equal(tensors["A"], np.arange(3, dtype=np.uint8))
+
+
+def test_a_newer_file_saved_again_is_refused_as_newer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(_files, "VERSION", _files.VERSION + 1)
+        data = reordered(_files.pack(HEADER, TENSORS))
+    assert "written by a newer tapcore" in refusal(path, data)

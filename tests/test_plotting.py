@@ -160,3 +160,25 @@ def test_rows_of_images_show_everything(tmp_path: Path) -> None:
     for rows, shape, message in (({}, (28, 28), "at least one row"), ({"seen": seen}, (27, 28), "seen must have 756")):
         with pytest.raises(ValueError, match=message):
             plotting.rows_of_images(path, rows, shape)
+
+
+@pytest.mark.filterwarnings("error")
+def test_images_of_nothing_are_drawn_quietly(tmp_path: Path) -> None:
+    nothing, something = np.full((3, 4), np.nan), np.arange(12.0).reshape(3, 4)
+    for i, rows in enumerate(({"a": nothing}, {"a": nothing, "b": nothing}, {"a": nothing, "b": something})):
+        plotting.rows_of_images(tmp_path / f"{i}.png", rows, (2, 2))
+        assert drawn(tmp_path / f"{i}.png")
+    plotting.images(tmp_path / "images.png", nothing, (2, 2))
+    assert (tmp_path / "images.png").exists()
+
+
+def test_embeddings_refuse_what_is_not_finite() -> None:
+    with pytest.raises(ValueError, match=r"^X must be finite: X\[1, 0\] is nan$"):
+        plotting.embed(solutions(5), np.array([[0.0] * 12, [np.nan] * 12, [1.0] * 12]))
+
+
+def test_pictures_of_other_things_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="rows must be a mapping"):
+        plotting.rows_of_images(tmp_path / "x.png", [[]], (2, 2))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"solutions must be tapcore\.Solutions, or a mapping to them, got list"):
+        plotting.free_energies(tmp_path / "x.png", [])  # type: ignore[arg-type]

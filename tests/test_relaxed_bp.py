@@ -189,3 +189,28 @@ def test_refusals() -> None:
         tc.harvest(machine, np.zeros((1, 7)), method="rbp")
     with pytest.raises(ValueError, match="method must be one of"):
         tc.free_energy(machine, [np.zeros(7), np.zeros(5)], [np.zeros(7), np.zeros(5)], method="rbp")
+
+
+def test_it_depends_on_whether_a_law_is_written_in_bits_or_in_spins() -> None:
+    """The figures of its docstring: TAP and the exact ln Z do not."""
+    rng = np.random.default_rng(3)
+    W, b, c = 2 * rng.normal(size=(4, 3)), rng.normal(size=4), rng.normal(size=3)
+    bits = tc.RBM(tc.Binary(4, U=b), tc.Binary(3, U=c), weights=W)
+    # With x = (s + 1)/2 in its place.
+    U, V = b / 2 + W.sum(axis=1) / 4, c / 2 + W.sum(axis=0) / 4
+    spins = tc.RBM(tc.Spin(4, U=U), tc.Spin(3, U=V), weights=W / 4)
+    constant = b.sum() / 2 + c.sum() / 2 + W.sum() / 4
+    exact = tc.exact.log_z(bits)
+    assert_allclose(exact, 12.0715, atol=1e-4)
+    assert_allclose(tc.exact.log_z(spins) + constant, exact, rtol=1e-13)
+    X = np.random.default_rng(1).random((20, 4))
+    found = {}
+    for method in ("tap", "rbp"):
+        for name, machine, init in (("bits", bits, X), ("spins", spins, 2 * X - 1)):
+            solutions = tc.solve(machine, init, method=method, damping=0.5)
+            assert solutions.converged.all()
+            found[method, name] = -solutions.free_energy.min() + (constant if name == "spins" else 0.0)
+    assert_allclose(found["tap", "bits"], 12.0586, atol=1e-4)
+    assert_allclose(found["tap", "spins"], found["tap", "bits"], atol=1e-9)
+    assert_allclose(found["rbp", "bits"], 13.8818, atol=1e-4)
+    assert_allclose(found["rbp", "spins"], 12.3846, atol=1e-4)

@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     except FloatingPointError as error:
         print(f"tapcore: {error}", file=sys.stderr)
         return 1
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         print(f"tapcore: {' '.join(_reason(error).split())}", file=sys.stderr)
         return 2
     return 0
@@ -83,4 +83,4 @@ def _plain_warnings() -> Iterator[None]:
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)
+    return str(error) or ("not enough memory" if isinstance(error, MemoryError) else type(error).__name__)

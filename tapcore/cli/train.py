@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,12 @@ def add_to(commands: Any) -> None:
     add("--key", metavar="NAME", help="which array of a .npz file")
     add("--hidden", default="100", metavar="N[,N...]", help="hidden units; of each hidden layer of a deep machine")
     add("--epochs", type=int, default=10, metavar="N", help="passes over the data, in all")
-    add("--pretrain", type=int, metavar="N", help="of a deep machine: passes for each layer before (as many)")
+    add(
+        "--pretrain",
+        type=int,
+        metavar="N",
+        help="of a deep machine: passes for each layer before (as many, or as a resumed run began)",
+    )
     add("--pass-up", choices=("samples", "means"), default="samples", help="what layers hand to the next then")
     center = "step along the gradient of centred units (yes if deep)"
     add("--center", action=argparse.BooleanOptionalAction, help=center)
@@ -74,6 +80,7 @@ def _train(options: argparse.Namespace) -> None:
     seed = _checks.integer("--seed", options.seed, minimum=0)
     penalty = L1(options.l1) if options.l1 is not None else L2(0.001 if options.l2 is None else options.l2)
     dataset = load_with_shape(options.data, threshold=options.threshold, key=options.key)
+    _check_memory(options, [dataset.X.shape[1], *hidden])
     layers, how = [Binary(n) for n in (dataset.X.shape[1], *hidden)], {"seed": seed, "dtype": options.dtype}
     machine = RBM(layers[0], layers[1], **how) if len(layers) == 2 else DBM(*layers, **how)
     with thread_limit(options.threads):
@@ -94,7 +101,24 @@ def _train(options: argparse.Namespace) -> None:
         last = result.history[-1]
         print(f"TAP log-likelihood per unit after epoch {last.epoch}: {last.log_likelihood:.4f} nats", end="")
         print(f" (by {sum(result.machine.sizes)} units, visible and hidden)")
+        print("  (an estimate, no bound: with training it drifts from the exact one, first above it; see tapcore.ais)")
     _draw(out, result.machine, result.history, dataset.image_shape)
+
+
+def _check_memory(options: argparse.Namespace, sizes: list[int]) -> None:
+    """Refuse units, chains and epochs for which there is no memory."""
+    import numpy as np
+
+    from tapcore import _memory
+
+    size = np.dtype(options.dtype).itemsize
+    # Weights with their squares and steps, and those of the machine that it starts from.
+    _memory.check("--hidden", options.hidden, 4 * size * sum(a * b for a, b in pairwise(sizes)))
+    # Means, variances, fields and precisions.
+    _memory.check("--chains", options.chains, 4 * size * sum(sizes) * options.chains)
+    for name in ("epochs", "pretrain"):  # a learning rate each, here and in checkpoints
+        count = getattr(options, name) or 0
+        _memory.check(f"--{name}", count, 16 * count)
 
 
 def _layer_sizes(text: str) -> list[int]:

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tapcore import _memory
 from tapcore._threads import BLOCK_ROWS, for_each_block, split, thread_count
-from tapcore.fields import Couplings, Given, empty_state, no_given
+from tapcore.fields import Couplings, Given, empty_state, no_given, state_bytes
 from tapcore.inference.acceleration import empty_memory, forget
-from tapcore.inference.progress import ACTIVE, CONVERGED, FAILED, Rule, begin, empty_progress
+from tapcore.inference.progress import ACTIVE, CONVERGED, FAILED, PROGRESS_BYTES, Rule, begin, empty_progress
 from tapcore.inference.tap import gather_active, sweep_block
 from tapcore.machine import Machine
 from tapcore.units._sites import MOMENTS, THIRD, Sites
@@ -42,6 +43,11 @@ class Stopped(NamedTuple):
     converged: NDArray[np.bool_]
 
 
+def chain_bytes(sizes: Sequence[int], dtype: Any, order: int = 2) -> int:
+    """What each of `Chains` takes: its state, its start, and what is known of its progress."""
+    return state_bytes(sizes, dtype, order) + _memory.per_row(sizes[:1], dtype) + PROGRESS_BYTES
+
+
 class Chains:
     """State and progress of K chains, kept in place from one run to the next."""
 
@@ -49,6 +55,7 @@ class Chains:
         self, sizes: Sequence[int], count: int, dtype: Any, *, order: int = 2, accelerated: bool = False
     ) -> None:
         self.count = count
+        _memory.check("chains", count, count * chain_bytes(sizes, dtype, order))
         self.threads = thread_count()
         self.state = empty_state(sizes, count, len(split(count, self.threads)), dtype, order)
         self.progress = empty_progress(count)

@@ -37,9 +37,7 @@ class Clamped:
 
     def __init__(self, values: ArrayLike, where: ArrayLike | None = None) -> None:
         self.values = _checks.real_array("values", values)
-        self.where = np.ones((), np.bool_) if where is None else np.asarray(where)
-        if self.where.dtype != np.bool_:
-            raise ValueError(f"where must be boolean, got {self.where.dtype}")
+        self.where = np.ones((), np.bool_) if where is None else _checks.boolean("where", where, "boolean")
         try:
             shape = np.broadcast_shapes(self.values.shape, self.where.shape)
         except ValueError:
@@ -84,7 +82,7 @@ def _entry(name: str, layer: Unit, entry: Any, count: int) -> tuple[Array, Array
         raise ValueError(f"{name} must be None, a pair (U, V) or a tapcore.Clamped, got {type(entry).__name__}")
     pair = [_rows(f"{name}[{i}]", _checks.real_array(f"{name}[{i}]", x), layer.n, count) for i, x in enumerate(entry)]
     for i, x in enumerate(pair):
-        _checks.finite(f"{name}[{i}]", x)
+        _checks.finite(f"{name}[{i}]", x, layer.dtype)
     return pair[0].astype(layer.dtype), pair[1].astype(layer.dtype), none
 
 
@@ -98,12 +96,10 @@ def _rows(name: str, array: Array, n: int, count: int) -> Array:
 
 
 def _check_held(name: str, layer: Unit, values: Array, where: Array) -> None:
-    bad = where & ~layer.contains(values)
+    bad = where & ~layer.contains(layer.rounded(values))
     if bad.any():
         k, i = _checks.first_index(bad)
-        raise ValueError(
-            f"{name} must be {layer.support} for a {type(layer).__name__} layer: {name}[{k}, {i}] is {values[k, i]!s}"
-        )
+        raise ValueError(f"{name} {layer.rule(values)}: {name}[{k}, {i}] is {values[k, i]!s}")
 
 
 def held_starts(starts: Starts, given: Given) -> Starts:

@@ -170,7 +170,7 @@ def _starts(machine: Machine, init: Any) -> tuple[Iterable[Starts], int | None]:
     """Starts in chunks, checked, and how many there are if that is known."""
     check_machine(machine)
     if isinstance(init, Solutions):
-        check_solutions("init", init, machine.sizes)
+        check_solutions("init", init, machine.sizes, machine.dtype)
         return (Starts(init.mean, init.var),), len(init)
     if isinstance(init, Iterator):
         return (Starts((check_start(machine, "init", x),), ()) for x in init), None

@@ -50,6 +50,9 @@ class Progress(NamedTuple):
     step: NDArray[np.int64]  # kind of the sweep
 
 
+#: What a chain takes.
+PROGRESS_BYTES = 8 * (len(Progress._fields) - 1 + MEMORY)
+
 _INTEGERS = ("chain", "slot", "sweeps", "status", "step")
 
 

@@ -4,6 +4,11 @@
 sweep takes O(n_visible n_hidden). A chain's messages take 32 bytes a pair of units: each thread runs one chain at a
 time, from its start to its end, while they stay in its cache; threads that are more than the chains share each one,
 by blocks of receiving units. All is in float64.
+
+A message takes its sender to be Gaussian within the field of one unit, which it is not; how much that misses depends on
+where its values lie. So the same law has one ln Z with units in {0, 1} and another with units in {-1, 1}: 13.88 and
+12.38 nats for one of 4 x 3 units with weights of standard deviation 2 in {0, 1}, whose exact ln Z is 12.07 and whose
+TAP ln Z is 12.06 either way.
 """
 
 from __future__ import annotations

@@ -144,8 +144,8 @@ def stacked(first: Solutions, second: Solutions, counts: NDArray[np.int64] | Non
 _PER_CHAIN = ("free_energy", "residual", "distance", "mse", "sweeps", "converged")
 
 
-def check_solutions(name: str, solutions: Any, sizes: tuple[int, ...]) -> None:
-    """Refuse, as the argument `name`, all but finite solutions of layers of these sizes."""
+def check_solutions(name: str, solutions: Any, sizes: tuple[int, ...], dtype: Any = None) -> None:
+    """Refuse, as the argument `name`, all but solutions of layers of these sizes that are finite in `dtype`."""
     if not isinstance(solutions, Solutions):
         raise ValueError(f"{name} must be the result of tapcore.solve, got {type(solutions).__name__}")
     given = tuple(m.shape[1] for m in solutions.mean)
@@ -155,4 +155,4 @@ def check_solutions(name: str, solutions: Any, sizes: tuple[int, ...]) -> None:
         raise ValueError(f"{name} must hold at least one chain, got none")
     for field in ("mean", "var"):
         for layer, x in enumerate(getattr(solutions, field)):
-            _checks.finite(f"{name}.{field}[{layer}]", x)
+            _checks.finite(f"{name}.{field}[{layer}]", x, dtype)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore import _checks
+from tapcore import _checks, _memory
 from tapcore.energy import evaluate
 from tapcore.fields import ORDERS, Given, check_order, couplings
 from tapcore.inference.adaptive_tap import HALF, solve_adaptive
@@ -89,11 +89,17 @@ def solve(
 
     Notes
     -----
+    Relaxed belief propagation depends on whether a law is written with units in {0, 1} or in {-1, 1}: one of 4 x 3
+    units with weights of standard deviation 2 in {0, 1} has the ln Z 13.88 in the one and 12.38 nats in the other. Its
+    exact ln Z is 12.07, and that of TAP 12.06 in both.
+
     Each chain's row does not depend on the other chains except through rounding in the matrix products, about 1e-15.
     """
     rule = checked_rule(machine, method, damping, tol, max_sweeps, acceleration, criterion)
     starts = _checked(machine, init)
     count = len(starts.mean[0])
+    # What is found, in float64 by some methods.
+    _memory.check("init", f"{count} chains", count * 4 * _memory.per_row(machine.sizes, machine.dtype))
     given = checked_fields(machine, fields, count)
     if given is not None and method not in ORDERS:
         raise ValueError(f"fields are for methods {', '.join(map(repr, ORDERS))}, got {method!r}")
@@ -189,6 +195,6 @@ def check_start(machine: Machine, name: str, X: Any) -> NDArray[Any]:
 def _checked(machine: Machine, init: ArrayLike | Solutions) -> Starts:
     check_machine(machine)
     if isinstance(init, Solutions):
-        check_solutions("init", init, machine.sizes)
+        check_solutions("init", init, machine.sizes, machine.dtype)
         return Starts(init.mean, init.var)
     return Starts((check_start(machine, "init", init),), ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore import _checks
+from tapcore import _checks, _memory
 from tapcore.fields import ORDERS, couplings
 from tapcore.inference.chains import Chains, Starts
 from tapcore.inference.solution import Solutions, check_solutions
@@ -53,6 +53,7 @@ def spectral_radius(
     check_solutions("solutions", solutions, machine.sizes)
     _checks.choice("method of solutions", solutions.method, tuple(ORDERS))
     iterations = _checks.integer("iterations", iterations, minimum=2)
+    _memory.check("iterations", iterations, iterations * 8 * min(len(solutions), AT_ONCE))
     rng = np.random.default_rng(_checks.integer("seed", seed, minimum=0))
     machine = machine.replace(dtype="float64")
     parts = (solutions[a : a + AT_ONCE] for a in range(0, len(solutions), AT_ONCE))

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore import _checks
+from tapcore import _checks, _memory
 from tapcore._jit import kernel, scalar
-from tapcore._random import Stream, streams
+from tapcore._random import WORDS, Stream, streams
 from tapcore._threads import for_each_block, split, thread_count
-from tapcore.fields import Couplings, State, add_fields, couplings, empty_state
+from tapcore.fields import Couplings, State, add_fields, couplings, empty_state, state_bytes
 from tapcore.machine import Machine
 from tapcore.units._sites import DRAW, MOMENTS, Sites, layer_draw, layer_moments, sites_of
 
@@ -125,7 +125,13 @@ def check_init(machine: Machine, init: ArrayLike, count: int) -> Array:
     if len(array) != count:
         raise ValueError(f"init must have {count} rows, one per chain, got {len(array)}")
     machine.layers[0].check_data("init", array)
-    return array
+    return machine.layers[0].rounded(array)
+
+
+def chain_bytes(machine: Machine) -> int:
+    """What each of `GibbsChains` takes: its state, its moments, and its stream of random numbers."""
+    more = (2 * sum(machine.sizes), machine.sizes[1])
+    return state_bytes(machine.sizes, machine.dtype, 1) + _memory.per_row(more, machine.dtype) + 8 * (WORDS + 1)
 
 
 def check_proper(machine: Machine) -> None:
@@ -183,6 +189,7 @@ class GibbsChains:
 
     def __init__(self, machine: Machine, count: int) -> None:
         self.count = count
+        _memory.check("chains", count, count * chain_bytes(machine))
         self.blocks = split(count, thread_count())
         self.state = empty_state(machine.sizes, count, len(self.blocks), machine.dtype, 1)
         self.mean, self.var = (tuple(np.zeros_like(x) for x in self.state.mean) for _ in range(2))

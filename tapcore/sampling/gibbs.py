@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from tapcore import _checks
+from tapcore import _checks, _memory
 from tapcore.machine import Machine, check_machine
-from tapcore.sampling.chains import GibbsChains, check_init
+from tapcore.sampling.chains import GibbsChains, chain_bytes, check_init
 from tapcore.sampling.replicas import ReplicaExchange
 
 Array = NDArray[Any]
@@ -61,6 +61,13 @@ class GibbsSampler:
         return tuple(x.copy() for x in self._chains.state.mean)
 
 
+def check_memory(machine: Machine, name: str, n: int, replicas: int) -> None:
+    """Refuse, as the argument `name`, more samples than there is memory for."""
+    wide = machine if replicas == 1 else machine.replace(dtype="float64")
+    said = n if replicas == 1 else f"{n} x {replicas} replicas"
+    _memory.check(name, said, n * replicas * chain_bytes(wide))
+
+
 def sample(
     machine: Machine,
     n: int,
@@ -107,6 +114,7 @@ def sample(
     n = _checks.integer("n", n, minimum=1)
     sweeps = _checks.integer("sweeps", sweeps, minimum=0)
     replicas = _checks.integer("replicas", replicas, minimum=1)
+    check_memory(machine, "n", n, replicas)
     make: Any = GibbsSampler if replicas == 1 else partial(ReplicaExchange, betas=replicas)
     chains = make(machine, n, init=init, seed=seed)
     with tqdm(total=sweeps, unit="sweep", disable=None if progress is None else not progress) as bar:

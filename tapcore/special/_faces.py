@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tapcore import _checks
+
 Array = NDArray[Any]
 
 
 def broadcast(loop: Callable[[Array, Array], None], x: ArrayLike, out: Array | None) -> Any:
     """Run `loop` over all of `x`, whatever its shape and memory layout."""
-    array = np.asarray(x)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"x must hold real numbers, got dtype {array.dtype}")
+    try:
+        array = _checks.real_array("x", x)
+    except ValueError as error:
+        raise TypeError(str(error)) from None
     single = array.dtype.kind == "f" and array.dtype.itemsize == 4  # of either byte order
     dtype = np.dtype(np.float32 if single else np.float64)
     if out is None:

@@ -173,18 +173,20 @@ def _prepared(arrays: list[Array], given: tuple[ArrayLike, ...]) -> tuple[Any, l
     kinds = [x if isinstance(x, int | float) else array.dtype for x, array in zip(given, arrays, strict=False)]
     single = bool(kinds) and np.result_type(*kinds) == np.float32
     try:
-        full = np.broadcast_arrays(*arrays)
+        shape = np.broadcast_shapes(*(x.shape for x in arrays))
     except ValueError:
         names = ("x", "s", "b", "lo", "hi")[-len(arrays) :]
         shapes = ", ".join(f"{name} {x.shape}" for name, x in zip(names, arrays, strict=True))
         raise ValueError(f"arguments must broadcast together, got shapes {shapes}") from None
+    # Copies where need be: of what is broadcast NumPy warns once Numba asks whether it can be written to.
+    full = [x if x.shape == shape else np.array(np.broadcast_to(x, shape)) for x in arrays]
     bad = ~(full[-2] < full[-1])
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])
         where = f" at index {at}" if at else ""
         raise ValueError(f"lo and hi must be numbers with lo < hi, got {full[-2][at]} and {full[-1][at]}{where}")
     flat = [np.ascontiguousarray(x, np.float64).reshape(-1) for x in full]
-    return np.dtype(np.float32 if single else np.float64), flat, full[0].shape
+    return np.dtype(np.float32 if single else np.float64), flat, shape
 
 
 @also_compiled(moments)

@@ -119,7 +119,7 @@ def fit(
         At least 0. Same seed and thread count: the same bits.
     pretrain : int, optional
         Epochs for each pair of layers of a deep machine before all are trained; 0 trains all from the start, as is
-        right for a machine already trained. None is `epochs`. Not for an RBM.
+        right for a machine already trained. None is `epochs`, or what a resumed run began with. Not for an RBM.
     pass_up : {"samples", "means"}
         What a hidden layer hands to the next one in pre-training: values drawn given those of the layer below (Alg. 4),
         or means.
@@ -195,7 +195,10 @@ def prepare(
 ) -> Run:
     """Check what `fit` takes and read the checkpoint to resume; nothing is written yet."""
     check_machine(machine)
-    options["pretrain"] = _pretrain(machine, options.get("pretrain"), options["epochs"])
+    pretrain = options.get("pretrain")
+    if pretrain is None and resume is True and checkpoint is not None and len(machine.layers) > 2:
+        pretrain = _begun_with(RunFolder(checkpoint))
+    options["pretrain"] = _pretrain(machine, pretrain, options["epochs"])
     center = options.get("center")
     options["center"] = len(machine.layers) > 2 if center is None else center
     settings = Settings.checked(**options)
@@ -223,6 +226,16 @@ def _course(machine: Machine, X: NDArray[Any], settings: Settings, *, to_the_let
         return Course(machine.replace(layers=(fitted, *hidden)) if visible.untouched() else machine, X, settings)
     settings = replace(settings, standard=True)
     return StandardCourse(coordinates.settled(machine, fitted), X, settings, coordinates)
+
+
+def _begun_with(folder: RunFolder) -> int | None:
+    """The `pretrain` of the run in a folder; None if there is none, or none that can be read."""
+    newest = folder.newest()
+    try:
+        header = {} if newest is None else _files.read(newest.path)[0]
+    except CheckpointError:  # said when the run is resumed
+        return None
+    return int(header["settings"].get("pretrain", 0)) if "settings" in header else None
 
 
 def _pretrain(machine: Machine, pretrain: Any, epochs: Any) -> int:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore import _checks
+from tapcore import _checks, _memory
 from tapcore._jit import kernel
 from tapcore.units._sites import LOG_Z, MOMENTS, Sites, layer_log_z, layer_moments, sites_of
 
@@ -88,6 +88,7 @@ class Unit(abc.ABC):
 
     def __init__(self, n: int, **parameters: ArrayLike) -> None:
         n = _checks.integer("n", n, minimum=1)
+        _memory.check("n", n, n * 8 * len(self.names))
         arrays = {name: _checks.per_site(name, parameters[name], n) for name in self.names}
         self.check_parameters(arrays)
         self._set(n, arrays)
@@ -201,7 +202,7 @@ class Unit(abc.ABC):
 
     def check_fields(self, B: ArrayLike, A: ArrayLike) -> tuple[Array, Array]:
         """Broadcast fields and precisions to contiguous (..., n) arrays of the layer's dtype, or raise ValueError."""
-        b, a = (_checks.real_array(name, x).astype(self.dtype) for name, x in (("B", B), ("A", A)))
+        b, a = (_checks.rounded(_checks.real_array(name, x), self.dtype) for name, x in (("B", B), ("A", A)))
         try:
             b, a, _ = np.broadcast_arrays(b, a, np.empty(self.n, self.dtype))
         except ValueError:
@@ -211,12 +212,12 @@ class Unit(abc.ABC):
         if b.shape[-1] != self.n:
             raise ValueError(f"B and A must broadcast to (..., {self.n}), got {b.shape}")
         # Copies: what is broadcast along no axis is contiguous, but may not be written to.
-        return np.array(b, order="C"), np.array(a, order="C")
+        return np.array(b, self.dtype, order="C"), np.array(a, self.dtype, order="C")
 
     def fitted(self, X: ArrayLike) -> Self:
         """`from_data` with the support of this layer."""
         support: Any = {name: self.parameters[name] for name in self.fixed}
-        return type(self).from_data(X, **support)
+        return type(self).from_data(_checks.rounded_rows(_checks.real_array("X", X), self.dtype), **support)
 
     def untouched(self) -> bool:
         """Whether every parameter has its default, those of the support aside."""
@@ -257,14 +258,37 @@ class Unit(abc.ABC):
         return self.with_parameters({name: p.astype(dtype) for name, p in self.parameters.items()})
 
     def check_data(self, name: str, X: Array) -> None:
-        """Raise ValueError, naming the first bad index, unless all of `X` (rows, n) is finite and in the support."""
-        _checks.every(name, X, f"must be {self.support} for a {type(self).__name__} layer", self.contains)
+        """Raise ValueError, naming the first bad index, unless all of `X` (rows, n) is finite and in the support.
+
+        The ends of a float32 layer's support are rounded, and so are data before they are compared with them.
+        """
+        _checks.every(name, X, self.rule(X), lambda x: self.contains(self.rounded(x)))
 
     def check_means(self, name: str, X: Array) -> None:
-        """Raise ValueError, naming the first bad index, unless every entry of `X` (rows, n) can be a mean."""
+        """Raise ValueError, naming the first bad index, unless every entry of `X` (rows, n) can be a mean.
+
+        Means are rounded before they are compared, as data are.
+        """
         lo, hi = self.bounds()
         rule = f"must lie in the range of means of a {type(self).__name__} layer ({np.min(lo):g} to {np.max(hi):g})"
-        _checks.every(name, X, rule, lambda x: np.isfinite(x) & (x >= lo) & (x <= hi))
+
+        def good(x: Array) -> NDArray[np.bool_]:
+            x = _checks.rounded(x, self.dtype)
+            return np.asarray(np.isfinite(x) & (x >= lo) & (x <= hi))
+
+        _checks.every(name, X, rule + self._rounding(X), good)
+
+    def rounded(self, x: Array) -> Array:
+        """Values as the layer holds them, in its own dtype where `x` has more digits; states have none to lose."""
+        return x if self.states is not None else _checks.rounded(x, self.dtype)
+
+    def rule(self, x: Array) -> str:
+        """What data like `x` must be, for messages."""
+        return f"must be {self.support}{self._rounding(x)} for a {type(self).__name__} layer"
+
+    def _rounding(self, x: Array) -> str:
+        """What a message says of data that `rounded` changes."""
+        return "" if self.states is not None or np.can_cast(x.dtype, self.dtype) else f" in {self.dtype}"
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):

@@ -10,6 +10,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tapcore import _checks
 from tapcore._jit import scalar, stack_array
 from tapcore._random import Stream, normal
 from tapcore.special._elementary import log_normal
@@ -98,9 +99,11 @@ class OnTheLine(Unit):
 
 def log_gaussian(unit: Unit, x: ArrayLike) -> tuple[Array, Array, NDArray[np.bool_]]:
     """(``U x - V x^2/2``, x, whether x is in the support), x and the first being 0 outside; (..., n) each."""
-    x = np.asarray(x)
-    inside = unit.contains(x)
-    within = np.where(inside, x, 0)
+    x = _checks.real_array("x", x)
+    values = unit.rounded(x)
+    inside = unit.contains(values)
+    # Rounded, but computed with as many digits as they came in.
+    within = np.where(inside, values, 0).astype(np.result_type(x, values))
     return (unit.parameters["U"] - 0.5 * unit.parameters["V"] * within) * within, within, inside
 
 

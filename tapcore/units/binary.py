@@ -110,7 +110,7 @@ class Binary(Unit):
 
     def log_weight(self, x: ArrayLike) -> Array:
         """Log of the weight: ``U x`` on {0, 1}, -inf elsewhere; (..., n)."""
-        x = np.asarray(x)
+        x = _checks.real_array("x", x)
         inside = self.contains(x)
         return np.where(inside, self.U * np.where(inside, x, 0), -np.inf)
 
