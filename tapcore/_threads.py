@@ -166,6 +166,7 @@ class _Pool:
     def _serve(self) -> None:
         while (work := self.inbox.get()) is not None:
             work()
+            del work  # and the arrays that it holds
 
     def dismiss(self) -> None:
         """Let the threads end."""

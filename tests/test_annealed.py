@@ -54,6 +54,7 @@ def test_independent_units_are_exact() -> None:
     assert found.standard_error < 1e-12
 
 
+@pytest.mark.filterwarnings("ignore:ais. the estimate is not to be trusted")
 def test_forward_is_low_and_reverse_is_high_where_steps_are_few() -> None:
     machine = random_rbm(2, "Spin", "Spin", sizes=(14, 10), sigma=1.2)
     exact = tc.exact.log_z(machine)

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from tapcore import _checks
+from tapcore import _checks, _memory
 from tapcore.machine import Machine, check_machine
-from tapcore.sampling.chains import check_init, check_proper
-from tapcore.sampling.modes import missed
-from tapcore.sampling.paths import Paths, Shares, backward, settled_centres
+from tapcore.sampling.chains import chain_bytes, check_init, check_proper
+from tapcore.sampling.modes import missed, some_rows
+from tapcore.sampling.paths import EVERY, Paths, Shares, backward, settled_centres
 from tapcore.sampling.replicas import ReplicaExchange
 
 Array = NDArray[Any]
@@ -136,23 +136,26 @@ def ais(
     count = _checks.integer("chains", chains, minimum=2)
     betas = _schedule(temperatures)
     seed = _checks.integer("seed", seed, minimum=0)
-    machine = machine.replace(dtype="float64")
+    _memory.check("chains", count, count * (EVERY if reverse else 1) * chain_bytes(machine.replace(dtype="float64")))
     check_proper(machine)
     if init is not None and not reverse:
         raise ValueError("init is where reverse chains start: forward ones start from independent units")
     if init is not None and len(machine.layers) > 2:
         raise ValueError("init, visible samples, says too little of a machine of more than two layers: leave it out")
+    # As the machine's own dtype holds them, before it gets another.
     starts = None if init is None else check_init(machine, init, count)
+    rows = some_rows(machine, data, seed)
+    machine = machine.replace(dtype="float64")
     hidden = None if progress is None else not progress
     whole = reverse and starts is None
     with tqdm(total=len(betas) * (3 if whole else 1), unit="temperature", disable=hidden) as bar:
-        centres, shares = settled_centres(machine, seed, data)
+        centres, shares = settled_centres(machine, seed, rows)
         paths = Paths(machine, count, centres)
         forward = None
         if starts is None:
             forward, shares = _forward(paths, betas, seed, bar)
         if reverse:
-            layers = (starts,) if starts is not None else _samples(machine, count, len(betas), seed, data, bar)
+            layers = (starts,) if starts is not None else _samples(machine, count, len(betas), seed, rows, bar)
             found = _doubted(_backward(paths, shares, layers, betas, seed, bar), forward)
         else:
             assert forward is not None
@@ -165,6 +168,7 @@ def ais(
 def _schedule(temperatures: Any) -> NDArray[np.float64]:
     if np.ndim(temperatures) == 0:
         steps = _checks.integer("temperatures", temperatures, minimum=1)
+        _memory.check("temperatures", steps, 16 * steps)
         return np.arange(1, steps + 1) / steps
     betas = _checks.real_array("temperatures", temperatures).astype(np.float64)
     if betas.ndim != 1 or betas.size == 0 or not (np.diff(betas, prepend=0.0) > 0).all() or betas[-1] != 1.0:
@@ -185,10 +189,9 @@ def _forward(paths: Paths, betas: NDArray[np.float64], seed: int, bar: Any) -> t
     return AnnealedEstimate(*found, tuple(doubts)), paths.shares(log_weights)
 
 
-def _samples(
-    machine: Machine, count: int, steps: int, seed: int, data: ArrayLike | None, bar: Any
-) -> tuple[Array, ...]:
+def _samples(machine: Machine, count: int, steps: int, seed: int, rows: Array | None, bar: Any) -> tuple[Array, ...]:
     """Values of all layers of samples, from ladders with centres of their own."""
+    data = None if rows is None else rows[:-1]  # without their mean
     replicas = ReplicaExchange(machine, count, _REPLICAS, data=data, seed=_key(seed))
     for first in range(0, steps, _REPLICAS):
         replicas.sweep()

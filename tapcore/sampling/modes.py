@@ -42,15 +42,14 @@ class Modes(NamedTuple):
     missed: float  # the part of Z, by these bounds, of modes that the last starts added or for which there was no room
 
 
-def find_modes(machine: Machine, seed: int, data: ArrayLike | None = None) -> Modes:
-    """Modes of a float64 machine; `data` are samples to start from too.
+def find_modes(machine: Machine, seed: int, rows: Array | None = None) -> Modes:
+    """Modes of a float64 machine; `rows` are visible means to start from too.
 
     Raises
     ------
     ValueError
-        Samples of the wrong width, empty or outside the support; a machine without a law.
+        A machine without a law.
     """
-    rows = None if data is None else _some_rows(machine, data, seed)
     modes = Modes(tuple(np.empty((0, n)) for n in machine.sizes), np.empty(0), 1.0)
     for batch in range(BATCHES):
         X = np.concatenate(list(_starts(machine, seed, batch, rows if batch == 0 else None)))
@@ -66,12 +65,21 @@ def missed(machine: Machine, modes: Modes, X: Array) -> float:
     return _merged(machine, modes, _mean_field(machine, starts)).missed if len(starts) else 0.0
 
 
-def _some_rows(machine: Machine, data: ArrayLike, seed: int) -> Array:
-    """Samples to start from, and their mean."""
-    samples = _checks.matrix("data", data, machine.layers[0].n, rows="samples")
-    machine.layers[0].check_data("data", samples)
+def some_rows(machine: Machine, data: ArrayLike | None, seed: int) -> Array | None:
+    """Some of the samples `data` and their mean, as the machine's dtype holds them; None if there are no data.
+
+    Raises
+    ------
+    ValueError
+        Samples of the wrong width, empty or outside the support.
+    """
+    if data is None:
+        return None
+    visible = machine.layers[0]
+    samples = _checks.matrix("data", data, visible.n, rows="samples")
+    visible.check_data("data", samples)
     picked = np.sort(_generator(seed).permutation(len(samples))[: 4 * STARTS])
-    rows = np.asarray(samples[picked], np.float64)
+    rows = visible.rounded(np.asarray(samples[picked])).astype(np.float64)
     return np.concatenate([rows, rows.mean(axis=0, keepdims=True)])
 
 

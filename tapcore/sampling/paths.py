@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
@@ -119,9 +119,12 @@ class Shares(NamedTuple):
     error: NDArray[np.float64]  # (C,) relative errors
 
 
-def settled_centres(machine: Machine, seed: int, data: ArrayLike | None = None) -> tuple[Centres, Shares]:
-    """Centres of a float64 machine, and the share of Z that each stands for, as short annealing runs find them."""
-    modes = find_modes(machine, seed, data)
+def settled_centres(machine: Machine, seed: int, rows: Array | None = None) -> tuple[Centres, Shares]:
+    """Centres of a float64 machine, and the share of Z that each stands for, as short annealing runs find them.
+
+    `rows` are visible means from which modes are sought too.
+    """
+    modes = find_modes(machine, seed, rows)
     part, log_mode = np.arange(len(modes.bound)), modes.bound
     for run in range(_PILOTS):
         centres = centres_of(machine, modes, log_mode, part)

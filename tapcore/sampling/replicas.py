@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore import _checks
+from tapcore import _checks, _memory
 from tapcore._jit import kernel, scalar
 from tapcore._random import Stream, uniform
 from tapcore._threads import for_each_block, split, thread_count
 from tapcore.fields import Couplings, State, add_fields
 from tapcore.machine import Machine, check_machine
 from tapcore.sampling.chains import GibbsChains, Tempered, check_init, check_proper
+from tapcore.sampling.modes import some_rows
 from tapcore.sampling.paths import settled_centres
 
 Array = NDArray[Any]
@@ -77,11 +78,12 @@ class ReplicaExchange:
         count = _checks.integer("chains", chains, minimum=1)
         self.betas = _ladder(betas)
         seed = _checks.integer("seed", seed, minimum=0)
-        starts = None if init is None else check_init(machine, init, count)
-        self.machine = machine = machine.replace(dtype="float64")
+        # As the machine's own dtype holds them, before it gets another.
+        starts, rows = None if init is None else check_init(machine, init, count), some_rows(machine, data, seed)
         check_proper(machine)
+        self.machine = machine = machine.replace(dtype="float64")
         self._gibbs = gibbs = GibbsChains(machine, count * self.betas.size)
-        centres, _ = settled_centres(machine, seed, data)
+        centres, _ = settled_centres(machine, seed, rows)
         gibbs.at = centres.tempered(gibbs.count)
         pairs = zip(machine.layers, centres.fields, strict=True)
         normalisers = sum(layer.moments(B, 0.0)[0].sum(axis=1) for layer, B in pairs)
@@ -129,7 +131,9 @@ class ReplicaExchange:
 
 def _ladder(betas: Any) -> NDArray[np.float64]:
     if np.ndim(betas) == 0:
-        return np.linspace(0.0, 1.0, _checks.integer("betas", betas, minimum=2))
+        number = _checks.integer("betas", betas, minimum=2)
+        _memory.check("betas", number, 16 * number)
+        return np.linspace(0.0, 1.0, number)
     array = _checks.real_array("betas", betas).astype(np.float64)
     if array.ndim != 1 or array.size < 2 or not array[0] >= 0 or not (np.diff(array) > 0).all() or array[-1] != 1.0:
         raise ValueError("betas must be a number of replicas, or rise from 0 or above to 1")

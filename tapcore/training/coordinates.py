@@ -33,14 +33,17 @@ class StandardRows:
 
     dtype = np.dtype(np.float64)
 
-    def __init__(self, X: Array, shift: Array, scale: Array) -> None:
-        self.raw, self.shift, self.scale, self.shape = X, shift, scale, X.shape
+    def __init__(self, X: Array, visible: Unit, shift: Array, scale: Array) -> None:
+        self.raw, self.visible, self.shift, self.scale, self.shape = X, visible, shift, scale, X.shape
 
     def __len__(self) -> int:
         return int(self.shape[0])
 
     def __getitem__(self, rows: Any) -> NDArray[np.float64]:
-        return np.asarray((np.asarray(self.raw[rows], np.float64) - self.shift) / self.scale)
+        x = np.asarray(self.raw[rows])
+        if self.visible.fixed:  # values at the ends of a support are rounded as these are
+            x = self.visible.rounded(x)
+        return np.asarray((x.astype(np.float64) - self.shift) / self.scale)
 
 
 class Coordinates:
@@ -77,9 +80,9 @@ class Coordinates:
             hidden = _with_field(hidden, -(self.shift @ W))
         return machine.replace(layers=(visible, hidden, *upper), weights=(W, *machine.weights[1:]))
 
-    def rows(self, X: Array) -> StandardRows:
-        """The data in z."""
-        return StandardRows(X, self.shift, self.scale)
+    def rows(self, X: Array, visible: Unit) -> StandardRows:
+        """The data in z, for the visible layer of x."""
+        return StandardRows(X, visible, self.shift, self.scale)
 
     def inward(self, machine: Machine) -> Machine:
         """The machine of z."""

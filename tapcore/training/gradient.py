@@ -95,7 +95,8 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
     couplings = [np.array(W) for W in wide.weights]  # writeable, as in training: Numba compiles for others apart
     none = Moments(*(tuple(x[:0] for x in arrays) for arrays in model.moments))
     for start in range(0, len(samples), SAMPLES_AT_ONCE):
-        x = np.ascontiguousarray(samples[start : start + SAMPLES_AT_ONCE], dtype=np.float64)
+        rows = machine.layers[0].rounded(np.asarray(samples[start : start + SAMPLES_AT_ONCE]))
+        x = np.ascontiguousarray(rows, dtype=np.float64)
         data, statistics = _data(wide, x, solutions.method)
         # The chains' part goes with the first samples.
         chains = model.moments if start == 0 else none

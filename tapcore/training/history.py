@@ -50,7 +50,9 @@ class History(Sequence[EpochRecord]):
     learning_rate : (n,) array
     log_likelihood : (n,) array
         TAP log-likelihood (Eq. 38) in nats, averaged over the sample and divided by the number of units of all layers.
-        F in it is the average over all K chains but lost ones, whether converged or not.
+        F in it is the average over all K chains but lost ones, whether converged or not. An estimate and no bound: it
+        drifts from the exact value, first to above it, the longer a machine is trained; `tapcore.ais` or
+        `exact.log_likelihood` tell by how much.
     free_energy : (n,) array
         That average of F, in nats.
     residual : (n,) array

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tapcore import _memory
 from tapcore.fields import ORDERS, Couplings, check_order, third_cumulants
 from tapcore.inference.adaptive_tap import HALF, mean_covariance, solve_adaptive
 from tapcore.inference.bethe_gradient import Backwards, Marginals, follow
@@ -151,6 +152,7 @@ class AdaptivePhase:
 
     def __init__(self, machine: Machine, settings: Settings) -> None:
         count = settings.chains
+        _memory.check("chains", count, count * 4 * _memory.per_row(machine.sizes))
         self.rule = rule_for(machine, "adatap", most=settings.sweeps)
         self.damping = HALF if settings.damping is None else settings.damping
         self.B, self.A = (tuple(np.zeros((count, n)) for n in machine.sizes) for _ in range(2))
@@ -209,6 +211,7 @@ class RelaxedPhase:
 
     def __init__(self, machine: Machine, settings: Settings) -> None:
         count = settings.chains
+        _memory.check("chains", count, count * 4 * _memory.per_row(machine.sizes))
         self.rule = rule_for(machine, "rbp", most=settings.sweeps)
         self.damping = settings.damping or 0.0
         self.chains = Marginals(*(tuple(np.zeros((count, n)) for n in machine.sizes) for _ in Marginals._fields))

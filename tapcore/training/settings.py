@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore import _checks
+from tapcore import _checks, _memory
 from tapcore.training.update_rules import L1, L2
 
 LearningRate = float | Callable[[int], float]
@@ -110,6 +110,7 @@ def _chain_init(chain_init: Any, gradient: str) -> str:
 
 
 def _rates(learning_rate: Any, epochs: int) -> tuple[float, ...]:
+    _memory.check("epochs", epochs, 16 * epochs)
     if not callable(learning_rate):
         return (_checks.number("learning_rate", learning_rate, minimum=0),) * epochs
     # Asked for all epochs at once: a schedule that goes wrong late is refused before work starts.

@@ -31,7 +31,7 @@ class StandardCourse:
     def __init__(self, machine: Machine, X: Array, settings: Settings, coordinates: Coordinates) -> None:
         self.coordinates = coordinates
         inside = coordinates.inward(machine)
-        rows: Any = coordinates.rows(X)  # all that is asked of an array there
+        rows: Any = coordinates.rows(X, machine.layers[0])  # all that is asked of an array there
         self.course = Course(inside, rows, settings)
         self.start = machine, inside
         self.history = History()
