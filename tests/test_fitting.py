@@ -94,6 +94,18 @@ def test_a_spike_slab_is_fitted_to_what_is_not_zero() -> None:
     assert_allclose(unit.nonzero_probability(0.0, 0.0), ((x != 0).sum(axis=0) + 0.5) / 1001, rtol=1e-9)
 
 
+@pytest.mark.parametrize("kind", ["GaussBernoulli", "TruncatedGaussBernoulli"])
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_few_values_do_not_narrow_a_slab_to_themselves(kind: str, count: int) -> None:
+    x = np.zeros((5000, 2))
+    x[:count, 0] = 0.5 + 1e-3 * np.arange(count)
+    x[:4000, 1] = np.random.default_rng(0).uniform(0.3, 0.7, 4000)
+    unit = UNITS[kind].from_data(x)
+    other = np.array([[0.95, 0.5]])
+    # What another such sample would score: as narrow as the first ones are, it would be impossible.
+    assert (score(unit, other) - np.log((x != 0).mean(axis=0)) > -20).all()
+
+
 CONSTANTS = (0.0, 1.0, -3.0, 1e-9, 1e9, 0.1)
 
 

@@ -51,6 +51,11 @@ class ColumnMoments(NamedTuple):
     var: Array
 
 
+def share_of_few(number: Array) -> Array:
+    """Share of an imaginary sample that slabs with so many values get, lest two or three narrow it to themselves."""
+    return np.exp(-number / 3)
+
+
 def column_moments(X: NDArray[Any], counted: Callable[[Array], Array] = everything) -> ColumnMoments:
     """Moments of the entries of `X` (rows, n) that are `counted`: 1 for yes, 0 for no; read three times.
 
@@ -123,6 +128,12 @@ class IntervalMoments(NamedTuple):
         (squares,) = column_sums(X, lambda x: counted(x) * ((x - end) / way - mean) ** 2)
         none = count == 0
         return cls(count, at_hi, np.where(none, 1.0, mean), np.where(none, _EVEN, squares / some))
+
+    def size(self, lo: Array, hi: Array) -> Array:
+        """Root mean square of the entries."""
+        half = (hi - lo) / 2
+        mean = np.where(self.at_hi, hi - half * self.mean, lo + half * self.mean)
+        return np.asarray(np.hypot(mean, half * np.sqrt(self.var)) + np.finfo(np.float64).tiny)
 
     def varies(self) -> NDArray[np.bool_]:
         """Whether entries differ by more than rounding."""

@@ -19,9 +19,9 @@ from tapcore.units._rows import Array
 from tapcore.units._sites import SLAB, Sites, layer_slab, sites_of
 from tapcore.units._slabs import log_gaussian, moved_gaussian
 
-# ln(rho/(1 - rho)) that from_data allows, down and up, with slabs measured in units of their own scale: for values of
-# any size from 1e-6 to 1e6 rho can then be told from 0 and 1; down, by a float32 machine too.
-_MOST_LOGIT_DOWN, _MOST_LOGIT_UP = 66.0, 22.0
+# ln(rho/(1 - rho)) that from_data allows, down and up, with slabs measured in units of the size of their values: for
+# any size from 1e-6 to 1e6 rho can then be told from 0 and 1, and by a float32 machine if it is not much below 1.
+_MOST_LOGIT_DOWN, _MOST_LOGIT_UP = 66.0, 16.0
 
 
 @by_type

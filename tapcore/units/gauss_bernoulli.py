@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from tapcore import _checks
 from tapcore._random import Stream
-from tapcore.units._fitting import ColumnMoments, column_moments, nonzero, typical
+from tapcore.units._fitting import ColumnMoments, column_moments, nonzero, share_of_few, typical
 from tapcore.units._rows import Array, no_third, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
 from tapcore.units._slabs import OnTheLine, ascend_positive, line_chunk, line_cumulants, line_draw
 from tapcore.units._spike_slab import (
@@ -125,7 +125,8 @@ class GaussBernoulli(OnTheLine, SpikeSlab):
         """Maximum likelihood: zeros tell the atom from the slab, the other values U and V, column by column.
 
         Half a zero and half another value, both imaginary, keep rho inside (0, 1). Other values that are all alike get
-        an imaginary one beside them, as far off as they are from 0; where there are none, the slab is centred at 0 and
+        an imaginary one beside them, as far off as they are from 0, and c of them, if few, a share ``exp(-c/3)`` of
+        one; where there are none, the slab is centred at 0 and
         spreads as the typical one of the other columns, or by 1. Where other values hardly vary, their variance is
         doubled until the weight of so narrow a slab, which is not normalised, leaves a rho that can be told from 0 and
         1.
@@ -185,5 +186,8 @@ def _slab_moments(found: ColumnMoments) -> tuple[Array, Array]:
     """Mean and variance, which is positive, of the values of each column that are not 0."""
     count, mean, var = found
     size = np.sqrt(mean * mean + var)  # 0 where there are none
-    var = np.where(var <= (_ALIKE * mean) ** 2, mean * mean / (count + 1), var)
+    few = share_of_few(count)
+    var = np.where(
+        var <= (_ALIKE * mean) ** 2, mean * mean / (count + 1), (count * var + few * size * size) / (count + few)
+    )
     return mean, np.where(count > 0, var, typical(size) ** 2)

@@ -11,7 +11,7 @@ from tapcore import _checks
 from tapcore._random import Stream
 from tapcore.special import truncnorm
 from tapcore.special._truncnorm_draw import draw
-from tapcore.units._fitting import IntervalMoments, below, ends, nonzero
+from tapcore.units._fitting import IntervalMoments, below, ends, nonzero, share_of_few
 from tapcore.units._protocol import parameter
 from tapcore.units._rows import Array, no_third, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
 from tapcore.units._slabs import truncated_chunk, truncated_cumulants
@@ -157,9 +157,10 @@ class TruncatedGaussBernoulli(SpikeSlab):
     def from_data(cls, X: ArrayLike, lo: ArrayLike = 0.0, hi: ArrayLike = 1.0) -> Self:
         """Maximum likelihood: zeros tell the atom from the slab, the other values U and V, column by column.
 
-        Half a zero and half another value, both imaginary, keep rho inside (0, 1). One in the slab keeps U and V
-        finite, as for `TruncatedGaussian`. Where other values hardly vary, more are spread evenly over the interval,
-        until the weight of so narrow a slab, which is not normalised, leaves a rho that can be told from 0 and 1.
+        Half a zero and half another value, both imaginary, keep rho inside (0, 1). One in the slab, spread evenly over
+        the interval, keeps U and V finite, as for `TruncatedGaussian`, and of slabs with few values c a share
+        ``exp(-c/3)`` of it takes part. Where other values hardly vary, there are more of them, until the weight of so
+        narrow a slab, which is not normalised, leaves a rho that can be told from 0 and 1.
 
         Parameters
         ----------
@@ -178,8 +179,8 @@ class TruncatedGaussBernoulli(SpikeSlab):
         left, right = ends(lo, hi, n)
         cls(n, lo=left, hi=right).check_data("X", array)
         found = IntervalMoments.of(array, left, right, nonzero)
-        probability, scale = (found.number + 0.5) / (samples + 1), np.maximum(np.abs(left), np.abs(right))
-        found, imaginary = found.settled(), np.zeros(n)
+        probability, scale = (found.number + 0.5) / (samples + 1), found.size(left, right)
+        found, imaginary = found.blended(share_of_few(found.number)).settled(), np.zeros(n)
         while True:
             U, V = found.blended(imaginary).fit(left, right)
             log_slab = truncnorm.moments(V, U, left, right)[0]

@@ -41,7 +41,7 @@ def train(
 
     return tc.fit(
         machine, X, epochs=epochs, batch_size=size, chains=size, learning_rate=rate, momentum=0.5,
-        penalty=tc.L2(decay), sweeps=10, chain_init="data", seed=0, callbacks=(say,),
+        penalty=tc.L2(decay), sweeps=10, chain_init="data", center=False, seed=0, callbacks=(say,),
     )  # fmt: skip
 
 
