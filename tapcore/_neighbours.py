@@ -21,6 +21,8 @@ Mask = NDArray[np.bool_]
 
 # Observations taken at a time; and numbers, where samples of each observation's own are gathered.
 ROWS, NUMBERS = 1024, 1 << 22
+# Squares of larger values would overflow, or those of values beside them vanish.
+MOST = 1e152
 
 
 class _Frame(NamedTuple):
@@ -51,6 +53,11 @@ def nearest(X: Array, Y: Array, seen: Mask, k: int) -> Integers:
     -------
     (K, k) int64 array
         Nearest first; of samples as near, those with the lower numbers.
+
+    Raises
+    ------
+    ValueError
+        Values above `MOST` in size.
     """
     columns = np.flatnonzero(seen.any(axis=0))
     Y, seen = Y[:, columns], np.ascontiguousarray(seen[:, columns])
@@ -85,6 +92,10 @@ def _frame(X: Array, Y: Array, seen: Mask, columns: Integers) -> _Frame:
     for rows in chain((rows[:, columns] for _, rows in _checks.row_blocks(X)), observed):
         whole = whole and (rows.dtype.kind in "biu" or bool((rows == np.rint(rows)).all()))
         most = max(most, float(np.abs(rows.astype(np.float64) - centre).max(initial=0.0)))
+    if most > MOST:
+        raise ValueError(
+            f"X and Y must hold values of at most {MOST:g} in size, whose squares are finite: rescale them"
+        )
     if whole and 4 * columns.size * (most + 1) ** 2 < 2.0**53:
         return _Frame(near, 1.0, True)
     return _Frame(centre, float(2.0 ** np.ceil(np.log2(most))) if most else 1.0, False)

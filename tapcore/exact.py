@@ -222,7 +222,7 @@ class _Plan:
         x = self.first + self.gap * up
         across = self.first[:, None] * a + self.gap[:, None] * pair
         means = self._by_layer(x, a)
-        variances = self._by_layer(self.gap**2 * up * down, q - a * a)
+        variances = self._by_layer(self.gap**2 * up * down, np.maximum(q - a * a, 0.0))
         return Moments(log_z, means, variances, self._pairs(across))
 
     def _by_layer(self, listed: Array, others: Array) -> tuple[Array, ...]:

@@ -356,3 +356,10 @@ def test_observations_of_which_every_chain_is_lost(combine: str) -> None:
     for x in (found.mean, found.var, found.free_energy):
         assert np.isnan(x).all()
     assert not found.converged.any()
+
+
+def test_neighbours_refuse_values_whose_squares_overflow() -> None:
+    X = np.random.default_rng(0).normal(size=(10, 3))
+    for Y in (X * 1e200, np.concatenate([X, [[1e200, 0.0, 0.0]]])):
+        with pytest.raises(ValueError, match="X and Y must hold values of at most 1e"):
+            tc.nearest_neighbours(Y, X, tc.GaussianNoise(1.0))

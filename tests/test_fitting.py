@@ -132,6 +132,33 @@ def test_columns_that_do_not_vary_stay_finite_and_leave_the_others_alone(kind: s
             assert (np.abs(mean - both.mean(axis=0)) <= 0.2 * np.sqrt(var))[4:].all()
 
 
+@pytest.mark.parametrize("kind", ["TruncatedGaussian", "TruncatedGaussBernoulli"])
+@pytest.mark.parametrize("count", [100, 10_000])
+def test_constants_on_an_interval_are_told_from_what_varies_however_many_rows(kind: str, count: int) -> None:
+    """Sums of many rows round; parameters of what these would seem to vary by are beyond 1e20."""
+    values = np.random.default_rng(4).uniform(0.05, 0.95, 20)
+    unit = UNITS[kind].from_data(np.tile(values, (count, 1)))
+    assert (np.abs(unit.V) < 1e3 * count).all()
+
+
+def test_columns_without_zeros_need_no_room_for_the_atom() -> None:
+    x = np.random.default_rng(5).normal(size=(400, 1))
+    for X in (x - 30, x + 100, 1e-3 * x + 1e4):
+        unit = tc.GaussBernoulli.from_data(X)
+        assert 1 / unit.V[0] == pytest.approx(X.var(), rel=1e-9)
+        assert score(unit, X).mean() == pytest.approx(-0.5 * np.log(2 * np.pi * X.var()) - 0.5, abs=1e-2)
+        tc.RBM(unit, tc.Binary(2), dtype="float32")
+    narrow = tc.TruncatedGaussBernoulli.from_data(0.5 + 1e-3 * x)
+    assert 1 / narrow.V[0] == pytest.approx(1e-6 * x.var(), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["Gaussian", "GaussBernoulli"])
+def test_values_whose_squares_overflow_are_refused(kind: str) -> None:
+    X = np.random.default_rng(6).normal(size=(20, 2)) * [1.0, 1e160]
+    with pytest.raises(ValueError, match=r"^X must have columns whose squares are finite: those of X\[:, 1\]"):
+        UNITS[kind].from_data(X)
+
+
 @REAL
 def test_one_sample_and_columns_all_of_one_value(kind: str) -> None:
     for X in (np.array([[0.0, 1.0, 0.25]]), np.zeros((5, 3)), np.ones((5, 3))):

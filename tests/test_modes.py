@@ -89,6 +89,47 @@ def test_no_mode_is_missed(machine: tc.Machine) -> None:
     assert (np.abs(x.mean(axis=0) - exact.mean[0]) < 5 * error + 1e-3).all()
 
 
+def mixture(seed: int, scale: float, hidden: int) -> tc.Machine:
+    """A mixture of up to 2^hidden Gaussians, hundreds of nats apart; no hidden unit is on by itself."""
+    rng = np.random.default_rng(seed)
+    W = rng.normal(size=(5, hidden)) * scale
+    return tc.RBM(tc.Gaussian(5), tc.Binary(hidden, U=rng.normal(size=hidden) - 0.5 * (W**2).sum(axis=0)), weights=W)
+
+
+def golf_hole(seed: int) -> tc.Machine:
+    """One state of 20 bits with much of the law, that only the one hidden unit it turns on knows of, and decoys."""
+    rng = np.random.default_rng(seed)
+    pattern = rng.choice([-1.0, 1.0], 20)
+    W = np.concatenate([8.0 * pattern[:, None], rng.normal(size=(20, 5)) * 1.5], axis=1)
+    return tc.RBM(tc.Binary(20), tc.Binary(6, U=[22 - 8.0 * (pattern > 0).sum(), *[-1.0] * 5]), weights=W)
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [
+        *(mixture(seed, 6.0, hidden) for seed, hidden in ((1, 10), (2, 10), (0, 14), (3, 14))),
+        *map(golf_hole, (1, 2, 3)),
+    ],
+    ids=[*("mixture" for _ in range(4)), *("hole" for _ in range(3))],
+)
+def test_modes_that_no_field_points_at(machine: tc.Machine) -> None:
+    exact = tc.exact.moments(machine)
+    for reverse in (False, True):
+        found = estimate(machine, reverse=reverse)
+        assert abs(found.log_z - exact.log_z) < 4 * found.standard_error
+    x = tc.sample(machine, 300, replicas=12, sweeps=200)
+    assert (np.abs(x.mean(axis=0) - exact.mean[0]) < 5 * np.sqrt(exact.var[0] / 300) + 1e-3).all()
+
+
+@pytest.mark.parametrize("coupling", [0.9, 0.9999])
+def test_couplings_that_all_but_outgrow_precisions_are_doubted(coupling: float) -> None:
+    machine = tc.RBM(tc.Gaussian(1), tc.Gaussian(1), weights=[[coupling]])
+    exact = np.log(2 * np.pi) - 0.5 * np.log1p(-(coupling**2))
+    found = estimate(machine)
+    assert found.trusted == (coupling < 0.99)
+    assert not found.trusted or abs(found.log_z - exact) < 4 * found.standard_error
+
+
 def states(machine: tc.Machine) -> tuple[np.ndarray, np.ndarray]:
     """All visible states and their probabilities."""
     visible = machine.layers[0]
@@ -100,16 +141,16 @@ def states(machine: tc.Machine) -> tuple[np.ndarray, np.ndarray]:
 def test_samples_by_replica_exchange_have_the_machine_s_law(seed: int) -> None:
     machine = separate(500 + seed, most=11)
     rows, p = states(machine)
-    x = tc.sample(machine, 1500, replicas=12, sweeps=300, seed=seed)
+    x = tc.sample(machine, 1000, replicas=12, sweeps=1000, seed=seed)
     low, high = machine.layers[0].states
     number = (((x - low) / (high - low)) @ 2 ** np.arange(x.shape[1])[::-1]).astype(int)
     counts = np.bincount(number, minlength=len(rows))
+    # Rare states together, five or more of them expected.
     order = np.argsort(p)
-    rare = order[np.cumsum(p[order]) * len(x) < 5]
+    rare = order[: np.searchsorted(np.cumsum(p[order]) * len(x), 5.0) + 1]
     common = np.setdiff1d(np.arange(len(p)), rare)
     seen, wanted = np.append(counts[common], counts[rare].sum()), np.append(p[common], p[rare].sum())
-    keep = wanted > 0
-    assert scipy.stats.chisquare(seen[keep], wanted[keep] * seen[keep].sum() / wanted[keep].sum()).pvalue > 1e-4
+    assert scipy.stats.chisquare(seen, wanted * seen.sum() / wanted.sum()).pvalue > 1e-3
 
 
 def test_every_mode_has_a_centre_and_what_mixes_has_one_together() -> None:

@@ -27,6 +27,8 @@ _REPLICAS = 8
 _LEAST = 1e-3
 # Part of Z in modes without a centre that nothing is said about, nor about less than two standard errors.
 _MISSED = 1e-3
+# Where couplings leave less of precisions on the whole line, weights of chains have no variance to speak of.
+_NEARLY = 0.02
 # Standard errors that forward and reverse may differ by, and what rounding and few chains add.
 _ERRORS, _SLACK = 4.0, 0.02
 
@@ -137,7 +139,7 @@ def ais(
     betas = _schedule(temperatures)
     seed = _checks.integer("seed", seed, minimum=0)
     _memory.check("chains", count, count * (EVERY if reverse else 1) * chain_bytes(machine.replace(dtype="float64")))
-    check_proper(machine)
+    left = check_proper(machine)
     if init is not None and not reverse:
         raise ValueError("init is where reverse chains start: forward ones start from independent units")
     if init is not None and len(machine.layers) > 2:
@@ -160,6 +162,8 @@ def ais(
         else:
             assert forward is not None
             found = forward
+    if left < _NEARLY:
+        found = AnnealedEstimate(*found, (*found.doubts, "couplings all but outgrow the precisions of real units"))
     if found.doubts:
         warnings.warn(f"ais: the estimate is not to be trusted: {'; '.join(found.doubts)}", stacklevel=2)
     return found

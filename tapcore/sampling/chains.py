@@ -134,8 +134,14 @@ def chain_bytes(machine: Machine) -> int:
     return state_bytes(machine.sizes, machine.dtype, 1) + _memory.per_row(more, machine.dtype) + 8 * (WORDS + 1)
 
 
-def check_proper(machine: Machine) -> None:
+def check_proper(machine: Machine) -> float:
     """Refuse a machine whose Z is infinite: units on the whole line whose couplings outgrow their precisions.
+
+    Returns
+    -------
+    float
+        What is left of precisions, at most 1: the least eigenvalue of those of all units on the line less their
+        couplings, in units in which each precision is 1.
 
     Raises
     ------
@@ -143,32 +149,37 @@ def check_proper(machine: Machine) -> None:
         It names the layers.
     """
     tails = [layer.tail_precision() for layer in machine.layers]
-    first = 0
+    first, least = 0, 1.0
     for layer in range(1, len(tails) + 1):
         if layer < len(tails) and tails[layer] is not None and tails[layer - 1] is not None:
             continue
-        if layer - first > 1 and not _positive(machine, first, layer, tails):
-            raise ValueError(
-                f"machine must have a finite Z: layers[{first}] to layers[{layer - 1}] are of units on the whole line, "
-                "and their couplings outgrow the precisions, so that no law has these weights"
-            )
+        if layer - first > 1:
+            left = _left(machine, first, layer, tails)
+            if not left > 0:
+                raise ValueError(
+                    f"machine must have a finite Z: layers[{first}] to layers[{layer - 1}] are of units on the whole "
+                    "line, and their couplings outgrow the precisions, so that no law has these weights"
+                )
+            least = min(least, left)
         first = layer
+    return least
 
 
-def _positive(machine: Machine, first: int, end: int, tails: list[Any]) -> bool:
-    """Whether precisions less couplings of these layers, in a row on the line, are a positive definite matrix."""
+def _left(machine: Machine, first: int, end: int, tails: list[Any]) -> float:
+    """What couplings leave of the precisions of these layers, which are in a row on the line."""
     widths = [1 / np.sqrt(np.asarray(tails[i], np.float64)) for i in range(first, end)]
+    blocks = [
+        widths[i][:, None] * W.astype(np.float64) * widths[i + 1]
+        for i, W in enumerate(machine.weights[first : end - 1])
+    ]
+    if len(blocks) == 1:
+        return 1.0 - float(np.linalg.norm(blocks[0], 2))
     starts = np.cumsum([0, *(len(w) for w in widths)])
     matrix = np.eye(starts[-1])
-    for i, W in enumerate(machine.weights[first : end - 1]):
-        block = -widths[i][:, None] * W.astype(np.float64) * widths[i + 1]
+    for i, block in enumerate(blocks):
         below, above = slice(starts[i], starts[i + 1]), slice(starts[i + 1], starts[i + 2])
-        matrix[below, above], matrix[above, below] = block, block.T
-    try:
-        np.linalg.cholesky(matrix)
-    except np.linalg.LinAlgError:
-        return False
-    return True
+        matrix[below, above], matrix[above, below] = -block, -block.T
+    return float(np.linalg.eigvalsh(matrix)[0])
 
 
 class GibbsChains:

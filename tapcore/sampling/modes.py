@@ -16,13 +16,12 @@ from tapcore import _checks
 from tapcore._threads import blas_held
 from tapcore.machine import Machine
 from tapcore.sampling.chains import GibbsChains, Tempered
-from tapcore.starts import structured_starts
 
 Array = NDArray[Any]
 Layers = tuple[Array, ...]
 
 # Most modes, and starts of one kind in a batch of them; batches until one leads nowhere new, and at most.
-MOST, STARTS, BATCHES = 128, 64, 6
+MOST, STARTS, BATCHES = 128, 64, 8
 # Sweeps of mean field, and the change of means, in units of their range or spread, at which a start has arrived.
 _SWEEPS, _TOL = 500, 1e-4
 # Means that differ by less, in the same units, are of one mode.
@@ -31,6 +30,8 @@ _APART = 0.05
 NEGLIGIBLE, _COUNTS = 30.0, 1e-3
 # Gibbs sweeps at each of so many temperatures that lead from no couplings and no fields to a start.
 _COOLING = 40
+# Up to so many hidden units all of their corners are starts; and modes from which one unit after the other is moved.
+_CORNERS, _CLIMBED = 9, 4
 _STARTS_STREAM, _HOT_STREAM = 1000, 1001
 
 
@@ -52,7 +53,7 @@ def find_modes(machine: Machine, seed: int, rows: Array | None = None) -> Modes:
     """
     modes = Modes(tuple(np.empty((0, n)) for n in machine.sizes), np.empty(0), 1.0)
     for batch in range(BATCHES):
-        X = np.concatenate(list(_starts(machine, seed, batch, rows if batch == 0 else None)))
+        X = np.concatenate(list(_starts(machine, seed, batch, rows if batch == 0 else None, modes)))
         modes = _merged(machine, modes, _mean_field(machine, X))
         if batch > 0 and modes.missed < _COUNTS:
             break
@@ -83,24 +84,42 @@ def some_rows(machine: Machine, data: ArrayLike | None, seed: int) -> Array | No
     return np.concatenate([rows, rows.mean(axis=0, keepdims=True)])
 
 
-def _starts(machine: Machine, seed: int, batch: int, rows: Array | None) -> Iterator[Array]:
-    """Visible means: the same ones and the data in the first batch, random ones in all."""
+def _starts(machine: Machine, seed: int, batch: int, rows: Array | None, known: Modes) -> Iterator[Array]:
+    """Visible means: the same ones and the data in the first batch; random ones, and what is near modes, in all."""
     visible, hidden, W = machine.layers[0], machine.layers[1], machine.weights[0]
     rng = _generator(seed, batch)
+    # The ends of hidden units' ranges, whatever their own fields say, or two standard deviations off.
+    _, mean, var = hidden.moments(0.0, 0.0)
+    low, high = (np.broadcast_to(end, hidden.n) for end in hidden.bounds())
+    low, high = (
+        np.where(np.isfinite(low), low, mean - 2 * np.sqrt(var)),
+        np.where(np.isfinite(high), high, mean + 2 * np.sqrt(var)),
+    )
+
+    def given(h: Array) -> Array:
+        return visible.moments(h @ W.T, 0.0)[1]
+
     if batch == 0:
         yield visible.moments(0.0, 0.0)[1][None]
         lo, hi = visible.bounds()
         if np.isfinite([lo, hi]).all():
             yield np.stack([np.broadcast_to(end, visible.n) for end in (lo, hi)])
-        for x in structured_starts(machine):
-            yield x[rng.permutation(len(x))[: 2 * STARTS]]
+        # One unit at an end, the others as they are by themselves, or all at the other end.
+        units = rng.permutation(hidden.n)[: 2 * STARTS]
+        for others, end in ((mean, high), (mean, low), (low, high), (high, low)):
+            h = np.tile(others, (len(units), 1))
+            h[np.arange(len(units)), units] = end[units]
+            yield given(h)
+        if hidden.n <= _CORNERS:
+            ups = np.arange(2**hidden.n)[:, None] >> np.arange(hidden.n) & 1
+            yield given(np.where(ups == 1, high, low))
     yield visible.random_means(STARTS, rng)
-    # Given corners of the hidden units: each at one of the ends of its range, or two standard deviations off.
-    _, mean, var = hidden.moments(0.0, 0.0)
-    low, high = hidden.bounds()
-    spread = 2 * np.sqrt(var)
-    corners = np.where(rng.random((STARTS, hidden.n)) < rng.random((STARTS, 1)), mean + spread, mean - spread)
-    yield visible.moments(np.clip(corners, low, high) @ W.T, 0.0)[1]
+    yield given(np.where(rng.random((STARTS, hidden.n)) < rng.random((STARTS, 1)), high, low))
+    for h in known.means[1][:_CLIMBED]:  # a step away from the best modes
+        units = rng.permutation(hidden.n)[:STARTS]
+        flipped = np.tile(h, (len(units), 1))
+        flipped[np.arange(len(units)), units] = np.where(h - low > high - h, low, high)[units]
+        yield given(flipped)
     yield _cooled(machine, seed, batch)
     if rows is not None:
         yield rows
@@ -183,7 +202,7 @@ def _merged(machine: Machine, kept: Modes, found: tuple[Layers, Array]) -> Modes
     chosen: list[int] = []
     for k in [*range(known), *(known + np.argsort(-share[known:], kind="stable"))]:
         near = chosen and (np.abs(scaled[chosen] - scaled[k]).max(axis=1) < _APART).any()
-        if share[k] > share.max() - NEGLIGIBLE and not near:
+        if share[k] >= share.max() - NEGLIGIBLE and not near:
             chosen.append(int(k))
     chosen.sort(key=lambda k: -share[k])
     rows, left_out = chosen[:MOST], chosen[MOST:]

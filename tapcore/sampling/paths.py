@@ -81,8 +81,9 @@ class Paths:
         number = np.bincount(label, minlength=C)
         mean = np.bincount(label, np.exp(logs), C) / np.maximum(number, 1)
         square = np.bincount(label, np.exp(2 * logs), C) / np.maximum(number, 1)
-        known = (number > 0) & (mean > 0)
-        # A centre whose chains all went elsewhere, or that had none, may still have some.
+        at_home = np.bincount(label, np.exp(self.own()[np.arange(label.size), label]), C)
+        known = (number > 0) & (mean > 0) & (at_home >= 0.5 * number)
+        # A centre that most chains left, or that had none, keeps what it was thought to have.
         share = np.where(known, mean, np.exp(self.centres.log_share) * mean.sum())
         log_share = np.log(np.maximum(share, share.max() * np.exp(-NEGLIGIBLE)))
         # The spread of few weights says little of how rare large ones are.

@@ -62,11 +62,16 @@ def column_moments(X: NDArray[Any], counted: Callable[[Array], Array] = everythi
     No offset costs digits: sums are of differences from the first row, and then from the mean.
     """
     first = np.asarray(X[0], np.float64)
-    total, count = column_sums(X, lambda x: counted(x) * (x - first), counted)
-    some = np.maximum(count, 1.0)
-    mean = np.where(count > 0, first + total / some, 0.0)
-    squares, left = column_sums(X, lambda x: counted(x) * (x - mean) ** 2, lambda x: counted(x) * (x - mean))
-    return ColumnMoments(count, mean, np.maximum(squares / some - (left / some) ** 2, 0.0))
+    with np.errstate(over="ignore", invalid="ignore"):  # said below
+        total, count = column_sums(X, lambda x: counted(x) * (x - first), counted)
+        some = np.maximum(count, 1.0)
+        mean = np.where(count > 0, first + total / some, 0.0)
+        squares, left = column_sums(X, lambda x: counted(x) * (x - mean) ** 2, lambda x: counted(x) * (x - mean))
+    var = np.maximum(squares / some - (left / some) ** 2, 0.0)
+    if not np.isfinite(var).all():
+        (i,) = _checks.first_index(~np.isfinite(var))
+        raise ValueError(f"X must have columns whose squares are finite: those of X[:, {i}] are not; rescale it")
+    return ColumnMoments(count, mean, var)
 
 
 def typical(spreads: Array) -> float:
@@ -125,9 +130,15 @@ class IntervalMoments(NamedTuple):
         at_hi, some = right <= left, np.maximum(count, 1.0)
         mean = np.where(at_hi, right, left) / some
         end, way = np.where(at_hi, hi, lo), np.where(at_hi, -half, half)
-        (squares,) = column_sums(X, lambda x: counted(x) * ((x - end) / way - mean) ** 2)
-        none = count == 0
-        return cls(count, at_hi, np.where(none, 1.0, mean), np.where(none, _EVEN, squares / some))
+        squares, left_over = column_sums(
+            X,
+            lambda x: counted(x) * ((x - end) / way - mean) ** 2,
+            lambda x: counted(x) * ((x - end) / way - mean),
+        )
+        # Sums of many rows round; of what is left of them little is.
+        rest = left_over / some
+        none, mean, var = count == 0, mean + rest, np.maximum(squares / some - rest * rest, 0.0)
+        return cls(count, at_hi, np.where(none, 1.0, mean), np.where(none, _EVEN, var))
 
     def size(self, lo: Array, hi: Array) -> Array:
         """Root mean square of the entries."""

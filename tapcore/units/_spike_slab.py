@@ -22,6 +22,8 @@ from tapcore.units._slabs import log_gaussian, moved_gaussian
 # ln(rho/(1 - rho)) that from_data allows, down and up, with slabs measured in units of the size of their values: for
 # any size from 1e-6 to 1e6 rho can then be told from 0 and 1, and by a float32 machine if it is not much below 1.
 _MOST_LOGIT_DOWN, _MOST_LOGIT_UP = 66.0, 16.0
+# The least rho of columns without zeros.
+_LEAST = 1e-36
 
 
 @by_type
@@ -260,7 +262,7 @@ class SpikeSlab(Unit):
         """Copy with parameters of `dtype`; ValueError where that rounds rho to 0 or 1."""
         made = super().astype(dtype)
         least = np.finfo(made.dtype).tiny
-        rule = f"must lie inside (0, 1) in {made.dtype}"
+        rule = f"must lie inside (0, 1) in {made.dtype} (use float64, or rescale the data)"
         _checks.every("rho", made.rho, rule, lambda r: (r >= least) & (r < 1))
         return made
 
@@ -280,9 +282,13 @@ def rho_for(probability: Array, log_slab: Array) -> Array:
     return np.asarray(sigmoid(np.log(probability) - np.log1p(-probability) - log_slab))
 
 
-def rho_of_data(probability: Array, log_slab: Array) -> Array:
-    """`rho_for`; ValueError, naming the first such column, where it is 0 or 1 to the last digit."""
+def rho_of_data(probability: Array, log_slab: Array, no_zeros: NDArray[np.bool_]) -> Array:
+    """`rho_for`; ValueError, naming the first such column, where it is 0 or 1 to the last digit.
+
+    Where data have no zeros it may be larger: zeros are then even less likely.
+    """
     rho = rho_for(probability, log_slab)
+    rho = np.where(no_zeros, np.maximum(rho, _LEAST), rho)
     outside = ~((rho >= np.finfo(np.float64).tiny) & (rho < 1))
     if outside.any():
         (i,) = _checks.first_index(outside)
@@ -293,10 +299,13 @@ def rho_of_data(probability: Array, log_slab: Array) -> Array:
     return rho
 
 
-def representable(probability: Array, log_slab: Array) -> NDArray[np.bool_]:
-    """Where `rho_for` and 1 less it are normal numbers with room to spare, `log_slab` being in units of the scale."""
+def representable(probability: Array, log_slab: Array, no_zeros: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where `rho_for` and 1 less it are normal numbers with room to spare, `log_slab` being in units of the scale.
+
+    Also where data have no zeros and it is too small.
+    """
     logit = np.log(probability) - np.log1p(-probability) - log_slab
-    return np.asarray((logit > -_MOST_LOGIT_DOWN) & (logit < _MOST_LOGIT_UP))
+    return np.asarray(((logit > -_MOST_LOGIT_DOWN) | no_zeros) & (logit < _MOST_LOGIT_UP))
 
 
 def _inside(rho: Array) -> Array:

@@ -127,9 +127,9 @@ class GaussBernoulli(OnTheLine, SpikeSlab):
         Half a zero and half another value, both imaginary, keep rho inside (0, 1). Other values that are all alike get
         an imaginary one beside them, as far off as they are from 0, and c of them, if few, a share ``exp(-c/3)`` of
         one; where there are none, the slab is centred at 0 and
-        spreads as the typical one of the other columns, or by 1. Where other values hardly vary, their variance is
-        doubled until the weight of so narrow a slab, which is not normalised, leaves a rho that can be told from 0 and
-        1.
+        spreads as the typical one of the other columns, or by 1. The weight of a slab is not normalised: beside
+        zeros, no rho that can be told from 0 belongs to a slab that is more than some 11 standard deviations off 0, and
+        its variance is doubled until there is one. Columns without zeros need none.
 
         Parameters
         ----------
@@ -148,13 +148,14 @@ class GaussBernoulli(OnTheLine, SpikeSlab):
         probability = (found.number + 0.5) / (samples + 1)
         mean, var = _slab_moments(found)
         scale = np.sqrt(mean * mean + var)
+        no_zeros = found.number == samples
         while True:
             log_slab = _log_slab(mean / var, 1 / var)
-            ready = representable(probability, log_slab - np.log(scale))
+            ready = representable(probability, log_slab - np.log(scale), no_zeros)
             if (ready | (var > scale * scale)).all():
                 break
             var = np.where(ready, var, 2 * var)
-        return cls(n, rho=rho_of_data(probability, log_slab), U=mean / var, V=1 / var)
+        return cls(n, rho=rho_of_data(probability, log_slab, no_zeros), U=mean / var, V=1 / var)
 
     def standard(self) -> tuple[Array, Array]:
         """From 0, in root mean squares of the slab."""

@@ -159,8 +159,9 @@ class TruncatedGaussBernoulli(SpikeSlab):
 
         Half a zero and half another value, both imaginary, keep rho inside (0, 1). One in the slab, spread evenly over
         the interval, keeps U and V finite, as for `TruncatedGaussian`, and of slabs with few values c a share
-        ``exp(-c/3)`` of it takes part. Where other values hardly vary, there are more of them, until the weight of so
-        narrow a slab, which is not normalised, leaves a rho that can be told from 0 and 1.
+        ``exp(-c/3)`` of it takes part. The weight of a slab is not normalised: beside zeros, no rho that can be told
+        from 0 belongs to a slab that is narrow and far from 0, and there are more of them until there is one. Columns
+        without zeros need none.
 
         Parameters
         ----------
@@ -180,18 +181,19 @@ class TruncatedGaussBernoulli(SpikeSlab):
         cls(n, lo=left, hi=right).check_data("X", array)
         found = IntervalMoments.of(array, left, right, nonzero)
         probability, scale = (found.number + 0.5) / (samples + 1), found.size(left, right)
-        found, imaginary = found.blended(share_of_few(found.number)).settled(), np.zeros(n)
+        no_zeros = found.number == samples
+        found, imaginary = found.settled().blended(share_of_few(found.number)), np.zeros(n)
         while True:
             U, V = found.blended(imaginary).fit(left, right)
             log_slab = truncnorm.moments(V, U, left, right)[0]
-            ready = representable(probability, log_slab - np.log(scale))
+            ready = representable(probability, log_slab - np.log(scale), no_zeros)
             if ready.all() or imaginary.max() > 1e6 * (samples + 1):
                 break
             imaginary = np.where(ready, imaginary, 4 * imaginary + 1)
         # Intervals far from 0 leave no other choice than all of them alike.
         U, V = np.where(ready, U, 0.0), np.where(ready, V, 0.0)
         log_slab = np.where(ready, log_slab, np.log(right - left))
-        return cls(n, rho=rho_of_data(probability, log_slab), U=U, V=V, lo=left, hi=right)
+        return cls(n, rho=rho_of_data(probability, log_slab, no_zeros), U=U, V=V, lo=left, hi=right)
 
     def standard(self) -> tuple[Array, Array]:
         """From 0, in distances of the farther end."""
