@@ -28,8 +28,8 @@ def log_likelihood(machine: Machine, X: ArrayLike, free_energy: ArrayLike) -> ND
     minus the free energy of the machine clamped to x (App. E).
 
     Neither is a bound: they drift away from the exact value, first to above it, the longer a machine is trained. With
-    64x20 units on 8x8 digits both are -24.6 nats a sample after 10 epochs of rate 0.1; after 100 the estimate is -15.7
-    for an exact -18.5, after 300 -23.1 for -19.6. `ais` tells by how much, for small machines `exact.log_likelihood`.
+    64x20 units on 8x8 digits both are -24.6 nats a sample after 10 epochs of rate 0.1; after 100 the estimate is -15.8
+    for an exact -18.5, after 300 -23.2 for -19.6. `ais` tells by how much, for small machines `exact.log_likelihood`.
 
     Parameters
     ----------

@@ -171,3 +171,17 @@ def test_single_precision_trains_far_from_zero() -> None:
         tc.fit(tc.RBM(tc.Gaussian(4), tc.Binary(3), seed=0, dtype=d), X, **OPTIONS) for d in ("float64", "float32")
     )  # type: ignore[arg-type]
     assert_allclose(narrow.history.log_likelihood, wide.history.log_likelihood, rtol=2e-3)
+
+
+@pytest.mark.parametrize("kind", sorted(UNITS))
+def test_units_have_other_coordinates_or_say_that_they_have_none(kind: str) -> None:
+    layer = UNITS[kind](3)
+    assert (layer.standard() is not None) == (kind in REAL)
+    if kind in REAL:
+        shift = np.full(3, 2.0 if kind in MOVABLE else 0.0)
+        back = layer.moved(shift, np.full(3, 4.0)).moved(-shift / 4.0, np.full(3, 0.25))
+        for name, p in layer.parameters.items():
+            assert_allclose(back.parameters[name], p, rtol=1e-14, atol=1e-14)
+    else:
+        with pytest.raises(TypeError, match=f"a {kind} layer has no other coordinates"):
+            layer.moved(np.zeros(3), np.ones(3))

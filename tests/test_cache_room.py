@@ -111,12 +111,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
     if shutil.which("mount") is None:
-        pytest.skip("no command mount")
+        pytest.skip("a full disk is made by mounting a small one, and there is no command mount")
     done = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], check=False, capture_output=True, text=True
     )
     if done.returncode:
-        pytest.skip(f"cannot mount: {done.stderr.strip()}")
+        pytest.skip(f"a full disk is made by mounting a small one, which is not allowed here: {done.stderr.strip()}")
     yield folder
     subprocess.run(["umount", folder], check=True)
 

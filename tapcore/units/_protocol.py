@@ -164,8 +164,8 @@ class Unit(abc.ABC):
         return None
 
     def _moved(self, parameters: dict[str, Array], shift: Array, scale: Array) -> dict[str, Array]:
-        """Parameters of ``shift + scale z`` for those of z, all float64."""
-        raise NotImplementedError
+        """Parameters of ``shift + scale z`` for those of z, all float64, of units with `standard` coordinates."""
+        raise TypeError(f"a {type(self).__name__} layer has no other coordinates")
 
     def tail_precision(self) -> Array | None:
         """Precisions (n,) that hold values on the whole line; None where all values are bounded."""
