@@ -10,106 +10,106 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from tapcore import datasets as datasets
-    from tapcore import exact as exact
     from tapcore import special as special
-    from tapcore.channels import BinarySymmetric as BinarySymmetric
-    from tapcore.channels import Erasure as Erasure
-    from tapcore.channels import GaussianNoise as GaussianNoise
-    from tapcore.checkpoint import CheckpointError as CheckpointError
-    from tapcore.checkpoint import load as load
-    from tapcore.checkpoint import save as save
-    from tapcore.denoising import Posterior as Posterior
-    from tapcore.denoising import denoise as denoise
-    from tapcore.denoising import f1_score as f1_score
-    from tapcore.denoising import matthews_correlation as matthews_correlation
-    from tapcore.denoising import nearest_neighbours as nearest_neighbours
-    from tapcore.denoising import pointwise as pointwise
-    from tapcore.denoising import posterior as posterior
-    from tapcore.energy import free_energy as free_energy
-    from tapcore.inference.given import Clamped as Clamped
-    from tapcore.inference.harvest import harvest as harvest
+    from tapcore.equations.energy import free_energy as free_energy
+    from tapcore.evaluation import exact as exact
+    from tapcore.evaluation.annealed import AnnealedEstimate as AnnealedEstimate
+    from tapcore.evaluation.annealed import ais as ais
+    from tapcore.evaluation.likelihood import log_likelihood as log_likelihood
+    from tapcore.evaluation.pseudo_likelihood import pseudo_log_likelihood as pseudo_log_likelihood
+    from tapcore.inference.outside import Clamped as Clamped
     from tapcore.inference.solution import Solutions as Solutions
     from tapcore.inference.solve import solve as solve
-    from tapcore.inference.stability import spectral_radius as spectral_radius
-    from tapcore.landscape import LandscapeStatistics as LandscapeStatistics
-    from tapcore.landscape import merge_solutions as merge_solutions
-    from tapcore.landscape import overlaps as overlaps
-    from tapcore.landscape import statistics as statistics
-    from tapcore.likelihood import log_likelihood as log_likelihood
+    from tapcore.landscape.harvest import harvest as harvest
+    from tapcore.landscape.stability import spectral_radius as spectral_radius
+    from tapcore.landscape.starts import noisy_starts as noisy_starts
+    from tapcore.landscape.starts import random_starts as random_starts
+    from tapcore.landscape.starts import structured_starts as structured_starts
+    from tapcore.landscape.statistics import LandscapeStatistics as LandscapeStatistics
+    from tapcore.landscape.statistics import merge_solutions as merge_solutions
+    from tapcore.landscape.statistics import overlaps as overlaps
+    from tapcore.landscape.statistics import statistics as statistics
+    from tapcore.landscape.tracking import Tracker as Tracker
     from tapcore.machine import DBM as DBM
     from tapcore.machine import RBM as RBM
     from tapcore.machine import Machine as Machine
-    from tapcore.pseudo_likelihood import pseudo_log_likelihood as pseudo_log_likelihood
-    from tapcore.sampling.annealed import AnnealedEstimate as AnnealedEstimate
-    from tapcore.sampling.annealed import ais as ais
-    from tapcore.sampling.gibbs import GibbsSampler as GibbsSampler
-    from tapcore.sampling.gibbs import sample as sample
+    from tapcore.priors.channels import BinarySymmetric as BinarySymmetric
+    from tapcore.priors.channels import Erasure as Erasure
+    from tapcore.priors.channels import GaussianNoise as GaussianNoise
+    from tapcore.priors.denoising import Posterior as Posterior
+    from tapcore.priors.denoising import denoise as denoise
+    from tapcore.priors.denoising import f1_score as f1_score
+    from tapcore.priors.denoising import matthews_correlation as matthews_correlation
+    from tapcore.priors.denoising import nearest_neighbours as nearest_neighbours
+    from tapcore.priors.denoising import pointwise as pointwise
+    from tapcore.priors.denoising import posterior as posterior
     from tapcore.sampling.replicas import ReplicaExchange as ReplicaExchange
+    from tapcore.sampling.sampler import GibbsSampler as GibbsSampler
+    from tapcore.sampling.sampler import sample as sample
     from tapcore.special import truncnorm as truncnorm
-    from tapcore.starts import noisy_starts as noisy_starts
-    from tapcore.starts import random_starts as random_starts
-    from tapcore.starts import structured_starts as structured_starts
-    from tapcore.tracking import Tracker as Tracker
+    from tapcore.storage import datasets as datasets
+    from tapcore.storage.machines import CheckpointError as CheckpointError
+    from tapcore.storage.machines import load as load
+    from tapcore.storage.machines import save as save
     from tapcore.training.fit import FitResult as FitResult
     from tapcore.training.fit import fit as fit
     from tapcore.training.gradient import Gradient as Gradient
     from tapcore.training.gradient import gradient as gradient
     from tapcore.training.history import EpochRecord as EpochRecord
     from tapcore.training.history import History as History
-    from tapcore.training.update_rules import L1 as L1
-    from tapcore.training.update_rules import L2 as L2
+    from tapcore.training.optimisers import L1 as L1
+    from tapcore.training.optimisers import L2 as L2
 
 # Where each public name lives, units apart; a module stands for itself.
 _HOMES = {
-    "AnnealedEstimate": "sampling.annealed",
-    "BinarySymmetric": "channels",
-    "CheckpointError": "checkpoint",
-    "Clamped": "inference.given",
+    "AnnealedEstimate": "evaluation.annealed",
+    "BinarySymmetric": "priors.channels",
+    "CheckpointError": "storage.machines",
+    "Clamped": "inference.outside",
     "DBM": "machine",
     "EpochRecord": "training.history",
-    "Erasure": "channels",
+    "Erasure": "priors.channels",
     "FitResult": "training.fit",
-    "GaussianNoise": "channels",
-    "GibbsSampler": "sampling.gibbs",
+    "GaussianNoise": "priors.channels",
+    "GibbsSampler": "sampling.sampler",
     "Gradient": "training.gradient",
     "History": "training.history",
-    "L1": "training.update_rules",
-    "L2": "training.update_rules",
-    "LandscapeStatistics": "landscape",
+    "L1": "training.optimisers",
+    "L2": "training.optimisers",
+    "LandscapeStatistics": "landscape.statistics",
     "Machine": "machine",
-    "Posterior": "denoising",
+    "Posterior": "priors.denoising",
     "RBM": "machine",
     "ReplicaExchange": "sampling.replicas",
     "Solutions": "inference.solution",
-    "Tracker": "tracking",
-    "ais": "sampling.annealed",
-    "datasets": "datasets",
-    "denoise": "denoising",
-    "exact": "exact",
-    "f1_score": "denoising",
+    "Tracker": "landscape.tracking",
+    "ais": "evaluation.annealed",
+    "datasets": "storage.datasets",
+    "denoise": "priors.denoising",
+    "exact": "evaluation.exact",
+    "f1_score": "priors.denoising",
     "fit": "training.fit",
-    "free_energy": "energy",
+    "free_energy": "equations.energy",
     "gradient": "training.gradient",
-    "harvest": "inference.harvest",
-    "load": "checkpoint",
-    "log_likelihood": "likelihood",
-    "matthews_correlation": "denoising",
-    "merge_solutions": "landscape",
-    "nearest_neighbours": "denoising",
-    "noisy_starts": "starts",
-    "overlaps": "landscape",
-    "pointwise": "denoising",
-    "posterior": "denoising",
-    "pseudo_log_likelihood": "pseudo_likelihood",
-    "random_starts": "starts",
-    "sample": "sampling.gibbs",
-    "save": "checkpoint",
+    "harvest": "landscape.harvest",
+    "load": "storage.machines",
+    "log_likelihood": "evaluation.likelihood",
+    "matthews_correlation": "priors.denoising",
+    "merge_solutions": "landscape.statistics",
+    "nearest_neighbours": "priors.denoising",
+    "noisy_starts": "landscape.starts",
+    "overlaps": "landscape.statistics",
+    "pointwise": "priors.denoising",
+    "posterior": "priors.denoising",
+    "pseudo_log_likelihood": "evaluation.pseudo_likelihood",
+    "random_starts": "landscape.starts",
+    "sample": "sampling.sampler",
+    "save": "storage.machines",
     "solve": "inference.solve",
     "special": "special",
-    "spectral_radius": "inference.stability",
-    "statistics": "landscape",
-    "structured_starts": "starts",
+    "spectral_radius": "landscape.stability",
+    "statistics": "landscape.statistics",
+    "structured_starts": "landscape.starts",
     "truncnorm": "special.truncnorm",
 }
 

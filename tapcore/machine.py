@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore import _checks, _memory
+from tapcore._base import checks, footprint
 from tapcore.units import Unit
 
 DTYPES = ("float64", "float32")
@@ -56,7 +56,7 @@ class Machine:
             name = np.dtype(dtype).name
         except TypeError:
             name = dtype
-        dtype = np.dtype(_checks.choice("dtype", name, DTYPES))
+        dtype = np.dtype(checks.choice("dtype", name, DTYPES))
         if len(layers) < 2 or not all(isinstance(layer, Unit) for layer in layers):
             raise ValueError(f"layers must be at least two units such as tapcore.Binary(n), got {layers!r}")
         if len(weights) != len(layers) - 1:
@@ -108,11 +108,11 @@ class Machine:
 
 
 def _weight(name: str, value: ArrayLike, rows: int, columns: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    array = _checks.real_array(name, value)
+    array = checks.real_array(name, value)
     if array.shape != (rows, columns):
         hint = ": give its transpose" if array.shape == (columns, rows) else ""
         raise ValueError(f"{name} must have shape ({rows}, {columns}), got {array.shape}{hint}")
-    _checks.finite(name, array)
+    checks.finite(name, array)
     with np.errstate(over="ignore"):
         array = np.array(array, dtype=dtype, order="C")
     _finite_in(name, array)
@@ -134,7 +134,7 @@ def _layer(name: str, layer: Unit, dtype: np.dtype[Any]) -> Unit:
 
 def _finite_in(name: str, array: NDArray[Any]) -> None:
     """Refuse what float64 can hold and the machine's dtype cannot."""
-    _checks.every(name, array, f"must be finite in {array.dtype}", np.isfinite)
+    checks.every(name, array, f"must be finite in {array.dtype}", np.isfinite)
 
 
 def check_machine(machine: Any, layers: int | None = None) -> None:
@@ -175,7 +175,7 @@ def RBM(
     ValueError
         Layers that are not units; weights of the wrong shape or not finite; a negative sigma.
     """
-    sigma = _checks.number("sigma", sigma, minimum=0)
+    sigma = checks.number("sigma", sigma, minimum=0)
     for name, layer in (("visible", visible), ("hidden", hidden)):
         if not isinstance(layer, Unit):
             raise ValueError(f"{name} must be a layer of units such as tapcore.Binary(n), got {layer!r}")
@@ -210,7 +210,7 @@ def DBM(
         Fewer than two hidden layers, layers that are not units; weights of the wrong number or shape or not finite; a
         negative sigma.
     """
-    sigma = _checks.number("sigma", sigma, minimum=0)
+    sigma = checks.number("sigma", sigma, minimum=0)
     layers: tuple[Any, ...] = (visible, *hidden)
     for i, layer in enumerate(layers):
         if not isinstance(layer, Unit):
@@ -223,13 +223,13 @@ def DBM(
 
 
 def _generator(seed: int | None) -> np.random.Generator:
-    return np.random.default_rng(None if seed is None else _checks.integer("seed", seed, minimum=0))
+    return np.random.default_rng(None if seed is None else checks.integer("seed", seed, minimum=0))
 
 
 def _drawn(layers: Sequence[Unit], sigma: float, rng: np.random.Generator) -> list[NDArray[np.float64]]:
     """Random weights between neighbours, those of the visible layer for its standard coordinates."""
     for below, above in pairwise(layers):
-        _memory.check("weights", f"{below.n} x {above.n}", below.n * above.n * 8)
+        footprint.check("weights", f"{below.n} x {above.n}", below.n * above.n * 8)
     drawn = [rng.normal(0.0, sigma, (below.n, above.n)) for below, above in pairwise(layers)]
     standard = layers[0].standard()
     if standard is not None:

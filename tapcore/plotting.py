@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore import _checks, _files
+from tapcore._base import checks
 from tapcore.inference.solution import Solutions
+from tapcore.landscape.tracking import Tracker
 from tapcore.machine import Machine
-from tapcore.tracking import Tracker
+from tapcore.storage import format as file_format
 from tapcore.training.history import History
 
 # Most receptive fields in one picture.
@@ -36,7 +37,7 @@ def _write(path: str | os.PathLike[str], figure: Any, **options: Any) -> None:
 
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", **options)
-    _files.write_whole(Path(path), buffer.getvalue())
+    file_format.write_whole(Path(path), buffer.getvalue())
 
 
 def receptive_fields(
@@ -97,7 +98,7 @@ def images(path: str | os.PathLike[str], X: ArrayLike, image_shape: tuple[int, i
     ImportError
         matplotlib is not installed.
     """
-    rows = _checks.matrix("X", X, math.prod(image_shape), rows="images")[:400].astype(np.float64)
+    rows = checks.matrix("X", X, math.prod(image_shape), rows="images")[:400].astype(np.float64)
     canvas = mosaic(rows.T, image_shape)
     side = 6.0
     figure = _figure(side, max(1.0, side * canvas.shape[0] / canvas.shape[1]))
@@ -134,7 +135,7 @@ def rows_of_images(
     if not isinstance(rows, Mapping) or not rows:
         raise ValueError("rows must be a mapping with at least one row of images")
     width = math.prod(image_shape)
-    shown = {name: _checks.matrix(name, X, width, rows="images")[:most].astype(np.float64) for name, X in rows.items()}
+    shown = {name: checks.matrix(name, X, width, rows="images")[:most].astype(np.float64) for name, X in rows.items()}
     first = next(iter(shown.values()))
     known = next((x[np.isfinite(x)] for x in (first, *shown.values()) if np.isfinite(x).any()), np.array([0.0, 1.0]))
     low, high = float(known.min()), float(known.max())
@@ -328,12 +329,12 @@ def embed(
         from sklearn.manifold import Isomap
     except ImportError as error:
         raise ImportError("embeddings need scikit-learn: pip install 'tapcore[sklearn]'") from error
-    neighbours = _checks.integer("neighbours", neighbours, minimum=1)
+    neighbours = checks.integer("neighbours", neighbours, minimum=1)
     means = np.asarray(solutions.mean[0], np.float64)
-    data = None if X is None else np.asarray(_checks.matrix("X", X, means.shape[1], rows="samples"), np.float64)
-    _checks.finite("solutions.mean[0]", means)
+    data = None if X is None else np.asarray(checks.matrix("X", X, means.shape[1], rows="samples"), np.float64)
+    checks.finite("solutions.mean[0]", means)
     fitted, name = (means, "solutions") if data is None else (data, "X")
-    _checks.finite(name, fitted)
+    checks.finite(name, fitted)
     if len(fitted) < 3:
         raise ValueError(f"{name} must hold at least 3 points to embed, got {len(fitted)}")
     isomap = Isomap(n_neighbors=min(neighbours, len(fitted) - 1), n_components=2)

@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import tapcore as tc
-from tapcore import datasets, plotting
+from tapcore import plotting
+from tapcore.storage import datasets
 
 SHOWN = 18
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import tapcore as tc
-from tapcore._jit import JIT_DISABLED
+from tapcore._base.jit import JIT_DISABLED
 
 PACKAGE = Path(tc.__file__).parent
 MEAN, VARIANCE = 1 / (1 + np.exp(-1.0)), np.exp(-1.0) / (1 + np.exp(-1.0)) ** 2
@@ -28,7 +28,7 @@ import json, sys, numpy as np, tapcore as tc
 values = [float(x[0]) for x in tc.Binary(3).moments(np.ones(3), np.zeros(3))]
 {more}
 from numba.core.dispatcher import Dispatcher
-from tapcore.units import _sites
+from tapcore.units import sites as _sites
 found = {{id(f): f for m in list(sys.modules.values()) if m.__name__.startswith("tapcore")
          for f in vars(m).values() if isinstance(f, Dispatcher)}}.values()
 hits = sum(sum(f.stats.cache_hits.values()) for f in found)

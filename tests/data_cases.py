@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tapcore import datasets
+from tapcore.storage import datasets
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(4, 2, 3) * 10
 IDX_CODES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}

@@ -10,7 +10,7 @@ from cases import random_rbm
 
 import tapcore as tc
 from tapcore import plotting
-from tapcore.tracking import Tracker
+from tapcore.landscape.tracking import Tracker
 from tapcore.training.history import EpochRecord, History
 
 Image = pytest.importorskip("matplotlib.image", reason="figures need matplotlib")

@@ -16,7 +16,7 @@ SCRIPT = """
 import itertools
 import sys
 import numpy as np
-from tapcore import special, truncnorm
+from tapcore import (special, truncnorm)
 from tapcore.units import UNITS
 
 def shapes(x):

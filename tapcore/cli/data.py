@@ -24,7 +24,7 @@ def image_shape(run: Path) -> tuple[int, int] | None:
 
 def data_of(options: argparse.Namespace) -> Any:
     """Data given, or those that the run was trained on."""
-    from tapcore.datasets import load
+    from tapcore.storage.datasets import load
 
     if options.data is not None:
         return load(options.data, threshold=options.threshold, key=options.key)

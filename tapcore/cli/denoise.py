@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tapcore.cli.data import data_of, image_shape, noted
 
 if TYPE_CHECKING:
-    from tapcore.channels import Channel
+    from tapcore.priors.channels import Channel
     from tapcore.units import Unit
 
 
@@ -58,19 +58,19 @@ def add_to(commands: Any) -> None:
 def _denoise(options: argparse.Namespace) -> None:
     import numpy as np
 
-    from tapcore import _checks
-    from tapcore._files import write_whole
-    from tapcore._threads import thread_limit
-    from tapcore.checkpoint import load
-    from tapcore.datasets import load_with_shape
-    from tapcore.denoising import posterior
+    from tapcore._base import checks
+    from tapcore._base.threads import thread_limit
+    from tapcore.priors.denoising import posterior
+    from tapcore.storage.datasets import load_with_shape
+    from tapcore.storage.format import write_whole
+    from tapcore.storage.machines import load
 
     _check_options(options)
     run = Path(options.run)
     folder = run if run.is_dir() else run.parent
     out = folder / "denoised.npz" if options.out is None else Path(options.out)
-    count = _checks.integer("--count", options.count, minimum=1)
-    rng = np.random.default_rng(_checks.integer("--seed", options.seed, minimum=0))
+    count = checks.integer("--count", options.count, minimum=1)
+    rng = np.random.default_rng(checks.integer("--seed", options.seed, minimum=0))
     machine = load(run)
     visible = machine.layers[0]
     said = noted(folder)
@@ -122,13 +122,13 @@ def _check_missing(options: argparse.Namespace, X: Any) -> None:
 def _channel(options: argparse.Namespace, X: Any, shape: tuple[int, int] | None) -> Channel:
     import numpy as np
 
-    from tapcore import _checks
-    from tapcore.channels import BinarySymmetric, Erasure, GaussianNoise
+    from tapcore._base import checks
+    from tapcore.priors.channels import BinarySymmetric, Erasure, GaussianNoise
 
     if options.channel == "bsc":
         return BinarySymmetric(getattr(options, "p", 0.1))
     if options.channel == "gaussian":
-        sd = _checks.number("--sd", getattr(options, "sd", 0.1))
+        sd = checks.number("--sd", getattr(options, "sd", 0.1))
         if sd <= 0.0:
             raise ValueError(f"--sd must be positive, got {sd:g}")
         return GaussianNoise(sd**2)
@@ -151,8 +151,8 @@ def _compare(
     """Print how close estimates come; those of the baselines."""
     import numpy as np
 
-    from tapcore.channels import GaussianNoise
-    from tapcore.denoising import f1_score, matthews_correlation, nearest_neighbours, pointwise
+    from tapcore.priors.channels import GaussianNoise
+    from tapcore.priors.denoising import f1_score, matthews_correlation, nearest_neighbours, pointwise
 
     others: dict[str, Any] = {}
     if prior is not None:

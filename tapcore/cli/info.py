@@ -18,8 +18,8 @@ def add_to(commands: Any) -> None:
 
 
 def _info(options: argparse.Namespace) -> None:
-    from tapcore import _files
-    from tapcore.checkpoint import RunFolder, machine_from
+    from tapcore.storage import format as file_format
+    from tapcore.storage.machines import RunFolder, machine_from
     from tapcore.training.history import History
 
     path = Path(options.run)
@@ -29,7 +29,7 @@ def _info(options: argparse.Namespace) -> None:
             raise ValueError(f"{path}: no checkpoints in this folder")
         print(f"{len(positions)} checkpoints, newest {positions[-1].path.name}")
         path = positions[-1].path
-    header, tensors = _files.read(path)
+    header, tensors = file_format.read(path)
     machine = machine_from(path, header, tensors)
     for layer in machine.layers:
         print(layer)

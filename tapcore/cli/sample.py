@@ -35,18 +35,18 @@ def _sample(options: argparse.Namespace) -> None:
 
     import numpy as np
 
-    from tapcore import _checks
-    from tapcore._files import write_whole
-    from tapcore._threads import thread_limit
-    from tapcore.checkpoint import load
-    from tapcore.sampling.gibbs import check_memory, sample
+    from tapcore._base import checks
+    from tapcore._base.threads import thread_limit
+    from tapcore.sampling.sampler import check_memory, sample
+    from tapcore.storage.format import write_whole
+    from tapcore.storage.machines import load
 
     run = Path(options.run)
     folder = run if run.is_dir() else run.parent
     out = folder / "samples.npy" if options.out is None else Path(options.out)
     machine = load(run)
-    count = _checks.integer("--count", options.count, minimum=1)
-    check_memory(machine, "--count", count, _checks.integer("--replicas", options.replicas, minimum=1))
+    count = checks.integer("--count", options.count, minimum=1)
+    check_memory(machine, "--count", count, checks.integer("--replicas", options.replicas, minimum=1))
     with thread_limit(options.threads):
         x = sample(machine, count, sweeps=options.sweeps, replicas=options.replicas, seed=options.seed)
     contents = io.BytesIO()

@@ -11,7 +11,7 @@ from tapcore.cli.data import data_of
 
 if TYPE_CHECKING:
     from tapcore.inference.solution import Solutions
-    from tapcore.tracking import Tracker
+    from tapcore.landscape.tracking import Tracker
 
 
 def add_to(commands: Any) -> None:
@@ -41,14 +41,14 @@ def add_to(commands: Any) -> None:
 def _solve(options: argparse.Namespace) -> None:
     import numpy as np
 
-    from tapcore import _checks
-    from tapcore._threads import thread_limit
-    from tapcore.checkpoint import load
+    from tapcore._base import checks
+    from tapcore._base.threads import thread_limit
     from tapcore.inference.solve import solve
+    from tapcore.storage.machines import load
 
-    starts = _checks.integer("--starts", options.starts, minimum=1)
-    show = _checks.integer("--show", options.show, minimum=0)
-    rng = np.random.default_rng(_checks.integer("--seed", options.seed, minimum=0))
+    starts = checks.integer("--starts", options.starts, minimum=1)
+    show = checks.integer("--show", options.show, minimum=0)
+    rng = np.random.default_rng(checks.integer("--seed", options.seed, minimum=0))
     if options.all:
         _follow(options)
         return
@@ -61,9 +61,9 @@ def _solve(options: argparse.Namespace) -> None:
 
 
 def _follow(options: argparse.Namespace) -> None:
-    from tapcore._threads import thread_limit
-    from tapcore.checkpoint import RunFolder, load
-    from tapcore.tracking import Tracker
+    from tapcore._base.threads import thread_limit
+    from tapcore.landscape.tracking import Tracker
+    from tapcore.storage.machines import RunFolder, load
 
     run = Path(options.run)
     positions = [p for p in RunFolder(run).positions() if p.batch == 0]

@@ -67,17 +67,17 @@ def add_to(commands: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from tapcore import _checks
-    from tapcore._threads import thread_limit
-    from tapcore.datasets import load_with_shape
+    from tapcore._base import checks
+    from tapcore._base.threads import thread_limit
     from tapcore.machine import DBM, RBM
+    from tapcore.storage.datasets import load_with_shape
     from tapcore.training.fit import prepare
-    from tapcore.training.update_rules import L1, L2
+    from tapcore.training.optimisers import L1, L2
     from tapcore.units.binary import Binary
 
     out = Path(options.out)
     hidden = _layer_sizes(options.hidden)
-    seed = _checks.integer("--seed", options.seed, minimum=0)
+    seed = checks.integer("--seed", options.seed, minimum=0)
     penalty = L1(options.l1) if options.l1 is not None else L2(0.001 if options.l2 is None else options.l2)
     dataset = load_with_shape(options.data, threshold=options.threshold, key=options.key)
     _check_memory(options, [dataset.X.shape[1], *hidden])
@@ -109,30 +109,30 @@ def _check_memory(options: argparse.Namespace, sizes: list[int]) -> None:
     """Refuse units, chains and epochs for which there is no memory."""
     import numpy as np
 
-    from tapcore import _memory
+    from tapcore._base import footprint
 
     size = np.dtype(options.dtype).itemsize
     # Weights with their squares and steps, and those of the machine that it starts from.
-    _memory.check("--hidden", options.hidden, 4 * size * sum(a * b for a, b in pairwise(sizes)))
+    footprint.check("--hidden", options.hidden, 4 * size * sum(a * b for a, b in pairwise(sizes)))
     # Means, variances, fields and precisions.
-    _memory.check("--chains", options.chains, 4 * size * sum(sizes) * options.chains)
+    footprint.check("--chains", options.chains, 4 * size * sum(sizes) * options.chains)
     for name in ("epochs", "pretrain"):  # a learning rate each, here and in checkpoints
         count = getattr(options, name) or 0
-        _memory.check(f"--{name}", count, 16 * count)
+        footprint.check(f"--{name}", count, 16 * count)
 
 
 def _layer_sizes(text: str) -> list[int]:
     """Units of each hidden layer."""
-    from tapcore import _checks
+    from tapcore._base import checks
 
     parts = text.split(",")
     if not all(part.strip().isdecimal() for part in parts):
         raise ValueError(f"--hidden must be a number of units, or several with commas between them, got {text!r}")
-    return [_checks.integer("--hidden", int(part), minimum=1) for part in parts]
+    return [checks.integer("--hidden", int(part), minimum=1) for part in parts]
 
 
 def _note_data(out: Path, options: argparse.Namespace, image_shape: tuple[int, int] | None) -> None:
-    from tapcore._files import write_whole
+    from tapcore.storage.format import write_whole
 
     source = options.data if options.data == "digits" else str(Path(options.data).resolve())
     note = {"source": source, "threshold": options.threshold, "key": options.key, "image_shape": image_shape}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._jit import scalar
+from tapcore._base.jit import scalar
 
 # Residuals of this many sweeps are remembered to estimate the rate of contraction.
 MEMORY = 12

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore import _checks
-from tapcore.inference.merging import merge, merging_distance
+from tapcore._base import checks
+from tapcore.grouping.merging import merge, merging_distance
 from tapcore.machine import Machine
 
 Array = NDArray[Any]
@@ -106,7 +106,7 @@ class Solutions:
         """
         if tol is None:
             tol = merging_distance(self.distance[self.converged], self.mean[0].dtype)
-        tol = _checks.number("tol", tol, minimum=0)
+        tol = checks.number("tol", tol, minimum=0)
         leaders, labels = merge(self.mean, np.where(self.converged, self.distance, np.nan), tol)
         by_energy = np.argsort(self.free_energy[leaders], kind="stable")
         rank = np.empty(len(leaders) + 1, dtype=np.int64)
@@ -155,4 +155,4 @@ def check_solutions(name: str, solutions: Any, sizes: tuple[int, ...], dtype: An
         raise ValueError(f"{name} must hold at least one chain, got none")
     for field in ("mean", "var"):
         for layer, x in enumerate(getattr(solutions, field)):
-            _checks.finite(f"{name}.{field}[{layer}]", x, dtype)
+            checks.finite(f"{name}.{field}[{layer}]", x, dtype)

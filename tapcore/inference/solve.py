@@ -7,17 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore import _checks, _memory
-from tapcore.energy import evaluate
-from tapcore.fields import ORDERS, Given, check_order, couplings
-from tapcore.inference.adaptive_tap import HALF, solve_adaptive
-from tapcore.inference.chains import Starts, Stopped, pool
-from tapcore.inference.given import checked_fields, held_starts, held_weights
+from tapcore._base import checks, footprint
+from tapcore.equations.energy import evaluate
+from tapcore.equations.fields import ORDERS, Given, check_order, couplings
+from tapcore.inference.adaptive.solver import HALF, solve_adaptive
+from tapcore.inference.belief.solver import solve_relaxed
+from tapcore.inference.outside import checked_fields, held_starts, held_weights
 from tapcore.inference.progress import Rule
-from tapcore.inference.relaxed_bp import solve_relaxed
+from tapcore.inference.records import Starts, Stopped
 from tapcore.inference.solution import Solutions, check_solutions, empty_solutions
+from tapcore.inference.sweeps.chains import pool
 from tapcore.machine import Machine, check_machine
-from tapcore.units._sites import sites_of
+from tapcore.units.sites import sites_of
 
 METHODS = (*ORDERS, "rbp", "adatap")
 CRITERIA = ("distance", "mse")
@@ -99,7 +100,7 @@ def solve(
     starts = _checked(machine, init)
     count = len(starts.mean[0])
     # What is found, in float64 by some methods.
-    _memory.check("init", f"{count} chains", count * 4 * _memory.per_row(machine.sizes, machine.dtype))
+    footprint.check("init", f"{count} chains", count * 4 * footprint.per_row(machine.sizes, machine.dtype))
     given = checked_fields(machine, fields, count)
     if given is not None and method not in ORDERS:
         raise ValueError(f"fields are for methods {', '.join(map(repr, ORDERS))}, got {method!r}")
@@ -141,19 +142,19 @@ def checked_rule(
 ) -> Rule:  # fmt: skip
     """How to iterate and when to stop, from a user's arguments."""
     check_machine(machine)
-    if _checks.choice("method", method, methods) in ORDERS:
+    if checks.choice("method", method, methods) in ORDERS:
         check_order(machine, method)
-    _checks.choice("criterion", criterion, CRITERIA)
+    checks.choice("criterion", criterion, CRITERIA)
     if acceleration is not None and acceleration != "auto":
         raise ValueError(f"acceleration must be 'auto' or None, got {acceleration!r}")
     if damping is not None:
-        _checks.number("damping", damping, minimum=0, below=1)
-    tol = _checks.number("tol", tol, minimum=0)
+        checks.number("damping", damping, minimum=0, below=1)
+    tol = checks.number("tol", tol, minimum=0)
     by_distance = criterion == "distance"
     return rule_for(
         machine, method, adapt=damping is None, by_distance=by_distance, tol=tol,
         accelerate=acceleration is not None and by_distance and tol > 0 and not damping,
-        most=_checks.integer("max_sweeps", max_sweeps, minimum=1),
+        most=checks.integer("max_sweeps", max_sweeps, minimum=1),
     )  # fmt: skip
 
 
@@ -187,7 +188,7 @@ def fill(solutions: Solutions, stopped: Stopped) -> None:
 
 def check_start(machine: Machine, name: str, X: Any) -> NDArray[Any]:
     """`X` as visible means for this machine, (K, n_visible)."""
-    array = _checks.matrix(name, X, machine.layers[0].n, rows="chains")
+    array = checks.matrix(name, X, machine.layers[0].n, rows="chains")
     machine.layers[0].check_means(name, array)
     return array
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore.machine import Machine
-from tapcore.sampling.chains import Tempered
+from tapcore.sampling.gibbs_chains import Tempered
 from tapcore.sampling.modes import Modes, field
 
 Array = NDArray[Any]

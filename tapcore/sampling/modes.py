@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore import _checks
-from tapcore._threads import blas_held
+from tapcore._base import checks
+from tapcore._base.threads import blas_held
 from tapcore.machine import Machine
-from tapcore.sampling.chains import GibbsChains, Tempered
+from tapcore.sampling.gibbs_chains import GibbsChains, Tempered
 
 Array = NDArray[Any]
 Layers = tuple[Array, ...]
@@ -77,7 +77,7 @@ def some_rows(machine: Machine, data: ArrayLike | None, seed: int) -> Array | No
     if data is None:
         return None
     visible = machine.layers[0]
-    samples = _checks.matrix("data", data, visible.n, rows="samples")
+    samples = checks.matrix("data", data, visible.n, rows="samples")
     visible.check_data("data", samples)
     picked = np.sort(_generator(seed).permutation(len(samples))[: 4 * STARTS])
     rows = visible.rounded(np.asarray(samples[picked])).astype(np.float64)

@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from tapcore._jit import kernel, scalar
-from tapcore._random import Stream
-from tapcore._threads import for_each_block
-from tapcore.fields import Couplings, State, add_fields
+from tapcore._base.jit import kernel, scalar
+from tapcore._base.random import Stream
+from tapcore._base.threads import for_each_block
+from tapcore.equations.fields import Couplings, State, add_fields
 from tapcore.machine import Machine
 from tapcore.sampling.centres import Centres, centres_of
-from tapcore.sampling.chains import GibbsChains, Tempered, draw_parity, draw_tempered
+from tapcore.sampling.gibbs_chains import GibbsChains, Tempered, draw_parity, draw_tempered
 from tapcore.sampling.modes import NEGLIGIBLE, find_modes
-from tapcore.units._sites import LOG_Z, Sites, layer_log_z
+from tapcore.units.sites import LOG_Z, Sites, layer_log_z
 
 Array = NDArray[Any]
 

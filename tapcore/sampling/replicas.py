@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore import _checks, _memory
-from tapcore._jit import kernel, scalar
-from tapcore._random import Stream, uniform
-from tapcore._threads import for_each_block, split, thread_count
-from tapcore.fields import Couplings, State, add_fields
+from tapcore._base import checks, footprint
+from tapcore._base.jit import kernel, scalar
+from tapcore._base.random import Stream, uniform
+from tapcore._base.threads import for_each_block, split, thread_count
+from tapcore.equations.fields import Couplings, State, add_fields
 from tapcore.machine import Machine, check_machine
-from tapcore.sampling.chains import GibbsChains, Tempered, check_init, check_proper
+from tapcore.sampling.gibbs_chains import GibbsChains, Tempered, check_init, check_proper
 from tapcore.sampling.modes import some_rows
 from tapcore.sampling.paths import settled_centres
 
@@ -75,9 +75,9 @@ class ReplicaExchange:
         seed: int = 0,
     ) -> None:
         check_machine(machine)
-        count = _checks.integer("chains", chains, minimum=1)
+        count = checks.integer("chains", chains, minimum=1)
         self.betas = _ladder(betas)
-        seed = _checks.integer("seed", seed, minimum=0)
+        seed = checks.integer("seed", seed, minimum=0)
         # As the machine's own dtype holds them, before it gets another.
         starts, rows = None if init is None else check_init(machine, init, count), some_rows(machine, data, seed)
         check_proper(machine)
@@ -104,7 +104,7 @@ class ReplicaExchange:
     def sweep(self, sweeps: int = 1) -> None:
         """Draw all layers and try exchanges, so many times."""
         gibbs = self._gibbs
-        for _ in range(_checks.integer("sweeps", sweeps, minimum=0)):
+        for _ in range(checks.integer("sweeps", sweeps, minimum=0)):
             gibbs.sweep(1, even_first=False)
             for_each_block(
                 _relabel, len(gibbs.blocks), gibbs.pair, gibbs.state, gibbs.at, gibbs.words, self._shares, gibbs.blocks,
@@ -131,10 +131,10 @@ class ReplicaExchange:
 
 def _ladder(betas: Any) -> NDArray[np.float64]:
     if np.ndim(betas) == 0:
-        number = _checks.integer("betas", betas, minimum=2)
-        _memory.check("betas", number, 16 * number)
+        number = checks.integer("betas", betas, minimum=2)
+        footprint.check("betas", number, 16 * number)
         return np.linspace(0.0, 1.0, number)
-    array = _checks.real_array("betas", betas).astype(np.float64)
+    array = checks.real_array("betas", betas).astype(np.float64)
     if array.ndim != 1 or array.size < 2 or not array[0] >= 0 or not (np.diff(array) > 0).all() or array[-1] != 1.0:
         raise ValueError("betas must be a number of replicas, or rise from 0 or above to 1")
     return array

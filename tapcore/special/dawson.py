@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore._jit import also_compiled, by_type, fma, kernel, scalar
-from tapcore.special._elementary import constants
-from tapcore.special._faces import broadcast
+from tapcore._base.jit import also_compiled, by_type, fma, kernel, scalar
+from tapcore.special.elementary import constants
+from tapcore.special.faces import broadcast
 
 Array = NDArray[Any]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore._jit import also_compiled, fma, kernel, scalar
-from tapcore.special._elementary import constants, exp_any, exp_negative, expm1_negative, log1p_unit
-from tapcore.special._faces import broadcast
+from tapcore._base.jit import also_compiled, fma, kernel, scalar
+from tapcore.special.elementary import constants, exp_any, exp_negative, expm1_negative, log1p_unit
+from tapcore.special.faces import broadcast
 
 Array = NDArray[Any]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tapcore.machine import Machine
 from tapcore.units import Unit
-from tapcore.units._protocol import FIELD
+from tapcore.units.interface import FIELD
 
 Array = NDArray[Any]
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore import _checks
-from tapcore.checkpoint import CheckpointError, describe, machine_from, tensors_of
+from tapcore._base import checks
 from tapcore.machine import Machine
+from tapcore.storage.machines import CheckpointError, describe, machine_from, tensors_of
 from tapcore.training.history import EpochRecord, History, draw_sample
 from tapcore.training.settings import Settings, fingerprint, refuse_contradictions
 from tapcore.training.trainer import Trainer
@@ -168,7 +168,7 @@ def passed_up(machine: Machine, X: Array, layer: int, settings: Settings) -> Arr
     means = settings.pass_up == "means"
     whole = unit.states is not None and not means and all(float(s).is_integer() for s in unit.states)
     out = np.empty((X.shape[0], unit.n), np.int8 if whole else machine.dtype)
-    for start, rows in _checks.row_blocks(X):
+    for start, rows in checks.row_blocks(X):
         x = np.asarray(rows, machine.dtype)
         rng = _stream(settings, layer, _PASSED, start)
         for W, above in zip(machine.weights[:layer], machine.layers[1 : layer + 1], strict=True):

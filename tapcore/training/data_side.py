@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._jit import kernel
-from tapcore._threads import for_each_block, split, thread_count
-from tapcore.fields import Couplings, third_cumulants
-from tapcore.inference.chains import Chains
-from tapcore.inference.clamped import above, fields_below
+from tapcore._base.jit import kernel
+from tapcore._base.threads import for_each_block, split, thread_count
+from tapcore.equations.fields import Couplings, third_cumulants
+from tapcore.inference.conditional import above, fields_below
 from tapcore.inference.progress import Rule
-from tapcore.training.pairs import Moments
+from tapcore.inference.sweeps.chains import Chains
+from tapcore.training.weights import Moments
 from tapcore.units import Unit
-from tapcore.units._sites import Sites, layer_moments
+from tapcore.units.sites import Sites, layer_moments
 
 Array = NDArray[Any]
 

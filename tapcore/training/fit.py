@@ -11,17 +11,18 @@ from typing import Any, NamedTuple
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from tapcore import _checks, _files
-from tapcore._interrupts import interrupts_wait
-from tapcore.checkpoint import CheckpointError, RunFolder
+from tapcore._base import checks
+from tapcore._base.interrupts import interrupts_wait
 from tapcore.machine import Machine, check_machine
+from tapcore.storage import format as file_format
+from tapcore.storage.machines import CheckpointError, RunFolder
 from tapcore.training.coordinates import Coordinates
 from tapcore.training.course import Course
 from tapcore.training.history import EpochRecord, History
+from tapcore.training.optimisers import L1, L2
 from tapcore.training.settings import LearningRate, Settings
 from tapcore.training.standard_course import StandardCourse
 from tapcore.training.trainer import Interrupted
-from tapcore.training.update_rules import L1, L2
 
 Callback = Callable[[Machine, EpochRecord], Any]
 AnyCourse = Course | StandardCourse
@@ -202,12 +203,12 @@ def prepare(
     center = options.get("center")
     options["center"] = len(machine.layers) > 2 if center is None else center
     settings = Settings.checked(**options)
-    checkpoint_every = _checks.integer("checkpoint_every", checkpoint_every, minimum=1)
+    checkpoint_every = checks.integer("checkpoint_every", checkpoint_every, minimum=1)
     if resume and checkpoint is None:
         raise ValueError("resume needs checkpoint, the folder of the run to go on with")
     if not isinstance(callbacks, Sequence) or not all(callable(c) for c in callbacks):
         raise ValueError(f"callbacks must be a sequence of functions, got {callbacks!r}")
-    samples = _checks.matrix("X", X, machine.layers[0].n, rows="samples")
+    samples = checks.matrix("X", X, machine.layers[0].n, rows="samples")
     machine.layers[0].check_data("X", samples)
     trainer = _course(machine, samples, settings, to_the_letter=center is False)
     saver = None if checkpoint is None else _Saver(trainer, RunFolder(checkpoint), checkpoint_every, resume)
@@ -232,7 +233,7 @@ def _begun_with(folder: RunFolder) -> int | None:
     """The `pretrain` of the run in a folder; None if there is none, or none that can be read."""
     newest = folder.newest()
     try:
-        header = {} if newest is None else _files.read(newest.path)[0]
+        header = {} if newest is None else file_format.read(newest.path)[0]
     except CheckpointError:  # said when the run is resumed
         return None
     return int(header["settings"].get("pretrain", 0)) if "settings" in header else None
@@ -244,7 +245,7 @@ def _pretrain(machine: Machine, pretrain: Any, epochs: Any) -> int:
         if pretrain:
             raise ValueError(f"pretrain is for machines of more than two layers, got {pretrain!r} for an RBM")
         return 0
-    return _checks.integer("pretrain", epochs if pretrain is None else pretrain, minimum=0)
+    return checks.integer("pretrain", epochs if pretrain is None else pretrain, minimum=0)
 
 
 class _Saver:
@@ -259,7 +260,7 @@ class _Saver:
         if not resume:
             raise ValueError(f"checkpoint: {folder.path} holds a run already: resume it, or choose another folder")
         try:
-            trainer.restore(positions[-1].path, *_files.read(positions[-1].path))
+            trainer.restore(positions[-1].path, *file_format.read(positions[-1].path))
         except CheckpointError as error:
             hint = "; delete it to resume from the checkpoint before it" if len(positions) > 1 else ""
             raise CheckpointError(f"{error}{hint}") from None

@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore import _checks
-from tapcore._threads import for_each_block
-from tapcore.fields import ORDERS, third_cumulants
-from tapcore.inference.adaptive_tap import mean_covariance
-from tapcore.inference.bethe_gradient import Marginals, found_again
-from tapcore.inference.clamped import clamped_rule, given_samples
+from tapcore._base import checks
+from tapcore._base.threads import for_each_block
+from tapcore.equations.fields import ORDERS, third_cumulants
+from tapcore.inference.adaptive.solver import mean_covariance
+from tapcore.inference.belief.gradient import Marginals, found_again
+from tapcore.inference.conditional import clamped_rule, given_samples
 from tapcore.inference.solution import Solutions, check_solutions
 from tapcore.machine import Machine, check_machine
-from tapcore.training.pairs import Moments, add_weight_gradient, averages, no_center, workspace
-from tapcore.units._sites import sites_of
+from tapcore.training.weights import Moments, add_weight_gradient, averages, no_center, workspace
+from tapcore.units.sites import sites_of
 
 Array = NDArray[Any]
 
@@ -82,7 +82,7 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
         those of relaxed belief propagation that do not converge, or a deep machine's by it or by adaptive TAP.
     """
     check_machine(machine)
-    samples = _checks.matrix("X", X, machine.layers[0].n, rows="samples")
+    samples = checks.matrix("X", X, machine.layers[0].n, rows="samples")
     machine.layers[0].check_data("X", samples)
     check_solutions("solutions", solutions, machine.sizes)
     if len(machine.sizes) > 2 and solutions.method not in ORDERS:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from tapcore.evaluation.likelihood import unchecked_log_likelihood
 from tapcore.inference.solve import solve
-from tapcore.likelihood import unchecked_log_likelihood
 from tapcore.machine import Machine
 
 # Samples scored after each epoch.

@@ -12,19 +12,19 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore import _memory
-from tapcore.fields import ORDERS, Couplings, check_order, third_cumulants
-from tapcore.inference.adaptive_tap import HALF, mean_covariance, solve_adaptive
-from tapcore.inference.bethe_gradient import Backwards, Marginals, follow
-from tapcore.inference.chains import Chains
+from tapcore._base import footprint
+from tapcore.equations.fields import ORDERS, Couplings, check_order, third_cumulants
+from tapcore.inference.adaptive.solver import HALF, mean_covariance, solve_adaptive
+from tapcore.inference.belief.gradient import Backwards, Marginals, follow
 from tapcore.inference.solution import Solutions
 from tapcore.inference.solve import rule_for, solve
+from tapcore.inference.sweeps.chains import Chains
 from tapcore.machine import Machine
-from tapcore.sampling.chains import GibbsChains
-from tapcore.training.pairs import Moments
+from tapcore.sampling.gibbs_chains import GibbsChains
 from tapcore.training.settings import Settings
+from tapcore.training.weights import Moments
 from tapcore.units import Unit
-from tapcore.units._sites import Sites
+from tapcore.units.sites import Sites
 
 Array = NDArray[Any]
 # How closely the derivatives of relaxed belief propagation are found in a batch.
@@ -152,7 +152,7 @@ class AdaptivePhase:
 
     def __init__(self, machine: Machine, settings: Settings) -> None:
         count = settings.chains
-        _memory.check("chains", count, count * 4 * _memory.per_row(machine.sizes))
+        footprint.check("chains", count, count * 4 * footprint.per_row(machine.sizes))
         self.rule = rule_for(machine, "adatap", most=settings.sweeps)
         self.damping = HALF if settings.damping is None else settings.damping
         self.B, self.A = (tuple(np.zeros((count, n)) for n in machine.sizes) for _ in range(2))
@@ -211,7 +211,7 @@ class RelaxedPhase:
 
     def __init__(self, machine: Machine, settings: Settings) -> None:
         count = settings.chains
-        _memory.check("chains", count, count * 4 * _memory.per_row(machine.sizes))
+        footprint.check("chains", count, count * 4 * footprint.per_row(machine.sizes))
         self.rule = rule_for(machine, "rbp", most=settings.sweeps)
         self.damping = settings.damping or 0.0
         self.chains = Marginals(*(tuple(np.zeros((count, n)) for n in machine.sizes) for _ in Marginals._fields))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore import _checks, _memory
-from tapcore.training.update_rules import L1, L2
+from tapcore._base import checks, footprint
+from tapcore.training.optimisers import L1, L2
 
 LearningRate = float | Callable[[int], float]
 
@@ -54,36 +54,36 @@ class Settings:
         pass_up: Any = "samples", noisy: Any = 0.0, center: Any = False,
     ) -> Settings:  # fmt: skip
         """Refuse what makes no sense before any work starts."""
-        epochs = _checks.integer("epochs", epochs, minimum=0)
+        epochs = checks.integer("epochs", epochs, minimum=0)
         if penalty is not None and not isinstance(penalty, L1 | L2):
             raise ValueError(f"penalty must be tapcore.L1(...), tapcore.L2(...) or None, got {penalty!r}")
-        gradient = _checks.choice("gradient", gradient, GRADIENTS)
+        gradient = checks.choice("gradient", gradient, GRADIENTS)
         sampled = gradient in SAMPLED
         if damping is not None:
-            damping = _checks.number("damping", damping, minimum=0, below=1)
+            damping = checks.number("damping", damping, minimum=0, below=1)
             if sampled:
                 raise ValueError(f"damping is of sweeps of mean-field equations: gradient {gradient!r} has none")
-        noisy = _checks.number("noisy", noisy, minimum=0, maximum=1)
+        noisy = checks.number("noisy", noisy, minimum=0, maximum=1)
         if noisy and sampled:
             raise ValueError(f"noisy starts are means, not values: gradient {gradient!r} cannot take them")
         return cls(
             epochs=epochs,
-            batch_size=_checks.integer("batch_size", batch_size, minimum=1),
-            chains=_checks.integer("chains", chains, minimum=1),
+            batch_size=checks.integer("batch_size", batch_size, minimum=1),
+            chains=checks.integer("chains", chains, minimum=1),
             rates=_rates(learning_rate, epochs),
-            momentum=_checks.number("momentum", momentum, minimum=0, below=1),
+            momentum=checks.number("momentum", momentum, minimum=0, below=1),
             penalty=penalty,
-            sweeps=(1 if sampled else 10) if sweeps is None else _checks.integer("sweeps", sweeps, minimum=1),
+            sweeps=(1 if sampled else 10) if sweeps is None else checks.integer("sweeps", sweeps, minimum=1),
             chain_init=_chain_init(chain_init, gradient),
-            renew=(0.0 if sampled else 0.2) if renew is None else _checks.number("renew", renew, minimum=0, maximum=1),
+            renew=(0.0 if sampled else 0.2) if renew is None else checks.number("renew", renew, minimum=0, maximum=1),
             damping=damping,
             gradient=gradient,
-            seed=_checks.integer("seed", seed, minimum=0),
+            seed=checks.integer("seed", seed, minimum=0),
             pretrain=pretrain,
             pretrain_rates=_rates(learning_rate, pretrain),
-            pass_up=_checks.choice("pass_up", pass_up, PASS_UP),
+            pass_up=checks.choice("pass_up", pass_up, PASS_UP),
             noisy=noisy,
-            center=_checks.flag("center", center),
+            center=checks.flag("center", center),
         )
 
     def described(self) -> dict[str, Any]:
@@ -106,16 +106,16 @@ def _chain_init(chain_init: Any, gradient: str) -> str:
         return own or "data"
     if own not in (None, chain_init) and chain_init in CHAIN_INITS:
         raise ValueError(f"chain_init must be {own!r} for gradient {gradient!r}, got {chain_init!r}")
-    return _checks.choice("chain_init", chain_init, CHAIN_INITS)
+    return checks.choice("chain_init", chain_init, CHAIN_INITS)
 
 
 def _rates(learning_rate: Any, epochs: int) -> tuple[float, ...]:
-    _memory.check("epochs", epochs, 16 * epochs)
+    footprint.check("epochs", epochs, 16 * epochs)
     if not callable(learning_rate):
-        return (_checks.number("learning_rate", learning_rate, minimum=0),) * epochs
+        return (checks.number("learning_rate", learning_rate, minimum=0),) * epochs
     # Asked for all epochs at once: a schedule that goes wrong late is refused before work starts.
     return tuple(
-        _checks.number(f"learning_rate({epoch})", learning_rate(epoch), minimum=0) for epoch in range(1, epochs + 1)
+        checks.number(f"learning_rate({epoch})", learning_rate(epoch), minimum=0) for epoch in range(1, epochs + 1)
     )
 
 

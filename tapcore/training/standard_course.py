@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore.checkpoint import CheckpointError, machine_from, tensors_of
 from tapcore.machine import Machine
+from tapcore.storage.machines import CheckpointError, machine_from, tensors_of
 from tapcore.training.coordinates import Coordinates
 from tapcore.training.course import Course
 from tapcore.training.history import EpochRecord, History

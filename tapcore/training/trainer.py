@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._threads import for_each_block
-from tapcore.fields import ORDERS, couplings
+from tapcore._base.threads import for_each_block
+from tapcore.equations.fields import ORDERS, couplings
 from tapcore.inference.solve import rule_for
 from tapcore.machine import Machine
 from tapcore.training.data_side import DataSide
 from tapcore.training.history import EpochRecord, History, draw_sample, score
-from tapcore.training.pairs import Center, Workspace, averages, center_rows, move_weights, no_center, workspace
+from tapcore.training.optimisers import slopes
 from tapcore.training.phases import phase_for
 from tapcore.training.settings import Settings
-from tapcore.training.update_rules import slopes
+from tapcore.training.weights import Center, Workspace, averages, center_rows, move_weights, no_center, workspace
 from tapcore.units import Unit
-from tapcore.units._protocol import FIELD
-from tapcore.units._sites import MOMENTS, sites_of
+from tapcore.units.interface import FIELD
+from tapcore.units.sites import MOMENTS, sites_of
 
 Array = NDArray[Any]
 

@@ -1,9 +1,9 @@
-"""Unit types: one file each, found here by themselves; the interface they share is in `_protocol.py`."""
+"""Unit types: one file each, found here by themselves; the interface they share is in `interface.py`."""
 
 import importlib
 import pkgutil
 
-from tapcore.units._protocol import Unit
+from tapcore.units.interface import Unit
 
 for _module in pkgutil.iter_modules(__path__):
     if not _module.name.startswith("_"):

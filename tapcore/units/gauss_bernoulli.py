@@ -7,12 +7,12 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tapcore import _checks
-from tapcore._random import Stream
-from tapcore.units._fitting import ColumnMoments, column_moments, nonzero, share_of_few, typical
-from tapcore.units._rows import Array, no_third, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
-from tapcore.units._slabs import OnTheLine, ascend_positive, line_chunk, line_cumulants, line_draw
-from tapcore.units._spike_slab import (
+from tapcore._base import checks
+from tapcore._base.random import Stream
+from tapcore.units.rows import Array, no_third, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
+from tapcore.units.shared.fitting import ColumnMoments, column_moments, nonzero, share_of_few, typical
+from tapcore.units.shared.slabs import OnTheLine, ascend_positive, line_chunk, line_cumulants, line_draw
+from tapcore.units.shared.spike_slab import (
     SpikeSlab,
     ascend_rho,
     mixed_cumulants,
@@ -118,7 +118,7 @@ class GaussBernoulli(OnTheLine, SpikeSlab):
     def check_parameters(cls, parameters: dict[str, Array]) -> None:
         """Raise ValueError unless every rho is inside (0, 1) and every V positive."""
         super().check_parameters(parameters)
-        _checks.every("V", parameters["V"], "must be positive", lambda v: v > 0)
+        checks.every("V", parameters["V"], "must be positive", lambda v: v > 0)
 
     @classmethod
     def from_data(cls, X: ArrayLike) -> Self:
@@ -141,7 +141,7 @@ class GaussBernoulli(OnTheLine, SpikeSlab):
         ValueError
             Wrong shape, or an entry that is not finite.
         """
-        array = _checks.matrix("X", X, None, rows="samples")
+        array = checks.matrix("X", X, None, rows="samples")
         samples, n = array.shape
         cls(n).check_data("X", array)
         found = column_moments(array, nonzero)

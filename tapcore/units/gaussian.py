@@ -7,13 +7,12 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore import _checks
-from tapcore._jit import stack_array
-from tapcore._random import Stream
-from tapcore.special._truncnorm_batch import CHUNK
-from tapcore.units._fitting import column_moments, usable_variances
-from tapcore.units._protocol import parameter
-from tapcore.units._rows import (
+from tapcore._base import checks
+from tapcore._base.jit import stack_array
+from tapcore._base.random import Stream
+from tapcore.special.truncnorm.batch import CHUNK
+from tapcore.units.interface import parameter
+from tapcore.units.rows import (
     Array,
     all_slab,
     no_third,
@@ -24,7 +23,8 @@ from tapcore.units._rows import (
     row_slab,
     row_third,
 )
-from tapcore.units._slabs import (
+from tapcore.units.shared.fitting import column_moments, usable_variances
+from tapcore.units.shared.slabs import (
     OnTheLine,
     ascend_positive,
     line_chunk,
@@ -110,7 +110,7 @@ class Gaussian(OnTheLine):
     @classmethod
     def check_parameters(cls, parameters: dict[str, Array]) -> None:
         """Raise ValueError unless every V is positive."""
-        _checks.every("V", parameters["V"], "must be positive", lambda v: v > 0)
+        checks.every("V", parameters["V"], "must be positive", lambda v: v > 0)
 
     def log_weight(self, x: ArrayLike) -> Array:
         """Log of the weight: ``U x - V x^2/2``; (..., n)."""
@@ -134,7 +134,7 @@ class Gaussian(OnTheLine):
         ValueError
             Wrong shape, or an entry that is not finite.
         """
-        array = _checks.matrix("X", X, None, rows="samples")
+        array = checks.matrix("X", X, None, rows="samples")
         unit = cls(array.shape[1])
         unit.check_data("X", array)
         _, mean, var = column_moments(array)
@@ -155,7 +155,7 @@ class Gaussian(OnTheLine):
 
     def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
         """Draw from the normal law with mean ``(B + U)/(A + V)`` and variance ``1/(A + V)``; (..., n)."""
-        _checks.generator("rng", rng)
+        checks.generator("rng", rng)
         _, mean, var = self.moments(B, A)
         return np.asarray(rng.normal(mean, np.sqrt(var)), self.dtype)
 

@@ -7,12 +7,12 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore import _checks
-from tapcore._random import Stream
+from tapcore._base import checks
+from tapcore._base.random import Stream
 from tapcore.special.exponential import log2cosh, sigmoid, tanh_moments
-from tapcore.units._protocol import Unit, parameter
-from tapcore.units._rows import Array, all_slab, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
-from tapcore.units._two_states import draw_states
+from tapcore.units.interface import Unit, parameter
+from tapcore.units.rows import Array, all_slab, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
+from tapcore.units.shared.two_states import draw_states
 
 
 class SpinSite(NamedTuple):
@@ -109,7 +109,7 @@ class Spin(Unit):
 
     def log_weight(self, x: ArrayLike) -> Array:
         """Log of the weight: ``U x`` on {-1, +1}, -inf elsewhere; (..., n)."""
-        x = _checks.real_array("x", x)
+        x = checks.real_array("x", x)
         inside = self.contains(x)
         return np.where(inside, self.U * np.where(inside, x, 0), -np.inf)
 
@@ -130,17 +130,17 @@ class Spin(Unit):
         ValueError
             Wrong shape, or an entry other than -1 and +1.
         """
-        array = _checks.matrix("X", X, None, rows="samples")
+        array = checks.matrix("X", X, None, rows="samples")
         unit = cls(array.shape[1])
         unit.check_data("X", array)
         up = np.zeros(unit.n)
-        for _, rows in _checks.row_blocks(array):
+        for _, rows in checks.row_blocks(array):
             up += (rows > 0).sum(axis=0)
         return cls(unit.n, U=0.5 * np.log((up + 0.5) / (array.shape[0] - up + 0.5)))
 
     def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
         """Draw +1 with probability ``(1 + tanh(B + U))/2``, else -1; (..., n)."""
-        _checks.generator("rng", rng)
+        checks.generator("rng", rng)
         _, mean, _ = self.moments(B, A)
         up = rng.random(mean.shape, dtype=mean.dtype) < 0.5 * (1 + mean)
         return np.where(up, 1, -1).astype(mean.dtype)

@@ -7,15 +7,15 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore import _checks
-from tapcore._random import Stream
+from tapcore._base import checks
+from tapcore._base.random import Stream
 from tapcore.special import truncnorm
-from tapcore.special._truncnorm_draw import draw
-from tapcore.units._fitting import IntervalMoments, below, ends, nonzero, share_of_few
-from tapcore.units._protocol import parameter
-from tapcore.units._rows import Array, no_third, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
-from tapcore.units._slabs import truncated_chunk, truncated_cumulants
-from tapcore.units._spike_slab import (
+from tapcore.special.truncnorm.draw import draw
+from tapcore.units.interface import parameter
+from tapcore.units.rows import Array, no_third, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
+from tapcore.units.shared.fitting import IntervalMoments, below, ends, nonzero, share_of_few
+from tapcore.units.shared.slabs import truncated_chunk, truncated_cumulants
+from tapcore.units.shared.spike_slab import (
     SpikeSlab,
     ascend_rho,
     mixed_cumulants,
@@ -175,7 +175,7 @@ class TruncatedGaussBernoulli(SpikeSlab):
         ValueError
             Wrong shape, or an entry outside the support.
         """
-        array = _checks.matrix("X", X, None, rows="samples")
+        array = checks.matrix("X", X, None, rows="samples")
         samples, n = array.shape
         left, right = ends(lo, hi, n)
         cls(n, lo=left, hi=right).check_data("X", array)

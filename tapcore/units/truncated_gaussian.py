@@ -7,15 +7,14 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore import _checks
-from tapcore._jit import stack_array
-from tapcore._random import Stream
+from tapcore._base import checks
+from tapcore._base.jit import stack_array
+from tapcore._base.random import Stream
 from tapcore.special import truncnorm
-from tapcore.special._truncnorm_batch import CHUNK
-from tapcore.special._truncnorm_draw import draw
-from tapcore.units._fitting import IntervalMoments, below, ends
-from tapcore.units._protocol import Unit, parameter
-from tapcore.units._rows import (
+from tapcore.special.truncnorm.batch import CHUNK
+from tapcore.special.truncnorm.draw import draw
+from tapcore.units.interface import Unit, parameter
+from tapcore.units.rows import (
     Array,
     all_slab,
     no_third,
@@ -26,7 +25,8 @@ from tapcore.units._rows import (
     row_slab,
     row_third,
 )
-from tapcore.units._slabs import log_gaussian, moved_gaussian, truncated_chunk, truncated_cumulants
+from tapcore.units.shared.fitting import IntervalMoments, below, ends
+from tapcore.units.shared.slabs import log_gaussian, moved_gaussian, truncated_chunk, truncated_cumulants
 
 
 class TruncatedGaussianSite(NamedTuple):
@@ -153,7 +153,7 @@ class TruncatedGaussian(Unit):
         ValueError
             Wrong shape, or an entry outside the interval.
         """
-        array = _checks.matrix("X", X, None, rows="samples")
+        array = checks.matrix("X", X, None, rows="samples")
         left, right = ends(lo, hi, array.shape[1])
         cls(array.shape[1], lo=left, hi=right).check_data("X", array)
         U, V = IntervalMoments.of(array, left, right).settled().fit(left, right)

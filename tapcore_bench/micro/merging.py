@@ -15,7 +15,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore.inference.merging import merge
+from tapcore.grouping.merging import merge
 from tapcore_bench.micro.harness import machine_name
 
 SIZES = (784, 100)

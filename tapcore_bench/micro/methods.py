@@ -8,14 +8,15 @@ from functools import partial
 import numpy as np
 
 import tapcore as tc
-from tapcore.fields import couplings
-from tapcore.inference.adaptive_tap import HALF, AdaptiveTap
-from tapcore.inference.chains import Chains, Starts
-from tapcore.inference.messages import Scratch, empty_messages
+from tapcore.equations.fields import couplings
+from tapcore.inference.adaptive.solver import HALF, AdaptiveTap
+from tapcore.inference.belief.kernels import Scratch, empty_messages
+from tapcore.inference.belief.solver import Pair, RelaxedBP
 from tapcore.inference.progress import begin, empty_progress
-from tapcore.inference.relaxed_bp import Pair, RelaxedBP
+from tapcore.inference.records import Starts
 from tapcore.inference.solve import rule_for
-from tapcore.units._sites import sites_of
+from tapcore.inference.sweeps.chains import Chains
+from tapcore.units.sites import sites_of
 from tapcore_bench.micro.harness import Row, take_turns
 
 VISIBLE, CHAINS = 784, 100

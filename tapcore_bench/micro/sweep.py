@@ -8,11 +8,11 @@ from itertools import pairwise
 import numpy as np
 
 import tapcore as tc
-from tapcore.fields import couplings
-from tapcore.inference.chains import Chains
+from tapcore.equations.fields import couplings
 from tapcore.inference.solve import rule_for
+from tapcore.inference.sweeps.chains import Chains
 from tapcore.units import Unit
-from tapcore.units._sites import sites_of
+from tapcore.units.sites import sites_of
 from tapcore_bench.micro.harness import Row, take_turns
 from tapcore_bench.micro.products import Products
 

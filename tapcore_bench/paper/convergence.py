@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 import tapcore as tc
-from tapcore._threads import thread_limit
-from tapcore.fields import couplings
-from tapcore.inference.chains import Chains
+from tapcore._base.threads import thread_limit
+from tapcore.equations.fields import couplings
 from tapcore.inference.solve import rule_for
-from tapcore.units._sites import sites_of
+from tapcore.inference.sweeps.chains import Chains
+from tapcore.units.sites import sites_of
 from tapcore_bench.micro.harness import machine_name, take_turns
 from tapcore_bench.paper.data import binary_mnist
 from tapcore_bench.paper.machines import trained

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore import datasets
+from tapcore.storage import datasets
 
 # Folder with mnist/train-images-idx3-ubyte.gz and cbcl/faces.npz; by default a neighbour of the project's.
 FOLDER = Path(os.environ.get("TAPCORE_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))

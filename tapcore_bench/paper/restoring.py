@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 import tapcore as tc
 from tapcore import plotting
-from tapcore.channels import Channel
+from tapcore.priors.channels import Channel
 from tapcore.units import Unit
 from tapcore_bench.micro.harness import machine_name
 from tapcore_bench.paper.data import cbcl_faces, cbcl_faces_test, real_mnist, real_mnist_test

@@ -1,0 +1,1 @@
+"""The ground: compilation, threads, checks and what else knows nothing of machines."""

@@ -1,0 +1,1 @@
+"""Scores: likelihoods by TAP, by enumeration, by annealed importance sampling."""

@@ -1,0 +1,1 @@
+"""Which rows are the same: knows no machine."""

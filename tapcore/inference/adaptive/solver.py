@@ -1,0 +1,200 @@
+"""Adaptive TAP by vector approximate message passing (App. D, corrected).
+
+Two sides exchange fields and precisions until they agree. Each unit on its own, in fields (B, A), has mean a and
+variance c; the Gaussian model with the machine's couplings J and diagonal ``D = 1/c - A`` has covariance
+``C = (D - J)^-1``. New fields are what makes the variances C_ii, and the means, those of the Gaussian. (A, B) play the
+part that they play in TAP, where ``A = -sum W^2 c`` instead.
+
+J couples layers of one parity to those of the other, so C follows from a matrix of the smaller parity's size: with
+``r = 1/D = c/(1 - A c)`` and N the narrow, W the wide side, ``S = 1 - sqrt(r_N) W^T r_W W sqrt(r_N)``. Everything is
+written in r and in ``t = r (a/c - B) = (a - c B)/(1 - A c)``, which stay finite where c vanishes. All is in float64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapcore._base.blas import blas
+from tapcore._base.threads import for_each_block, split, thread_count
+from tapcore.inference.adaptive.kernels import (
+    Layout,
+    Scratch,
+    Side,
+    covariances,
+    energies,
+    exchange,
+    gaussian_side,
+    responses,
+    unit_energies,
+    unit_moments,
+)
+from tapcore.inference.progress import ACTIVE, CONVERGED, FAILED, Rule, begin, empty_progress
+from tapcore.inference.solution import Solutions, empty_solutions
+from tapcore.machine import Machine
+from tapcore.units.sites import LOG_Z, MOMENTS, sites_of
+
+Array = NDArray[Any]
+
+# Damping where none is given. Machines trained on digits oscillate below 0.4; damping that rises chain by chain ends
+# with chains that hardly move.
+HALF = 0.5
+# Chains at a time.
+AT_ONCE = 128
+
+
+def plan(machine: Machine) -> tuple[Layout, Array]:
+    """Layout of a machine, and the couplings of the wide side (rows) with the narrow one."""
+    sizes = machine.sizes
+    totals = [sum(sizes[parity::2]) for parity in (0, 1)]
+    wide = 0 if totals[0] >= totals[1] else 1
+    starts, ends = np.zeros(len(sizes), np.int64), np.zeros(len(sizes), np.int64)
+    for parity in (0, 1):
+        at = np.cumsum([0, *sizes[parity::2]])
+        starts[parity::2], ends[parity::2] = at[:-1], at[1:]
+    J = np.zeros((totals[wide], totals[1 - wide]))
+    for i, W in enumerate(machine.weights):
+        upper = i % 2 == wide
+        rows, columns = (i, i + 1) if upper else (i + 1, i)
+        J[starts[rows] : ends[rows], starts[columns] : ends[columns]] = W if upper else W.T
+    side = np.array([0 if i % 2 == wide else 1 for i in range(len(sizes))], np.int64)
+    return Layout(side, starts, ends), J
+
+
+class AdaptiveTap:
+    """Chains of adaptive TAP, some hundred at a time."""
+
+    def __init__(self, machine: Machine, count: int) -> None:
+        machine = machine.replace(dtype="float64")
+        self.layout, self.J = plan(machine)
+        self.JT = self.J.T.copy()
+        self.squares = self.J * self.J
+        self.sites = sites_of(machine.layers, MOMENTS, LOG_Z)
+        self.count = count
+        wide, narrow = self.J.shape
+        self.sides = tuple(Side(*(np.zeros((count, n)) for _ in Side._fields)) for n in (wide, narrow))
+        self.log_det = np.zeros(count)
+        self.definite = np.zeros(count, np.bool_)
+        self.retries = np.zeros(count, np.int64)
+        self.progress = empty_progress(count)
+        workers = min(thread_count(), count)
+        self.scratch = Scratch(
+            X=np.zeros((workers, wide, narrow)), S=np.zeros((workers, narrow, narrow)),
+            Y=np.zeros((workers, narrow, wide + narrow)), z=np.zeros((workers, narrow)),
+            integers=np.zeros((workers, 5), np.int32),
+        )  # fmt: skip
+
+    def put(self, B: tuple[Array, ...], A: tuple[Array, ...], chains: NDArray[np.int64], damping: float) -> None:
+        """Start all chains from fields and precisions, (K, n_l) arrays, one a layer."""
+        for layer, (b, a) in enumerate(zip(B, A, strict=True)):
+            side = self.sides[self.layout.side[layer]]
+            columns = slice(self.layout.start[layer], self.layout.end[layer])
+            side.B[:, columns], side.A[:, columns] = b, a
+        self.retries[:] = 0
+        begin(self.progress, slice(None), chains, damping)
+
+    def sweep(self, active: int, rule: Rule) -> None:
+        """Sweep the first `active` chains once."""
+        blocks = split(active, thread_count())
+        for_each_block(unit_moments, len(blocks), self.sites, self.layout, self.sides, blocks)
+        for_each_block(responses, len(blocks), self.sides, self.J, self.JT, blocks)
+        self.solve_gaussians(active)
+        for_each_block(
+            exchange, len(blocks), self.sides, self.squares, self.J, self.JT, self.definite, self.retries,
+            self.progress, rule, blocks,
+        )  # fmt: skip
+
+    def solve_gaussians(self, active: int) -> None:
+        """Means and stretches of the Gaussian side."""
+        workers = len(self.scratch.X)
+        for_each_block(
+            gaussian_side, workers, workers, active, blas(), self.sides, self.J, self.JT, self.log_det, self.definite,
+            self.scratch,
+        )  # fmt: skip
+
+    def layers(self, name: str, rows: Any) -> tuple[Array, ...]:
+        """Copies of what the sides hold, one array a layer."""
+        return tuple(
+            np.array(getattr(self.sides[side], name)[rows, start:end])
+            for side, start, end in zip(*self.layout, strict=True)
+        )
+
+    def keep(self, which: NDArray[np.int64]) -> None:
+        """Move the chains `which` to the front."""
+        n = len(which)
+        for x in (*self.sides[0], *self.sides[1], self.log_det, self.definite, self.retries, *self.progress):
+            x[:n] = x[which]
+
+    def free_energies(self) -> NDArray[np.float64]:
+        """Free energies of all chains from their fields, NaN of those that are lost; moments are made anew."""
+        blocks = split(self.count, thread_count())
+        for_each_block(unit_moments, len(blocks), self.sites, self.layout, self.sides, blocks)
+        for_each_block(responses, len(blocks), self.sides, self.J, self.JT, blocks)
+        self.solve_gaussians(self.count)
+        out = np.zeros(self.count)
+        for_each_block(energies, len(blocks), self.sides, self.log_det, self.J, self.JT, blocks, out)
+        scratch = np.empty((len(blocks), max(self.J.shape)))
+        for_each_block(unit_energies, len(blocks), self.sites, self.layout, self.sides, blocks, scratch, out)
+        return np.where(self.definite & (self.progress.status != FAILED), out, np.nan)
+
+
+def solve_adaptive(
+    machine: Machine, fields: tuple[Array, ...], precisions: tuple[Array, ...], rule: Rule, damping: float
+) -> Solutions:
+    """Sweep chains from fields and precisions, (K, n_l) arrays, one a layer, until each has stopped."""
+    count = len(fields[0])
+    found = empty_solutions(machine, count, "adatap")
+    for first in range(0, count, AT_ONCE):
+        rows = np.arange(first, min(first + AT_ONCE, count))
+        engine = AdaptiveTap(machine, len(rows))
+        engine.put(tuple(x[rows] for x in fields), tuple(x[rows] for x in precisions), rows, damping)
+        active = len(rows)
+        while active:
+            engine.sweep(active, rule)
+            stopped = np.flatnonzero(engine.progress.status[:active] != ACTIVE)
+            if len(stopped):
+                _write(engine, stopped, found)
+                engine.keep(np.flatnonzero(engine.progress.status[:active] == ACTIVE))
+                active -= len(stopped)
+        engine.put(tuple(x[rows] for x in found.B), tuple(x[rows] for x in found.A), rows, 0.0)
+        found.free_energy[rows] = engine.free_energies()
+        for name, into in (("a", found.mean), ("c", found.var)):
+            for x, made in zip(into, engine.layers(name, slice(None)), strict=True):
+                x[rows] = made
+    return found
+
+
+def mean_covariance(machine: Machine, fields: tuple[Array, ...], precisions: tuple[Array, ...]) -> Array:
+    """Average over chains of the Gaussian's covariances of the two layers of an RBM, (n_0, n_1).
+
+    With the product of the means it is the average of ``x_i x_j``, the derivative of -F with respect to W.
+    """
+    total = np.zeros(machine.sizes)
+    for first in range(0, len(fields[0]), AT_ONCE):
+        part = slice(first, first + AT_ONCE)
+        engine = AdaptiveTap(machine, len(fields[0][part]))
+        engine.put(tuple(x[part] for x in fields), tuple(x[part] for x in precisions), np.arange(engine.count), 0.0)
+        engine.free_energies()
+        workers = len(engine.scratch.X)
+        m = engine.J.shape[1]
+        found, left, right = (np.zeros((workers, *shape)) for shape in (engine.J.shape, engine.JT.shape, (m, m)))
+        for_each_block(
+            covariances, workers, workers, blas(), engine.sides, engine.J, engine.scratch, left, right, found
+        )
+        made = found.sum(axis=0)
+        total += made if engine.layout.side[0] == 0 else made.T
+    return np.asarray(total / len(fields[0]))
+
+
+def _write(engine: AdaptiveTap, stopped: NDArray[np.int64], found: Solutions) -> None:
+    p, rows = engine.progress, engine.progress.chain[stopped]
+    units = sum(x.shape[1] for x in found.mean)
+    lost = p.status[stopped] == FAILED
+    for name, into in (("B", found.B), ("A", found.A)):
+        for x, made in zip(into, engine.layers(name, stopped), strict=True):
+            x[rows] = np.where(lost[:, None], np.nan, made)
+    found.residual[rows], found.distance[rows] = p.residual[stopped], p.distance[stopped]
+    found.mse[rows], found.sweeps[rows] = p.square[stopped] / units, p.sweeps[stopped]
+    found.converged[rows] = p.status[stopped] == CONVERGED

@@ -1,0 +1,1 @@
+"""Naive mean field, TAP and third order by sweeps."""

@@ -1,0 +1,179 @@
+"""A pool of chains in memory: starts, sweeps, and streams of any number of starts through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapcore._base import footprint
+from tapcore._base.threads import BLOCK_ROWS, for_each_block, split, thread_count
+from tapcore.equations.fields import Couplings, Given, empty_state, no_given, state_bytes
+from tapcore.inference.progress import ACTIVE, CONVERGED, FAILED, PROGRESS_BYTES, Rule, begin, empty_progress
+from tapcore.inference.records import Starts, Stopped
+from tapcore.inference.sweeps.acceleration import empty_memory, forget
+from tapcore.inference.sweeps.kernels import gather_active, sweep_block
+from tapcore.machine import Machine
+from tapcore.units.sites import MOMENTS, THIRD, Sites
+
+Array = NDArray[Any]
+
+# Between rounds of this many sweeps chains that have stopped make room for others, and the blocks are dealt anew.
+ROUND = 16
+
+
+def chain_bytes(sizes: Sequence[int], dtype: Any, order: int = 2) -> int:
+    """What each of `Chains` takes: its state, its start, and what is known of its progress."""
+    return state_bytes(sizes, dtype, order) + footprint.per_row(sizes[:1], dtype) + PROGRESS_BYTES
+
+
+class Chains:
+    """State and progress of K chains, kept in place from one run to the next."""
+
+    def __init__(
+        self, sizes: Sequence[int], count: int, dtype: Any, *, order: int = 2, accelerated: bool = False
+    ) -> None:
+        self.count = count
+        footprint.check("chains", count, count * chain_bytes(sizes, dtype, order))
+        self.threads = thread_count()
+        self.state = empty_state(sizes, count, len(split(count, self.threads)), dtype, order)
+        self.progress = empty_progress(count)
+        self.progress.slot[:] = np.arange(count)
+        self.nothing = no_given(sizes, dtype)
+        self.memory = empty_memory(sizes, count if accelerated else 0, dtype)
+        self.cold = True
+
+    def start_from_visible(self, X: Array) -> None:
+        """Visible means at the rows of `X` (K, n_0), every variance and every other mean zero (Eqs. 36, 37)."""
+        self.start(Starts((X,), ()))
+
+    def start(self, starts: Starts) -> None:
+        """Every chain from its row of `starts`."""
+        self._write(slice(None), starts)
+        self.cold = not starts.var
+
+    def run(
+        self, sites: Sites, couplings: Couplings, rule: Rule, sweeps: int, damping: float, given: Given | None = None
+    ) -> None:
+        """Sweep every chain `sweeps` times, however close it comes; a lost chain stops."""
+        self._begin(slice(None), np.arange(self.count), damping)
+        blocks = split(self.count, self.threads)
+        self._sweep(sites, couplings, rule._replace(tol=0.0), given, blocks, sweeps)
+        self.cold = False
+        self._restore_order()
+
+    def stream(
+        self,
+        sites: Sites,
+        couplings: Couplings,
+        rule: Rule,
+        starts: Iterable[Starts],
+        damping: float,
+        stop: Callable[[], bool] = bool,
+        given: Given | None = None,
+    ) -> Iterator[Stopped]:
+        """Sweep chains from each of `starts`, in turn as others stop, and yield them as they do.
+
+        All `starts` are of one kind, either with variances or without. Once `stop()` is true, chains that are still
+        active are left.
+        """
+        queue = _Queue(starts)
+        active = 0
+        while not stop():
+            while active < self.count and (more := queue.take(self.count - active)) is not None:
+                numbers, first = more
+                rows = slice(active, active + len(numbers))
+                self._write(rows, first)
+                self._begin(rows, numbers, damping)
+                self.cold = not first.var
+                active = rows.stop
+            if active == 0:
+                return
+            self._sweep(sites, couplings, rule, given, split(active, self.threads), ROUND)
+            still = gather_active(self.state, self.progress, active)
+            if still < active:
+                yield self._copy(slice(still, active))
+            active = still
+
+    def lost(self) -> NDArray[np.bool_]:
+        """Which chains have left the finite numbers, as where a weight could not be normalised any more."""
+        return np.asarray(self.progress.status == FAILED)
+
+    def judge_again(self) -> None:
+        """Find out which chains are lost, after the state has been overwritten."""
+        rows = [np.isfinite(x).all(axis=1) for x in (*self.state.mean, *self.state.var)]
+        self.progress.status[:] = np.where(np.all(rows, axis=0), ACTIVE, FAILED)
+
+    def restart(self, which: NDArray[np.bool_], X: Array) -> None:
+        """Start some of the chains anew from visible means, their rows of `X` (K, n_0)."""
+        self._write(which, Starts((X[which],), ()))
+
+    def _write(self, rows: Any, starts: Starts) -> None:
+        for x in (*self.state.mean, *self.state.var):
+            x[rows] = 0
+        for x, given in zip(self.state.mean, starts.mean, strict=False):
+            x[rows] = given
+        for x, given in zip(self.state.var, starts.var, strict=False):
+            x[rows] = given
+
+    def _begin(self, rows: slice, chains: NDArray[np.int64], damping: float) -> None:
+        begin(self.progress, rows, chains, damping)
+        if len(self.memory.known):
+            forget(self.memory, self.progress.slot[rows])
+
+    def _sweep(
+        self, sites: Sites, couplings: Couplings, rule: Rule, given: Given | None, blocks: NDArray[np.int64],
+        sweeps: int,
+    ) -> None:  # fmt: skip
+        sites.need(MOMENTS, *((THIRD,) if rule.order > 2 else ()))
+        for_each_block(
+            sweep_block, len(blocks), sites, couplings, self.state, self.memory, self.progress, rule,
+            self.nothing if given is None else given, blocks, sweeps, self.cold,
+        )  # fmt: skip
+
+    def _copy(self, rows: slice) -> Stopped:
+        state, p = self.state, self.progress
+        units = sum(x.shape[1] for x in state.mean)
+        return Stopped(
+            p.chain[rows].copy(), tuple(x[rows].copy() for x in state.mean), tuple(x[rows].copy() for x in state.var),
+            p.residual[rows].copy(), p.distance[rows].copy(), p.square[rows] / units, p.sweeps[rows].copy(),
+            p.status[rows] == CONVERGED,
+        )  # fmt: skip
+
+    def _restore_order(self) -> None:
+        chain = self.progress.chain
+        if (chain[:-1] < chain[1:]).all():
+            return
+        order = np.argsort(chain)
+        state, p = self.state, self.progress
+        for x in (*state.mean, *state.var, *state.B, *state.A, *p):
+            x[:] = x[order]
+
+
+class _Queue:
+    """Rows of a series of starts, numbered from 0."""
+
+    def __init__(self, starts: Iterable[Starts]) -> None:
+        self.rest = iter(starts)
+        self.given: Starts | None = None
+        self.used = self.number = 0
+
+    def take(self, most: int) -> tuple[NDArray[np.int64], Starts] | None:
+        """The next rows, at least one and at most `most`; None when there are no more."""
+        while self.given is None or self.used == len(self.given.mean[0]):
+            self.given, self.used = next(self.rest, None), 0
+            if self.given is None:
+                return None
+        rows = slice(self.used, min(self.used + most, len(self.given.mean[0])))
+        numbers = np.arange(self.number, self.number + rows.stop - rows.start)
+        self.used, self.number = rows.stop, int(numbers[-1]) + 1
+        return numbers, Starts(tuple(x[rows] for x in self.given.mean), tuple(x[rows] for x in self.given.var))
+
+
+def pool(machine: Machine, most: int | None, rule: Rule) -> Chains:
+    """Chains for a stream of at most `most` starts, if that is known: few enough to stay in the caches."""
+    count = BLOCK_ROWS * thread_count()
+    count = count if most is None else min(most, count)
+    return Chains(machine.sizes, count, machine.dtype, order=rule.order, accelerated=rule.accelerate)

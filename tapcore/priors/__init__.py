@@ -1,0 +1,1 @@
+"""Machines as priors of noisy data, and what they are held against."""

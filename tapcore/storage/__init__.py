@@ -1,0 +1,1 @@
+"""Files: machines, runs and data sets."""

@@ -1,0 +1,142 @@
+"""Saved machines, and the folder of checkpoints that a training run leaves."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from tapcore.machine import Machine, check_machine
+from tapcore.storage import format as file_format
+from tapcore.storage.format import CheckpointError
+from tapcore.units import UNITS
+
+__all__ = ["CheckpointError", "RunFolder", "load", "save"]
+
+Array = NDArray[Any]
+PathLike = str | os.PathLike[str]
+
+
+def save(path: PathLike, machine: Machine) -> None:
+    """Write a machine to a file: whole, or not at all if anything fails.
+
+    Parameters
+    ----------
+    path : str or path
+        The file, conventionally ``*.safetensors``; replaced if it exists. Any safetensors reader opens its arrays.
+    machine : Machine
+
+    Raises
+    ------
+    ValueError
+        `machine` is not a `Machine`.
+    OSError
+        The folder does not exist or cannot be written to.
+    """
+    check_machine(machine)
+    file_format.write(Path(path), {"kind": "machine", **describe(machine)}, tensors_of(machine))
+
+
+def load(path: PathLike) -> Machine:
+    """Read a machine from a file made by `save`, from a checkpoint of a run, or the newest one of a run's folder.
+
+    Returns
+    -------
+    Machine
+        Equal to the one saved, to the bit.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file, or a folder without checkpoints.
+    CheckpointError
+        A ValueError: the file is no checkpoint, any byte of it changed, or a newer tapcore wrote it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        newest = RunFolder(path).newest()
+        if newest is None:
+            raise FileNotFoundError(f"{path}: no checkpoints in this folder")
+        path = newest.path
+    return machine_from(path, *file_format.read(path))
+
+
+def describe(machine: Machine) -> dict[str, Any]:
+    """Header entries that say what a machine's tensors are."""
+    layers = [{"type": type(layer).__name__, "n": layer.n} for layer in machine.layers]
+    return {"layers": layers, "dtype": machine.dtype.name}
+
+
+def tensors_of(machine: Machine) -> dict[str, Array]:
+    """A machine's weights and unit parameters by name."""
+    tensors = {f"weights.{i}": W for i, W in enumerate(machine.weights)}
+    for i, layer in enumerate(machine.layers):
+        tensors |= {f"layers.{i}.{name}": p for name, p in layer.parameters.items()}
+    return tensors
+
+
+def machine_from(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Array]) -> Machine:
+    """Rebuild the machine of a checkpoint read from `path`."""
+    try:
+        layers = []
+        for i, layer in enumerate(header["layers"]):
+            unit = UNITS.get(layer["type"])
+            if unit is None:
+                raise CheckpointError(f"{path}: unknown unit type {layer['type']!r}: is it of a newer tapcore?")
+            layers.append(unit(layer["n"], **{name: tensors[f"layers.{i}.{name}"] for name in unit.names}))
+        return Machine(layers, [tensors[f"weights.{i}"] for i in range(len(layers) - 1)], header["dtype"])
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: holds no machine: {error!r}") from error
+
+
+class Position(NamedTuple):
+    """How far a checkpoint has come: epochs done, batches done of the next one, and its file."""
+
+    epoch: int
+    batch: int
+    path: Path
+
+
+class RunFolder:
+    """The folder of a training run: ``epoch-0000.safetensors``, ``epoch-0001.safetensors``, ...
+
+    A checkpoint between two epochs, left by an interrupted run, is named by its batch too and goes when the epoch is
+    complete.
+    """
+
+    _NAME = re.compile(r"epoch-(\d+)(?:\.batch-(\d+))?\.safetensors")
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = Path(path)
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"checkpoint: {self.path} is not a folder")
+
+    def positions(self) -> list[Position]:
+        """All checkpoints, oldest first."""
+        if not self.path.is_dir():
+            return []
+        found = ((self._NAME.fullmatch(p.name), p) for p in self.path.iterdir())
+        return sorted(Position(int(m[1]), int(m[2] or 0), p) for m, p in found if m)
+
+    def newest(self) -> Position | None:
+        """The checkpoint furthest on."""
+        return max(self.positions(), default=None)
+
+    def prepare(self) -> None:
+        """Make the folder; remove what killed processes left half-written."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        file_format.remove_leftovers(self.path)
+
+    def write(self, epoch: int, batch: int, header: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
+        """Write a checkpoint, then remove those between epochs that it supersedes."""
+        name = f"epoch-{epoch:04d}" + (f".batch-{batch:06d}" if batch else "") + ".safetensors"
+        file_format.write(self.path / name, header, tensors)
+        for old in self.positions():
+            if old.batch and (old.epoch, old.batch) < (epoch, batch):
+                old.path.unlink(missing_ok=True)

@@ -1,0 +1,66 @@
+"""Penalties on the weights and the step of Alg. 2."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from tapcore._base import checks
+from tapcore._base.jit import scalar
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class _Penalty:
+    strength: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "strength", checks.number("strength", self.strength, minimum=0))
+
+
+class L1(_Penalty):
+    """Penalty ``strength * sum |W|``: each step moves weights towards zero by the same amount.
+
+    Parameters
+    ----------
+    strength : float
+        epsilon of Alg. 2, at least 0.
+    """
+
+
+class L2(_Penalty):
+    """Penalty ``strength * sum W^2/2``: each step shrinks weights in proportion.
+
+    Parameters
+    ----------
+    strength : float
+        epsilon of Alg. 2, at least 0.
+    """
+
+
+def slopes(penalty: L1 | L2 | None) -> tuple[float, float]:
+    """(a, b) of the penalty's derivative ``a sign(W) + b W``."""
+    if penalty is None:
+        return 0.0, 0.0
+    return (penalty.strength, 0.0) if isinstance(penalty, L1) else (0.0, penalty.strength)
+
+
+@scalar
+def move(W: Array, W2: Array, step: Array, gradient: Array, rate: float, momentum: float, l1: float, l2: float) -> None:
+    """Take one step in place (Alg. 2): ``step = rate (gradient - dR/dW) + momentum step``, W += step; W2 = W^2.
+
+    All arrays are (rows, n).
+    """
+    number = W.dtype.type
+    rate, momentum, l1, l2, zero = number(rate), number(momentum), number(l1), number(l2), number(0)
+    for i in range(W.shape[0]):
+        for j in range(W.shape[1]):
+            w = W[i, j]
+            sign = l1 if w > zero else (-l1 if w < zero else zero)
+            s = rate * (gradient[i, j] - sign - l2 * w) + momentum * step[i, j]
+            step[i, j] = s
+            W[i, j] = w + s
+            W2[i, j] = (w + s) * (w + s)

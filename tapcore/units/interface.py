@@ -1,0 +1,319 @@
+"""What every unit type provides: a class for users and compiled rows for the kernels.
+
+A unit type is one file that defines
+
+- a `Unit` subclass with parameters, support and statistics;
+- a NamedTuple of its parameter arrays, the *site*;
+- ``row_moments``, ``row_log_z``, ``row_third``, ``row_cumulants``, ``row_slab`` and ``row_draw`` for that NamedTuple
+  (`rows.py`).
+
+Kernels take `Sites` (`sites.py`) and never ask which units they hold.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar, Self, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tapcore._base import checks, footprint
+from tapcore._base.jit import kernel
+from tapcore.units.sites import LOG_Z, MOMENTS, Sites, layer_log_z, layer_moments, sites_of
+
+Array = NDArray[Any]
+AnyUnit = TypeVar("AnyUnit", bound="Unit")
+
+
+@kernel()
+def _moments_of_rows(sites: Sites, B: Array, A: Array, log_z: Array, mean: Array, var: Array) -> None:
+    for k in range(B.shape[0]):
+        layer_moments(sites, 0, B[k], A[k], mean[k], var[k])
+        layer_log_z(sites, 0, B[k], A[k], log_z[k])
+
+
+def parameter(name: str, meaning: str) -> property:
+    """Read-only attribute of a unit type for one of its parameters."""
+
+    def value(unit: Unit) -> Array:
+        return unit.parameters[name]
+
+    return property(value, doc=f"{meaning}, (n,).")
+
+
+#: The parameter that every unit has: it multiplies x in ``ln phi(x)``, as a field does, so that the derivative of
+#: ``ln phi`` averages to the mean.
+FIELD = "U"
+
+
+class Unit(abc.ABC):
+    """A layer of n independent sites with unnormalised weights ``phi_i(x)``; immutable.
+
+    Attributes
+    ----------
+    n : int
+        Number of sites.
+    parameters : dict of str to (n,) array
+        The parameters by name, read-only, float64 (float32 inside a float32 machine).
+    """
+
+    #: Parameter names in the constructor's order.
+    names: ClassVar[tuple[str, ...]]
+    #: Those that say what the support is: neither fitted nor trained.
+    fixed: ClassVar[tuple[str, ...]] = ()
+    #: The NamedTuple of its parameter arrays, fields in the order of `names`.
+    site_type: ClassVar[Any]
+    #: What the support is, for error messages.
+    support: ClassVar[str]
+    #: The two states, where there are no others.
+    states: ClassVar[tuple[float, float] | None] = None
+    #: Whether the third cumulant is a function of the mean alone, so that the third-order term is known (`row_third`).
+    third_order: ClassVar[bool] = False
+
+    #: Every unit type by name.
+    registry: ClassVar[dict[str, type[Unit]]] = {}
+
+    n: int
+    parameters: dict[str, Array]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "site_type" in cls.__dict__:  # not what only some types share
+            if cls.site_type._fields != cls.names:
+                raise TypeError(f"{cls.__name__}: site_type must have the fields {cls.names} in this order")
+            if FIELD not in cls.names:
+                raise TypeError(f"{cls.__name__}: names must contain {FIELD!r}")
+            Unit.registry[cls.__name__] = cls
+
+    def __init__(self, n: int, **parameters: ArrayLike) -> None:
+        n = checks.integer("n", n, minimum=1)
+        footprint.check("n", n, n * 8 * len(self.names))
+        arrays = {name: checks.per_site(name, parameters[name], n) for name in self.names}
+        self.check_parameters(arrays)
+        self._set(n, arrays)
+
+    def _set(self, n: int, parameters: dict[str, Array]) -> None:
+        """Take over arrays of its own."""
+        for array in parameters.values():
+            array.flags.writeable = False
+        self.__dict__.update(n=n, parameters=parameters)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a {type(self).__name__} layer is immutable: make another one")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a {type(self).__name__} layer is immutable")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remade, (type(self), self.n, dict(self.parameters))
+
+    # -- what a unit type defines ------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def contains(self, x: Array) -> NDArray[np.bool_]:
+        """Which entries of `x` (..., n) lie in the support."""
+
+    @abc.abstractmethod
+    def bounds(self) -> tuple[Array, Array]:
+        """Ends of the interval in which every mean lies, each broadcasting to (n,)."""
+
+    @abc.abstractmethod
+    def log_weight(self, x: ArrayLike) -> Array:
+        """Log of the unnormalised weight, ln phi_i(x_i): (..., n), -inf outside the support."""
+
+    @classmethod
+    @abc.abstractmethod
+    def from_data(cls, X: ArrayLike) -> Self:
+        """Fit every site to its column of `X` (samples, n) on its own: the theta(0) <- X of Alg. 2.
+
+        A unit type with `fixed` parameters takes them by name.
+        """
+
+    @abc.abstractmethod
+    def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
+        """Draw x from ``phi(x) exp(B x - A x^2/2)``, normalised: (..., n)."""
+
+    @abc.abstractmethod
+    def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
+        """Per parameter, the average over rows of <d ln phi/d parameter> in fields B, A (Eqs. 40, 41)."""
+
+    @abc.abstractmethod
+    def data_statistics(self, X: Array) -> dict[str, Array]:
+        """Per parameter, the average of d ln phi/d parameter over the samples `X` (samples, n)."""
+
+    # -- what a unit type may refine -----------------------------------------------------------------------------------
+
+    def parameter_slopes(self, slopes: Array) -> dict[str, Array]:
+        """Per parameter, the derivative of a function of ln Z and moments.
+
+        `slopes` (3, n) are those with B, with A, and with the logarithm of the slab's weight: U adds to B, V to A.
+        """
+        return {name: slopes[("U", "V").index(name)] for name in self.names if name in ("U", "V")}
+
+    @classmethod
+    def check_parameters(cls, parameters: dict[str, Array]) -> None:
+        """Raise ValueError, naming the first bad index, unless the weight makes sense with these (n,) parameters."""
+        return
+
+    def standard(self) -> tuple[Array, Array] | None:
+        """Shift and scale, (n,) float64 each, of the coordinates z, ``x = shift + scale z``, that suit the layer's law.
+
+        None for units that have no other coordinates.
+        """
+        return None
+
+    def _moved(self, parameters: dict[str, Array], shift: Array, scale: Array) -> dict[str, Array]:
+        """Parameters of ``shift + scale z`` for those of z, all float64, of units with `standard` coordinates."""
+        raise TypeError(f"a {type(self).__name__} layer has no other coordinates")
+
+    def tail_precision(self) -> Array | None:
+        """Precisions (n,) that hold values on the whole line; None where all values are bounded."""
+        return None
+
+    def has_density(self, x: Array) -> NDArray[np.bool_]:
+        """Which entries of `x` (..., n) have a density, rather than a probability."""
+        return np.zeros(np.shape(x), np.bool_)
+
+    # -- what all share ----------------------------------------------------------------------------------------------
+
+    def moments(self, B: ArrayLike, A: ArrayLike) -> tuple[Array, Array, Array]:
+        """Log-normaliser, mean and variance of ``phi(x) exp(B x - A x^2/2)`` at every site.
+
+        Parameters
+        ----------
+        B, A : array_like
+            Fields and precisions, any finite value, broadcasting to (..., n).
+
+        Returns
+        -------
+        log_z, mean, var : (..., n) arrays
+            ``ln Z(B, A)``, ``f_a = d ln Z/dB`` and ``f_c = d f_a/dB``. NaN where B or A is NaN.
+
+        Raises
+        ------
+        ValueError
+            B and A do not broadcast to (..., n).
+        """
+        b, a = self.check_fields(B, A)
+        log_z, mean, var = (np.empty(b.shape, self.dtype) for _ in range(3))
+        _moments_of_rows(sites_of([self], MOMENTS, LOG_Z), *(x.reshape(-1, self.n) for x in (b, a, log_z, mean, var)))
+        return log_z, mean, var
+
+    def check_fields(self, B: ArrayLike, A: ArrayLike) -> tuple[Array, Array]:
+        """Broadcast fields and precisions to contiguous (..., n) arrays of the layer's dtype, or raise ValueError."""
+        b, a = (checks.rounded(checks.real_array(name, x), self.dtype) for name, x in (("B", B), ("A", A)))
+        try:
+            b, a, _ = np.broadcast_arrays(b, a, np.empty(self.n, self.dtype))
+        except ValueError:
+            raise ValueError(
+                f"B and A must broadcast to (..., {self.n}), got shapes {np.shape(B)} and {np.shape(A)}"
+            ) from None
+        if b.shape[-1] != self.n:
+            raise ValueError(f"B and A must broadcast to (..., {self.n}), got {b.shape}")
+        # Copies: what is broadcast along no axis is contiguous, but may not be written to.
+        return np.array(b, self.dtype, order="C"), np.array(a, self.dtype, order="C")
+
+    def fitted(self, X: ArrayLike) -> Self:
+        """`from_data` with the support of this layer."""
+        support: Any = {name: self.parameters[name] for name in self.fixed}
+        return type(self).from_data(checks.rounded_rows(checks.real_array("X", X), self.dtype), **support)
+
+    def untouched(self) -> bool:
+        """Whether every parameter has its default, those of the support aside."""
+        support = {name: self.parameters[name] for name in self.fixed}
+        return bool(self == type(self)(self.n, **support).astype(self.dtype))
+
+    def random_means(self, count: int, rng: np.random.Generator) -> Array:
+        """Means drawn uniformly from the range of means: (count, n)."""
+        lo, hi = self.bounds()
+        return rng.uniform(lo, hi, (count, self.n))
+
+    def moved(self, shift: Array, scale: Array) -> Self:
+        """Layer of ``x = shift + scale z``, up to a factor of each weight, where this one is of z; same dtype.
+
+        For units that have `standard` coordinates; those with an atom at 0 have no shift.
+        """
+        wide = {name: p.astype(np.float64) for name, p in self.parameters.items()}
+        return self.with_parameters({name: p.astype(self.dtype) for name, p in self._moved(wide, shift, scale).items()})
+
+    def ascend(self, parameters: dict[str, Array], gradient: dict[str, Array], rate: float) -> None:
+        """Take a training step in place: ``theta += rate * gradient`` for each parameter array (Alg. 2)."""
+        for name, slope in gradient.items():
+            parameters[name] += rate * slope
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the parameters, in which moments are computed."""
+        return self.parameters[self.names[0]].dtype
+
+    def with_parameters(self, parameters: dict[str, Array]) -> Self:
+        """Copy with other parameter arrays, taken over unchecked (they have just been computed)."""
+        return _remade(type(self), self.n, parameters)
+
+    def astype(self, dtype: Any) -> Self:
+        """Copy with parameters of `dtype`."""
+        if self.dtype == dtype:
+            return self
+        return self.with_parameters({name: p.astype(dtype) for name, p in self.parameters.items()})
+
+    def check_data(self, name: str, X: Array) -> None:
+        """Raise ValueError, naming the first bad index, unless all of `X` (rows, n) is finite and in the support.
+
+        The ends of a float32 layer's support are rounded, and so are data before they are compared with them.
+        """
+        checks.every(name, X, self.rule(X), lambda x: self.contains(self.rounded(x)))
+
+    def check_means(self, name: str, X: Array) -> None:
+        """Raise ValueError, naming the first bad index, unless every entry of `X` (rows, n) can be a mean.
+
+        Means are rounded before they are compared, as data are.
+        """
+        lo, hi = self.bounds()
+        rule = f"must lie in the range of means of a {type(self).__name__} layer ({np.min(lo):g} to {np.max(hi):g})"
+
+        def good(x: Array) -> NDArray[np.bool_]:
+            x = checks.rounded(x, self.dtype)
+            return np.asarray(np.isfinite(x) & (x >= lo) & (x <= hi))
+
+        checks.every(name, X, rule + self._rounding(X), good)
+
+    def rounded(self, x: Array) -> Array:
+        """Values as the layer holds them, in its own dtype where `x` has more digits; states have none to lose."""
+        return x if self.states is not None else checks.rounded(x, self.dtype)
+
+    def rule(self, x: Array) -> str:
+        """What data like `x` must be, for messages."""
+        return f"must be {self.support}{self._rounding(x)} for a {type(self).__name__} layer"
+
+    def _rounding(self, x: Array) -> str:
+        """What a message says of data that `rounded` changes."""
+        return "" if self.states is not None or np.can_cast(x.dtype, self.dtype) else f" in {self.dtype}"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.n == other.n and all(
+            self.parameters[k].dtype == other.parameters[k].dtype
+            and np.array_equal(self.parameters[k], other.parameters[k])
+            for k in self.names
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={_brief(p)}" for name, p in self.parameters.items())
+        return f"{type(self).__name__}({self.n}, {shown})"
+
+
+def _remade(cls: type[AnyUnit], n: int, parameters: dict[str, Array]) -> AnyUnit:
+    """Layer with copies of parameter arrays that are known to be right."""
+    unit = object.__new__(cls)
+    unit._set(n, {name: np.array(parameters[name]) for name in cls.names})
+    return unit
+
+
+def _brief(p: Array) -> str:
+    if np.all(p == p[0]):
+        return f"{p[0]:g}"
+    return f"<{p.min():.3g} to {p.max():.3g}>"

@@ -1,0 +1,56 @@
+"""What the units of a layer do in a kernel, for one chain: functions chosen by the type of the layer's site.
+
+Each unit type registers its own for the NamedTuple of its parameter arrays, the site.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from tapcore._base.jit import by_type
+from tapcore._base.random import Stream
+
+Array = NDArray[Any]
+
+
+@by_type
+def row_moments(site: Any, B: Array, A: Array, mean: Array, var: Array) -> None:
+    """Mean and variance of every site of a layer, for one chain: five (n,) arrays, the last two are written."""
+
+
+@by_type
+def row_log_z(site: Any, B: Array, A: Array, log_z: Array) -> None:
+    """Ln Z(B, A) of every site of a layer, for one chain."""
+
+
+@by_type
+def row_third(site: Any, mean: Array, third: Array, slope: Array) -> None:
+    """Third cumulant of every site of a layer as a function of its mean, and its derivative; zeros where it is none."""
+
+
+@by_type
+def row_cumulants(site: Any, B: Array, A: Array, third: Array, fourth: Array) -> None:
+    """Third and fourth cumulant of every site of a layer, for one chain: the derivatives of the variance with B."""
+
+
+@by_type
+def row_slab(site: Any, B: Array, A: Array, probability: Array) -> None:
+    """Probability of every site of a layer, for one chain, to be in its slab; 1 where there is no atom beside it."""
+
+
+@by_type
+def row_draw(site: Any, B: Array, A: Array, stream: Stream, x: Array) -> None:
+    """A value of every site of a layer, for one chain, from the weight in fields B, A; NaN where it is no law."""
+
+
+def no_third(site: Any, mean: Array, third: Array, slope: Array) -> None:
+    """`row_third` of sites without skewness, or whose third cumulant is not a function of the mean alone."""
+    third[:] = 0
+    slope[:] = 0
+
+
+def all_slab(site: Any, B: Array, A: Array, probability: Array) -> None:
+    """`row_slab` of sites without an atom."""
+    probability[:] = 1
