@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import tapcore as tc
-from tapcore._base.jit import JIT_DISABLED
+from tapcore._base.intrinsics import JIT_DISABLED
 
 PACKAGE = Path(tc.__file__).parent
 MEAN, VARIANCE = 1 / (1 + np.exp(-1.0)), np.exp(-1.0) / (1 + np.exp(-1.0)) ** 2

@@ -6,13 +6,15 @@ of its own, where dimensions go: ``np.empty(5, np.int32)``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._base.jit import address_of, call_address, cython_address, scalar
+from tapcore._base.intrinsics import JIT_DISABLED, address_of, call_address, compiled_multiply, cython_address
+from tapcore._base.jit import scalar
 
 Array = NDArray[Any]
 
@@ -36,6 +38,17 @@ def blas() -> Blas:
         name: cython_address(f"scipy.linalg.{library}", f"d{name}") for name, library in libraries.items()
     }
     return Blas(**addresses, letters=np.frombuffer(b"UNR", np.uint8).copy(), numbers=np.array([0.0, 1.0]))
+
+
+def _python_multiply(x: Array, W: Array, rows: int, transposed: bool, out: Array) -> None:
+    inner, outer = x.size // rows, out.size // rows
+    matrix = W.reshape(outer, inner).T if transposed else W.reshape(inner, outer)
+    np.dot(x.reshape(rows, inner), matrix, out.reshape(rows, outer))
+
+
+# ``out = x W``, or ``x W^T`` if `transposed`: contiguous numbers of matrices x and out of so many rows, at least 1, and
+# of W, whose shape follows, all of one dtype.
+multiply: Callable[[Array, Array, int, bool, Array], None] = _python_multiply if JIT_DISABLED else compiled_multiply()
 
 
 @scalar

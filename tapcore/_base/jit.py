@@ -1,4 +1,4 @@
-"""Numba's decorators, options and the two intrinsics the kernels need; nothing else calls Numba's decorators.
+"""Numba's decorators and options; nothing else calls Numba's decorators.
 
 Everything compiles lazily and is cached on disk (`cache.py`). No ``fastmath``: it breaks NaN. Where a sum may be
 reassociated so that it vectorises, the kernel says so with ``kernel(reassociate=True)``.
@@ -6,28 +6,21 @@ reassociated so that it vectorises, the kernel says so with ``kernel(reassociate
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import math
-import struct
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any, Protocol, TypeVar, cast
 
 import numba
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.core.ccallback import CFunc
-from numba.extending import get_cython_function_address, intrinsic, overload
-from numba.np import arrayobj
+from numba.extending import overload
+from numpy.typing import NDArray
 
 from tapcore._base.cache import KernelCache
+from tapcore._base.intrinsics import JIT_DISABLED, call_block, take
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-JIT_DISABLED = bool(numba.config.DISABLE_JIT)
 
 # The Python error model checks every division, and that check alone stops vectorisation.
 _SCALAR_OPTIONS = {"error_model": "numpy"}
@@ -133,128 +126,6 @@ def also_compiled(face: Callable[..., Any]) -> Callable[[F], F]:
     return keep
 
 
-@intrinsic
-def _fma(typing_context, a, b, c):  # type: ignore[no-untyped-def]
-    if not (isinstance(a, types.Float) and a == b == c):
-        return None
-
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        return builder.fma(*args)
-
-    return a(a, a, a), codegen
-
-
-@intrinsic
-def _float_to_bits(typing_context, x):  # type: ignore[no-untyped-def]
-    integer = {types.float64: types.int64, types.float32: types.int32}.get(x)
-    if integer is None:
-        return None
-
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        return builder.bitcast(args[0], ir.IntType(signature.return_type.bitwidth))
-
-    return integer(x), codegen
-
-
-@intrinsic
-def _bits_to_float(typing_context, n):  # type: ignore[no-untyped-def]
-    real = {types.int64: types.float64, types.int32: types.float32}.get(n)
-    if real is None:
-        return None
-
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        return builder.bitcast(args[0], context.get_value_type(signature.return_type))
-
-    return real(n), codegen
-
-
-@intrinsic(prefer_literal=True)
-def _stack_array(typing_context, count, like):  # type: ignore[no-untyped-def]
-    if not (isinstance(count, types.IntegerLiteral) and isinstance(like, types.Float | types.Integer)):
-        return None
-    array = types.Array(types.unliteral(like), 1, "C")
-    size = count.literal_value
-
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        made = arrayobj.make_array(array)(context, builder)
-        item = context.get_value_type(array.dtype)
-        width = context.get_constant(types.intp, context.get_abi_sizeof(item))
-        arrayobj.populate_array(
-            made,
-            data=cgutils.alloca_once(builder, item, size=size),
-            shape=[context.get_constant(types.intp, size)],
-            strides=[width],
-            itemsize=width,
-            meminfo=None,
-        )
-        return made._getvalue()
-
-    return array(count, like), codegen
-
-
-@intrinsic
-def _address_of(typing_context, array):  # type: ignore[no-untyped-def]
-    if not isinstance(array, types.Array):
-        return None
-
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        made = arrayobj.make_array(signature.args[0])(context, builder, args[0])
-        return builder.ptrtoint(made.data, context.get_value_type(types.intp))
-
-    return types.intp(array), codegen
-
-
-@intrinsic
-def _call_address(typing_context, address, pointers):  # type: ignore[no-untyped-def]
-    if not (isinstance(address, types.Integer) and isinstance(pointers, types.UniTuple)):
-        return None
-
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        untyped = ir.IntType(8).as_pointer()
-        function = ir.FunctionType(ir.VoidType(), [untyped] * signature.args[1].count).as_pointer()
-        given = [builder.inttoptr(p, untyped) for p in cgutils.unpack_tuple(builder, args[1])]
-        builder.call(builder.inttoptr(args[0], function), given)
-        return context.get_dummy_value()
-
-    return types.void(address, pointers), codegen
-
-
-@intrinsic
-def _array_at(typing_context, pointer, size, like):  # type: ignore[no-untyped-def]
-    array = types.Array(types.unliteral(like), 1, "C")
-
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        return _array_views(context, builder, array, 1, args[0], args[1])[0]
-
-    return array(pointer, size, like), codegen
-
-
-@intrinsic
-def _tuple_at(typing_context, cls, pointer, size, like):  # type: ignore[no-untyped-def]
-    array = types.Array(types.unliteral(like), 1, "C")
-    made = types.NamedUniTuple(array, len(cls.instance_class._fields), cls.instance_class)
-
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        views = _array_views(context, builder, array, made.count, args[1], args[2])
-        return context.make_tuple(builder, made, views)
-
-    return made(cls, pointer, size, like), codegen
-
-
-def _array_views(context: Any, builder: Any, array: Any, count: int, pointer: Any, size: Any) -> list[Any]:
-    """`count` arrays of `size` numbers each that lie one after another in memory."""
-    item = context.get_value_type(array.dtype)
-    width = context.get_constant(types.intp, context.get_abi_sizeof(item))
-    start = builder.bitcast(pointer, item.as_pointer())
-    views = []
-    for _ in range(count):
-        view = arrayobj.make_array(array)(context, builder)
-        arrayobj.populate_array(view, data=start, shape=[size], strides=[width], itemsize=width, meminfo=None)
-        views.append(view._getvalue())
-        start = builder.gep(start, [size])
-    return views
-
-
 def c_function(body: Callable[..., None], arguments: int, *chosen: Any) -> Any:
     """Compile `body`, a function of so many pointers, so that compiled code can call it by its ``.address``.
 
@@ -267,62 +138,23 @@ def c_function(body: Callable[..., None], arguments: int, *chosen: Any) -> Any:
     return made
 
 
-def _python_address_of(array: Any) -> int:
-    return int(array.ctypes.data)
+def block_function(function: Callable[..., None], job: Any) -> Any:
+    """Compile ``function(b, job)``, for jobs of a `structs.Reference` type, as a C function of number and pointer."""
+    made: Any = CFunc(function, ((types.int64, job), types.void), locals={}, options=dict(_SCALAR_OPTIONS))
+    made._cache = KernelCache(function)
+    made.compile()
+    return made
 
 
-def _python_call_address(address: int, pointers: tuple[int, ...]) -> None:
-    prototype = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * len(pointers))
-    prototype(address)(*pointers)
+@_cached
+@numba.njit(parallel=True, **_KERNEL_OPTIONS)
+def parallel_loop(address: int, job: int, count: int, threads: int, taken: NDArray[np.int64]) -> None:
+    """Call the block function at `address` with each number below `count` and the job, on so many threads.
 
-
-def cython_address(module: str, name: str) -> int:
-    """Address of a C function that a Cython module exports, for `call_address`."""
-    return int(get_cython_function_address(module, name))
-
-
-def _python_fma(a: Any, b: Any, c: Any) -> Any:
-    if not (math.isfinite(a) and math.isfinite(b) and math.isfinite(c)):
-        return a * b + c
-    exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
-    if exact == 0:
-        return a * b + c  # the sign of zero follows the usual rules
-    try:
-        rounded = float(exact)
-    except OverflowError:
-        rounded = math.inf if exact > 0 else -math.inf
-    return np.float32(rounded) if isinstance(a, np.float32) else np.float64(rounded)
-
-
-def _python_float_to_bits(x: Any) -> Any:
-    if isinstance(x, np.float32):
-        return x.view(np.int32)
-    return np.int64(struct.unpack("<q", struct.pack("<d", x))[0])
-
-
-def _python_bits_to_float(n: Any) -> Any:
-    return n.view(np.float32) if isinstance(n, np.int32) else np.int64(n).view(np.float64)
-
-
-def _python_stack_array(count: int, like: Any) -> Any:
-    return np.empty(count, like.dtype)
-
-
-# `count` uninitialised numbers of the type of `like`, gone when the kernel that asks for them returns; `count` is a
-# constant. Kernels must not allocate in loops that run in parallel, and LLVM knows that nothing else points here.
-stack_array: Callable[[int, Any], Any] = _python_stack_array if JIT_DISABLED else _stack_array
-
-# a b + c with one rounding; the bits of a float as an integer of its width, and back.
-fma: Callable[[Any, Any, Any], Any] = _python_fma if JIT_DISABLED else _fma
-float_to_bits: Callable[[Any], Any] = _python_float_to_bits if JIT_DISABLED else _float_to_bits
-bits_to_float: Callable[[Any], Any] = _python_bits_to_float if JIT_DISABLED else _bits_to_float
-
-# Where an array's numbers are; and a call of the C function at an address, with pointers to its arguments and without a
-# result. Unlike Numba's own function pointers these leave a kernel free to be cached: addresses come at run time.
-address_of: Callable[[Any], int] = _python_address_of if JIT_DISABLED else _address_of
-call_address: Callable[[int, tuple[int, ...]], None] = _python_call_address if JIT_DISABLED else _call_address
-
-# Inside a `c_function`: an array of `size` numbers of the type of `like` at a pointer; and, as the NamedTuple `cls`, as
-# many such arrays as it has fields, one after another in memory.
-array_at: Callable[[Any, Any, Any], Any] = _array_at
-tuple_at: Callable[[Any, Any, Any, Any], Any] = _tuple_at
+    Each thread takes the next number that nobody has taken: `taken`, (1,), starts at 0.
+    """
+    for _ in numba.prange(threads):
+        b = take(taken)
+        while b < count:
+            call_block(address, b, job)
+            b = take(taken)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._base.jit import JIT_DISABLED, scalar
+from tapcore._base.intrinsics import JIT_DISABLED
+from tapcore._base.jit import scalar
 
 Stream = NDArray[np.uint64]
 

@@ -1,24 +1,23 @@
-"""Threads: blocks of work dealt to a pool, with BLAS held to one thread meanwhile.
+"""Threads: which run blocks of work, how many there are, and BLAS held to one thread meanwhile.
 
-A kernel takes one block of rows, releases the GIL and calls BLAS for its products. Were BLAS to keep its own threads
-there, the pools would fight: a sweep then takes up to a hundred times as long. Both are held in one place,
-`for_each_block`.
+Blocks run in Numba's parallel loop wherever its threading layer allows that. GNU OpenMP ends a process that was forked
+after it had started, and `workqueue` one in which two threads are in parallel loops at once, of whom one may be the
+user's: there blocks are dealt to an executor of the standard library instead.
 
-The pool is Python's own rather than Numba's: kernels then take nested tuples of layers, which `prange` cannot; blocks
-go to whichever thread is free; and there is no threading layer that aborts when two Python threads enter it or after a
-fork. The number of threads is Numba's (``numba.set_num_threads``, ``NUMBA_NUM_THREADS``).
+A kernel takes one block of rows and calls BLAS for its products. Were BLAS to keep its own threads there, the two would
+fight: a sweep then takes up to a hundred times as long.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
-from queue import SimpleQueue
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -26,25 +25,65 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
-from tapcore._base.jit import JIT_DISABLED
+from tapcore._base.intrinsics import JIT_DISABLED
 
 # A block's rows should stay in a core's cache, yet be enough for an efficient matrix product.
 BLOCK_ROWS = 128
 
-_section = threading.RLock()
+# --- Numba's threads ---
 
-
-@cache
-def _blas_pools() -> ThreadpoolController:
-    # Numba's np.dot calls SciPy's BLAS, which must be loaded before the controller looks for pools.
-    import scipy.linalg.cython_blas  # noqa: F401
-
-    return ThreadpoolController().select(user_api="blas")
+# For how long threads of GNU OpenMP look for work before they sleep is fixed when it is loaded. By default it is some
+# milliseconds: where anything else runs, whoever waits for such a thread waits until it has used up its share of a
+# processor, a hundred times as long as a small call takes. With none at all each call takes 50 microseconds longer.
+_SPINS = "GOMP_SPINCOUNT", "2000"
+_WAITS = ("OMP_WAIT_POLICY", _SPINS[0])
 
 
 def thread_count() -> int:
-    """Threads that blocks are dealt to."""
+    """Threads that blocks are dealt to: ``numba.set_num_threads``, ``NUMBA_NUM_THREADS``."""
+    _layer()
     return int(numba.get_num_threads())
+
+
+@cache
+def _layer() -> str:
+    """Numba's threading layer, started if it has not been yet, with threads that soon sleep while they wait."""
+    name, count = _SPINS
+    ours = not any(os.environ.get(name) for name in _WAITS)
+    if ours:
+        os.environ[name] = count
+    try:
+        numba.get_num_threads()
+        return str(numba.threading_layer())
+    finally:
+        if ours:
+            del os.environ[name]
+
+
+def parallel_loops_allowed() -> bool:
+    """Whether this process may enter Numba's parallel loops whatever its other threads do."""
+    layer = _layer()
+    return layer != "workqueue" and not (layer == "omp" and _lost_its_threads)
+
+
+def _started() -> bool:
+    try:
+        numba.threading_layer()
+    except ValueError:
+        return False
+    return True
+
+
+def _is_alone() -> bool:
+    """Whether this process has one thread only, as a forked one has at first."""
+    try:
+        return len(list(Path("/proc/self/task").iterdir())) == 1
+    except OSError:
+        return False
+
+
+# Forked before this module was imported, after the layer had started.
+_lost_its_threads = _started() and _is_alone() and int(numba.config.NUMBA_NUM_THREADS) > 1
 
 
 @contextmanager
@@ -68,13 +107,6 @@ def thread_limit(threads: int | None) -> Iterator[None]:
         numba.set_num_threads(before)
 
 
-@contextmanager
-def blas_held() -> Iterator[None]:
-    """Hold BLAS at one thread, one Python thread at a time; restored on the way out."""
-    with _section, _blas_pools().limit(limits=1):
-        yield
-
-
 def split(rows: int, threads: int, most: int = BLOCK_ROWS) -> NDArray[np.int64]:
     """Deal `rows` rows to blocks of nearly equal size: (blocks, 2) array of first row and count."""
     blocks = max(1, min(rows, threads * -(-rows // (threads * most))))
@@ -82,138 +114,92 @@ def split(rows: int, threads: int, most: int = BLOCK_ROWS) -> NDArray[np.int64]:
     return np.array([(lo, hi - lo) for lo, hi in pairwise(edges)], dtype=np.int64)
 
 
-def for_each_block(kernel: Callable[..., None], count: int, *args: Any) -> None:
-    """Call ``kernel(b, *args)`` for b = 0..count-1 from `thread_count` threads, this one included, and wait for all.
+# --- Python's threads ---
 
-    Several Python threads may call at once: each call has the machine to itself. An exception in a block is raised
-    here.
+_executor: ThreadPoolExecutor | None = None
+
+
+def for_each(work: Callable[[int], None], count: int) -> None:
+    """Call ``work(b)`` for b = 0..count-1 from `thread_count` Python threads, this one included, and wait for all.
+
+    `work` should leave the GIL. An exception in it is raised here.
     """
+    global _executor
     helpers = 0 if JIT_DISABLED else min(thread_count(), count) - 1
-    blocks = iter(range(count))
+    numbers = iter(range(count))
 
-    def work() -> None:
-        # next() on a range iterator is atomic, so each block goes to one thread.
-        for b in blocks:
-            kernel(b, *args)
+    def share() -> None:
+        # next() on a range iterator is atomic, so each number goes to one thread.
+        for b in numbers:
+            work(b)
 
     with blas_held():
         if helpers == 0:
-            work()
+            share()
             return
-        shared = _Shared(work)
-        pool = _pool(helpers)
-        pool.steer()
-        for _ in range(helpers):
-            pool.inbox.put(shared.help)
+        if _executor is None:
+            _executor = ThreadPoolExecutor(int(numba.config.NUMBA_NUM_THREADS), thread_name_prefix="tapcore")
+        shares = [_executor.submit(share) for _ in range(helpers)]
         try:
-            work()
+            share()
         finally:
-            shared.wait()
-    if shared.errors:
-        raise shared.errors[0]
+            # Who has not begun has nothing left to do.
+            wait([s for s in shares if not s.cancel()])
+    for s in shares:
+        if not s.cancelled():
+            s.result()
 
 
-class _Shared:
-    """Work that threads may join until its owner waits for those that did."""
+# --- BLAS ---
 
-    def __init__(self, work: Callable[[], None]) -> None:
-        self.work = work
-        self.lock = threading.Lock()
-        self.over = False
-        self.joined = 0
-        self.left = threading.Semaphore(0)
-        self.errors: list[BaseException] = []
 
-    def help(self) -> None:
-        """Join, unless it is over."""
-        with self.lock:
-            if self.over:
-                return
-            self.joined += 1
+@cache
+def _blas() -> list[Any]:
+    # Numba's kernels call SciPy's BLAS, which must be loaded before the controller looks for libraries.
+    import scipy.linalg.cython_blas  # noqa: F401
+
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+_section = threading.RLock()
+
+
+@contextmanager
+def blas_held() -> Iterator[None]:
+    """Hold BLAS at one thread, one Python thread at a time; given back as found."""
+    global _before
+    with _section:
+        outer, _before = _before, _before or [blas.get_num_threads() for blas in _blas()]
+        for blas, threads in zip(_blas(), _before, strict=True):
+            if threads != 1:
+                blas.set_num_threads(1)
         try:
-            self.work()
-        except BaseException as error:  # raised again in the owner's thread
-            self.errors.append(error)
+            yield
         finally:
-            self.left.release()
-
-    def wait(self) -> None:
-        """Let nobody join any more, and wait for those who have; a thread that has not woken yet is not waited for."""
-        with self.lock:
-            self.over = True
-        for _ in range(self.joined):
-            self.left.acquire()
+            if not outer:
+                _give_back()
 
 
-class _Pool:
-    """Threads that wait for work, kept off the processor of the thread that shares it.
-
-    The scheduler tends to wake a sleeping thread on the processor of its waker, and to part the two only after some 5
-    ms: as long as several sweeps. Where the platform allows, each call therefore excludes the caller's processor from
-    the threads' choice.
-    """
-
-    def __init__(self, workers: int) -> None:
-        # Lighter than an executor and its futures, which take as long to wake a thread as a small block takes.
-        self.inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self.workers = workers
-        self.threads = [threading.Thread(target=self._serve, name="tapcore", daemon=True) for _ in range(workers)]
-        for thread in self.threads:
-            thread.start()
-        self.avoided = -1
-        self.processors = set() if _current_processor is None else os.sched_getaffinity(0)
-
-    def _serve(self) -> None:
-        while (work := self.inbox.get()) is not None:
-            work()
-            del work  # and the arrays that it holds
-
-    def dismiss(self) -> None:
-        """Let the threads end."""
-        for _ in self.threads:
-            self.inbox.put(None)
-
-    def steer(self) -> None:
-        """Keep the threads off the caller's processor."""
-        if _current_processor is None or len(self.processors) < 2:
-            return
-        here = _current_processor()
-        if here == self.avoided:
-            return
-        self.avoided = here
-        elsewhere = self.processors - {here}
-        with suppress(OSError):  # forbidden in some sandboxes: nothing is lost but time
-            for thread in self.threads:
-                os.sched_setaffinity(thread.native_id or 0, elsewhere)
+# What there was before the outermost of the bodies that hold BLAS; nothing if there is none.
+_before: list[int] = []
 
 
-def _find_current_processor() -> Callable[[], int] | None:
-    if not hasattr(os, "sched_setaffinity"):
-        return None
-    try:
-        call: Callable[[], int] = ctypes.CDLL(None).sched_getcpu
-        return call if call() >= 0 else None
-    except (OSError, AttributeError):  # a C library without it
-        return None
+def _give_back() -> None:
+    global _before
+    for blas, threads in zip(_blas(), _before, strict=True):
+        # What another thread has set meanwhile, as where its `threadpool_limits` ended, is its business.
+        if threads != 1 and blas.get_num_threads() == 1:
+            blas.set_num_threads(threads)
+    _before = []
 
 
-_current_processor = _find_current_processor()
-_threads: _Pool | None = None
+def _after_fork() -> None:
+    """Start afresh in a forked child, which has neither the parent's threads nor whoever held BLAS."""
+    global _executor, _lost_its_threads, _section
+    _executor, _section = None, threading.RLock()
+    if _before:
+        _give_back()
+    _lost_its_threads = _lost_its_threads or _started()
 
 
-def _pool(workers: int) -> _Pool:
-    global _threads
-    if _threads is None or _threads.workers < workers:
-        if _threads is not None:
-            _threads.dismiss()
-        _threads = _Pool(workers)
-    return _threads
-
-
-def _forget_threads() -> None:
-    """Start afresh in a forked child, which has neither the parent's threads nor whoever held its lock."""
-    global _threads, _section
-    _threads, _section = None, threading.RLock()
-
-
-os.register_at_fork(after_in_child=_forget_threads)
+os.register_at_fork(after_in_child=_after_fork)

@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks
-from tapcore._base.jit import kernel, scalar
-from tapcore._base.threads import for_each_block, split, thread_count
-from tapcore.equations.fields import (
-    ORDERS,
-    Couplings,
+from tapcore._base.blocks import Job, block_kernel, call_block, no_calls
+from tapcore._base.jit import scalar
+from tapcore._base.threads import split, thread_count
+from tapcore.equations.compiled import Compiled, compiled
+from tapcore.equations.fields import ORDERS, THIRD, add_third, check_order, set_fields
+from tapcore.equations.layers import Layers, empty_state, row_of
+from tapcore.equations.outside import (
+    HELD,
     Given,
-    State,
-    check_order,
-    couplings,
-    empty_state,
+    Outside,
+    U,
+    V,
+    acts,
+    add_row,
     hold_log_z,
     no_given,
-    set_fields,
-    shifted,
+    outside_of,
+    outside_row,
 )
 from tapcore.machine import Machine, check_machine
-from tapcore.units.sites import LOG_Z, THIRD, Sites, layer_log_z, layer_third, sites_of
+from tapcore.units.sites import LOG_Z, layer_log_z, layer_third
+from tapcore.units.sites import THIRD as THIRD_CUMULANT
 
 Array = NDArray[Any]
 
 # Chains taken at a time, so that working arrays stay small however many there are.
 CHAINS_AT_ONCE = 1024
+# Place of `_third_terms` in the calls of a job, beside `add_third`.
+TERMS = 1
 
 
 def free_energy(
@@ -86,20 +93,23 @@ def evaluate(
 
     Of units that are held, ln phi is left out.
     """
-    order = ORDERS[method]
-    pair = couplings([w.astype(np.float64) for w in machine.weights], order)
-    sites = sites_of([layer.astype(np.float64) for layer in machine.layers], LOG_Z, *((THIRD,) if order > 2 else ()))
-    outside = no_given(machine.sizes, np.float64)
-    if given is not None:
-        outside = Given(*(tuple(np.ascontiguousarray(x, np.float64) for x in layers) for layers in given))
+    order, wide = ORDERS[method], np.float64
+    functions = (LOG_Z, THIRD_CUMULANT) if order > 2 else (LOG_Z,)
+    layers = [layer.astype(wide) for layer in machine.layers]
+    own = compiled(layers, machine.weights, order, *functions)
+    outside = outside_of(no_given(machine.sizes, wide) if given is None else given, wide)
     out = np.empty(means[0].shape[0])
     for start in range(0, out.size, CHAINS_AT_ONCE):
         rows = slice(start, start + CHAINS_AT_ONCE)
         blocks = split(out[rows].size, thread_count())
-        state = empty_state(machine.sizes, out[rows].size, len(blocks), np.float64, order)
+        state = empty_state(machine.sizes, out[rows].size, len(blocks), wide, order)
         for to, values in zip(state.mean + state.var, (*means, *variances), strict=True):
             to[:] = values[rows]
-        for_each_block(_free_energies, len(blocks), sites, pair, state, outside, start, blocks, order, out[rows])
+        job = Job(_Energies(own, state.flat, outside, blocks, order, start, out[rows], no_calls(2)))
+        if order > 2:
+            job.link(THIRD, add_third)
+            job.link(TERMS, _third_terms)
+        job.run(_free_energies, len(blocks))
         for into, made in zip((*fields[0], *fields[1]), state.B + state.A, strict=False):
             into[rows] = made
     return out
@@ -115,33 +125,45 @@ def _layers(machine: Machine, name: str, given: Sequence[ArrayLike]) -> list[Arr
     return arrays
 
 
-@kernel()
-def _free_energies(
-    b: int,
-    sites: Sites,
-    pair: Couplings,
-    state: State,
-    given: Given,
-    start: int,
-    blocks: NDArray[np.int64],
-    order: int,
-    out: Array,
-) -> None:
-    lo, hi = blocks[b, 0], blocks[b, 0] + blocks[b, 1]
-    out[lo:hi] = 0.0
-    for layer in range(len(state.mean)):
-        set_fields(sites, pair, state, layer, lo, hi, order, False, state.rows[b])
-        log_z = state.rows[b, 0, : state.mean[layer].shape[1]]
-        for k in range(lo, hi):
-            mean, var, B, A = state.mean[layer][k], state.var[layer][k], state.B[layer][k], state.A[layer][k]
-            U = shifted(given.U[layer], start + k, B, state.rows[b, 2])
-            V = shifted(given.V[layer], start + k, A, state.rows[b, 3])
-            layer_log_z(sites, layer, U, V, log_z)
-            hold_log_z(given.held[layer], start + k, U, V, log_z)
-            out[k] -= _layer_terms(mean, var, B, A, log_z)
-            if order > 2:
-                layer_third(sites, layer, mean, state.third[layer][k], log_z)
-                out[k] -= _third_terms(mean, state.third[layer][k], log_z, state.pull[layer][k])
+class _Energies(NamedTuple):
+    """Free energies of blocks of chains."""
+
+    machine: Compiled
+    chains: Layers
+    outside: Outside
+    blocks: NDArray[np.int64]  # (blocks, 2) first row and rows
+    order: int
+    start: int  # number of the first chain
+    out: NDArray[np.float64]  # (K,)
+    calls: Any  # addresses of `add_third` and `_third_terms`
+
+
+@block_kernel
+def _free_energies(b: int, job: _Energies) -> None:
+    """Write the free energies of the chains of block b."""
+    chains, outside = job.chains, job.outside
+    lo, count = job.blocks[b, 0], job.blocks[b, 1]
+    job.out[lo : lo + count] = 0.0
+    for layer in range(job.machine.size.size):
+        set_fields(job, b, layer, False)
+        n = job.machine.size[layer]
+        log_z = chains.scratch[b, 0, :n]
+        for k in range(lo, lo + count):
+            mean, var = row_of(job, chains.mean, layer, k), row_of(job, chains.var, layer, k)
+            B, A = row_of(job, chains.B, layer, k), row_of(job, chains.A, layer, k)
+            shifted_B, shifted_A = B, A
+            if acts(outside, U, layer):
+                shifted_B = chains.scratch[b, 2, :n]
+                add_row(B, outside_row(outside, U, layer, job.start + k, n), shifted_B)
+            if acts(outside, V, layer):
+                shifted_A = chains.scratch[b, 3, :n]
+                add_row(A, outside_row(outside, V, layer, job.start + k, n), shifted_A)
+            layer_log_z(job.machine, layer, shifted_B, shifted_A, log_z)
+            if acts(outside, HELD, layer):
+                hold_log_z(outside_row(outside, HELD, layer, job.start + k, n), shifted_B, shifted_A, log_z)
+            job.out[k] -= _layer_terms(mean, var, B, A, log_z)
+        if job.order > 2:
+            call_block(job.calls[TERMS], b * job.machine.size.size + layer, job)
 
 
 @scalar
@@ -157,10 +179,20 @@ def _layer_terms(mean: Array, var: Array, B: Array, A: Array, log_z: Array) -> f
     return total
 
 
-@scalar
-def _third_terms(mean: Array, third: Array, slope: Array, pull: Array) -> float:
-    """What third order adds to `_layer_terms`: half of each pair's term, less what is in B of ``-B a/2``."""
-    total = 0.0
-    for i in range(mean.size):
-        total += (third[i] - mean[i] * slope[i]) * pull[i] / 12.0
-    return total
+@block_kernel
+def _third_terms(i: int, job: _Energies) -> None:
+    """Subtract what third order adds to `_layer_terms`; i is block * layers + layer.
+
+    Half of each pair's term, less what is in B of ``-B a/2``.
+    """
+    chains, layers = job.chains, job.machine.size.size
+    b, layer = i // layers, i % layers
+    slope = chains.scratch[b, 0, : job.machine.size[layer]]
+    for k in range(job.blocks[b, 0], job.blocks[b, 0] + job.blocks[b, 1]):
+        mean, third = row_of(job, chains.mean, layer, k), row_of(job, chains.third, layer, k)
+        pull = row_of(job, chains.pull, layer, k)
+        layer_third(job.machine, layer, mean, third, slope)
+        total = 0.0
+        for j in range(mean.size):
+            total += (third[j] - mean[j] * slope[j]) * pull[j] / 12.0
+        job.out[k] -= total

@@ -15,11 +15,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks
-from tapcore._base.jit import kernel, scalar
-from tapcore._base.threads import for_each_block
+from tapcore._base.blocks import run_blocks
+from tapcore.evaluation.enumeration import (
+    BlockSums,
+    Densities,
+    States,
+    StateSums,
+    Table,
+    block_densities,
+    block_moments,
+    block_sums,
+)
 from tapcore.evaluation.likelihood import unchecked_log_likelihood
 from tapcore.machine import Machine, check_machine
-from tapcore.units.sites import LOG_Z, MOMENTS, Sites, layer_log_z, layer_moments, sites_of
+from tapcore.units.sites import LOG_Z, MOMENTS, sites_of
 
 Array = NDArray[Any]
 
@@ -148,21 +157,6 @@ def log_likelihood(machine: Machine, X: ArrayLike) -> NDArray[np.float64]:
     return unchecked_log_likelihood(machine, samples, -log_z(machine))
 
 
-class _Table(NamedTuple):
-    """What kernels take: N units enumerated, n others; state b has unit u in its second state where bit u is set."""
-
-    low_fields: Array  # (2^LOW, n) fields on the others from the low bits
-    low_weight: Array  # (2^LOW,) ln phi from the low bits
-    low_bits: Array  # (2^LOW, LOW)
-    high_fields: Array  # (N - LOW, n) of each high bit
-    high_weight: Array  # (N - LOW,)
-    fields: Array  # (n,) of the state without bits
-    weight: float
-    ends: NDArray[np.int64]  # (layers + 1,) where the other layers end in n
-    zero: Array  # (n,)
-    tasks: NDArray[np.int64]  # (TASKS, 2) first and last block
-
-
 class _Plan:
     """A machine laid out for enumeration."""
 
@@ -178,10 +172,11 @@ class _Plan:
         sizes = [machine.layers[i].n for i in self.others]
         self.ends = np.concatenate([[0], np.cumsum(sizes)])
         self.table = self._tabulate()
-        self.scratch = np.empty((len(self.table.tasks), 4, self.ends[-1]))
-        self.logs = np.empty((len(self.table.tasks), len(self.table.low_weight)))
+        tasks = len(self.table.tasks)
+        scratch, logs = np.empty((tasks, 4, self.ends[-1])), np.empty((tasks, len(self.table.low_weight)))
+        self.states = States(self.sites, self.table, scratch, logs)
 
-    def _tabulate(self) -> _Table:
+    def _tabulate(self) -> Table:
         W = np.block([[self._between(i, j) for j in self.others] for i in self.listed])
         layers = [self.machine.layers[i] for i in self.listed]
         weights = np.concatenate([layer.log_weight(np.repeat([layer.states], layer.n, 0).T) for layer in layers], 1)
@@ -190,7 +185,7 @@ class _Plan:
         bits = (np.arange(1 << low)[:, None] >> np.arange(low) & 1).astype(np.float64)
         blocks = 1 << (len(step) - low)
         edges = [blocks * t // min(TASKS, blocks) for t in range(min(TASKS, blocks) + 1)]
-        return _Table(
+        return Table(
             bits @ step[:low], bits @ change[:low], bits, step[low:].copy(), change[low:].copy(), self.first @ W,
             float(weights[0].sum()), self.ends, np.zeros(self.ends[-1]), np.array([edges[:-1], edges[1:]]).T.copy(),
         )  # fmt: skip
@@ -204,7 +199,7 @@ class _Plan:
     def log_z(self) -> float:
         blocks = int(self.table.tasks[-1, 1])
         top, total = np.empty(blocks), np.empty(blocks)
-        for_each_block(_block_sums, len(self.table.tasks), self.sites, self.table, self.scratch, self.logs, top, total)
+        run_blocks(block_sums, len(self.table.tasks), BlockSums(self.states, top, total))
         most = float(top.max())
         return most + math.log(math.fsum(total * np.exp(top - most)))
 
@@ -214,10 +209,7 @@ class _Plan:
         downs, pairs = np.zeros((tasks, units)), np.zeros((tasks, units, n))
         states, low = table.low_bits.shape
         work = np.empty((tasks, states, n)), np.empty((tasks, low, states)), np.empty((tasks, low, n))
-        for_each_block(
-            _block_moments, tasks, self.sites, table, self.scratch, self.logs, log_z, mean, square, ups, downs, pairs,
-            *work,
-        )  # fmt: skip
+        run_blocks(block_moments, tasks, StateSums(self.states, log_z, mean, square, ups, downs, pairs, *work))
         a, q, up, down, pair = (x.sum(axis=0) for x in (mean, square, ups, downs, pairs))
         x = self.first + self.gap * up
         across = self.first[:, None] * a + self.gap[:, None] * pair
@@ -259,9 +251,7 @@ class _Plan:
         part = self._starts(self.others)[self.others.index(layer)]
         weights = unit.log_weight(np.repeat(x[:, None], unit.n, 1))
         found = np.zeros((tasks, len(x), unit.n))
-        for_each_block(
-            _block_densities, tasks, self.sites, self.table, self.scratch, self.logs, log_z, x, part, weights, found
-        )
+        run_blocks(block_densities, tasks, Densities(self.states, log_z, x, part, weights, found))
         return np.asarray(found.sum(axis=0))
 
 
@@ -278,103 +268,3 @@ def _listed(machine: Machine) -> list[int]:
     if units > MOST:
         raise ValueError(f"machine must have at most {MOST} units whose states are added up, got {units}")
     return list(range(parity, len(machine.layers), 2))
-
-
-@scalar
-def _row_of_block(table: _Table, block: int, row: Array) -> float:
-    """Write fields of the high bits of a block, and return their ln phi."""
-    weight = table.weight
-    row[:] = table.fields
-    for u in range(len(table.high_weight)):
-        if (block >> u) & 1:
-            weight += table.high_weight[u]
-            for i in range(row.size):
-                row[i] += table.high_fields[u, i]
-    return weight
-
-
-@scalar
-def _log_z_of_others(sites: Sites, table: _Table, fields: Array, log_z: Array) -> float:
-    """Sum of ln Z of all other units in their fields."""
-    for layer in range(sites.size.size):
-        a, z = table.ends[layer], table.ends[layer + 1]
-        layer_log_z(sites, layer, fields[a:z], table.zero[a:z], log_z[a:z])
-    total = 0.0
-    for i in range(log_z.size):
-        total += log_z[i]
-    return total
-
-
-@kernel()
-def _block_sums(t: int, sites: Sites, table: _Table, scratch: Array, logs: Array, top: Array, total: Array) -> None:
-    """Largest ln weight of each block of task t, and the sum of its weights relative to that."""
-    row, fields, work, log = scratch[t, 0], scratch[t, 1], scratch[t, 2], logs[t]
-    for block in range(table.tasks[t, 0], table.tasks[t, 1]):
-        weight = _row_of_block(table, block, row)
-        most = -np.inf
-        for s in range(log.size):
-            for i in range(row.size):
-                fields[i] = row[i] + table.low_fields[s, i]
-            log[s] = weight + table.low_weight[s] + _log_z_of_others(sites, table, fields, work)
-            most = max(most, log[s])
-        top[block], total[block] = most, 0.0
-        for s in range(log.size):
-            total[block] += np.exp(log[s] - most)
-
-
-@kernel()
-def _block_moments(
-    t: int, sites: Sites, table: _Table, scratch: Array, logs: Array, log_z: float, mean: Array, square: Array,
-    ups: Array, downs: Array, pairs: Array, means: Array, shares: Array, product: Array,
-) -> None:  # fmt: skip
-    """Add up what task t has of <a>, <a^2 + c>, P(bit), 1 - P(bit) and <bit a>."""
-    row, fields, work, var, p = scratch[t, 0], scratch[t, 1], scratch[t, 2], scratch[t, 3], logs[t]
-    low = table.low_bits.shape[1]
-    for block in range(table.tasks[t, 0], table.tasks[t, 1]):
-        weight = _row_of_block(table, block, row)
-        whole = 0.0
-        for s in range(p.size):
-            for i in range(row.size):
-                fields[i] = row[i] + table.low_fields[s, i]
-            log = weight + table.low_weight[s] + _log_z_of_others(sites, table, fields, work)
-            p[s] = np.exp(log - log_z)
-            whole += p[s]
-            a = means[t, s]
-            for layer in range(sites.size.size):
-                b, z = table.ends[layer], table.ends[layer + 1]
-                layer_moments(sites, layer, fields[b:z], table.zero[b:z], a[b:z], var[b:z])
-            for i in range(a.size):
-                square[t, i] += p[s] * (a[i] * a[i] + var[i])
-            for u in range(low):
-                shares[t, u, s] = p[s] * table.low_bits[s, u]
-                ups[t, u] += shares[t, u, s]
-                downs[t, u] += p[s] - shares[t, u, s]
-        np.dot(p, means[t], work)
-        mean[t] += work
-        np.dot(shares[t], means[t], product[t])
-        pairs[t, :low] += product[t]
-        for u in range(len(table.high_weight)):
-            if (block >> u) & 1:
-                ups[t, low + u] += whole
-                pairs[t, low + u] += work
-            else:
-                downs[t, low + u] += whole
-
-
-@kernel()
-def _block_densities(
-    t: int, sites: Sites, table: _Table, scratch: Array, logs: Array, log_z: float, x: Array, part: int, weights: Array,
-    found: Array,
-) -> None:  # fmt: skip
-    """Add up what task t has of the densities at `x` of units from `part` on, with ln phi in `weights`."""
-    row, fields, work = scratch[t, 0], scratch[t, 1], scratch[t, 2]
-    for block in range(table.tasks[t, 0], table.tasks[t, 1]):
-        weight = _row_of_block(table, block, row)
-        for s in range(logs.shape[1]):
-            for i in range(row.size):
-                fields[i] = row[i] + table.low_fields[s, i]
-            log = weight + table.low_weight[s] + _log_z_of_others(sites, table, fields, work) - log_z
-            for q in range(x.size):
-                for i in range(weights.shape[1]):
-                    j = part + i
-                    found[t, q, i] += np.exp(log + weights[q, i] + fields[j] * x[q] - work[j])

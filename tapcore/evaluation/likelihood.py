@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks
-from tapcore._base.jit import kernel
-from tapcore._base.threads import for_each_block, split, thread_count
+from tapcore._base.blas import multiply
+from tapcore._base.blocks import block_kernel, run_blocks
+from tapcore._base.intrinsics import segment
+from tapcore._base.threads import split, thread_count
+from tapcore.equations.compiled import Compiled, compiled
 from tapcore.inference.conditional import MOST, clamped_rule, given_samples
 from tapcore.machine import Machine, check_machine
-from tapcore.units.sites import LOG_Z, Sites, layer_log_z, sites_of
+from tapcore.units.sites import LOG_Z, layer_log_z
 
 Array = NDArray[Any]
 
@@ -72,37 +75,42 @@ def unchecked_log_likelihood(
     """Score samples already known to be in the support; `tol` and `most` sweeps are for clamped solutions."""
     wide = machine.replace(dtype="float64")
     visible, *hidden = wide.layers
-    W, sites, rule = wide.weights[0], sites_of(hidden[:1], LOG_Z), clamped_rule(wide, "tap", tol, most)
+    rule, own = clamped_rule(wide, "tap", tol, most), compiled(wide.layers[:2], wide.weights[:1], 1)
+    own.above().sites.need(LOG_Z)
     out = np.empty(X.shape[0])
     for start, rows in checks.row_blocks(X, machine.dtype):
         x = np.ascontiguousarray(rows, dtype=np.float64)
         part = out[start : start + len(x)]
         if len(hidden) == 1:
             blocks = split(len(x), thread_count())
-            fields, log_z = np.empty((len(x), hidden[0].n)), np.empty((len(blocks), hidden[0].n))
-            zero = np.zeros(hidden[0].n)
-            for_each_block(_hidden_log_z, len(blocks), sites, x, W, zero, blocks, fields, log_z, part)
+            fields, log_z = np.empty(len(x) * hidden[0].n), np.empty((len(blocks), hidden[0].n))
+            job = _HiddenLogZ(own, x.reshape(-1), np.zeros(hidden[0].n), blocks, fields, log_z, part)
+            run_blocks(_hidden_log_z, len(blocks), job)
         else:
             part[:] = given_samples(wide, x, "tap", rule).log_z
         part += visible.log_weight(x).sum(axis=1) + free_energy
     return out
 
 
-@kernel()
-def _hidden_log_z(
-    b: int,
-    sites: Sites,
-    x: Array,
-    W: Array,
-    zero: Array,
-    blocks: NDArray[np.int64],
-    fields: Array,
-    log_z: Array,
-    out: Array,
-) -> None:
+class _HiddenLogZ(NamedTuple):
+    """Sums of the hidden units' ln Z given n samples."""
+
+    machine: Compiled
+    x: Array  # (n n_visible,) samples
+    zero: Array  # (n_hidden,) precisions
+    blocks: NDArray[np.int64]  # (blocks, 2) first sample and number of samples
+    fields: Array  # (n n_hidden,) scratch
+    log_z: Array  # (blocks, n_hidden) scratch
+    out: NDArray[np.float64]  # (n,)
+
+
+@block_kernel
+def _hidden_log_z(b: int, job: _HiddenLogZ) -> None:
     """Write sum_j ln Z_j(sum_i W_ij x_i, 0) of each row of block `b`."""
-    lo, hi = blocks[b, 0], blocks[b, 0] + blocks[b, 1]
-    np.dot(x[lo:hi], W, fields[lo:hi])
-    for k in range(lo, hi):
-        layer_log_z(sites, 0, fields[k], zero, log_z[b])
-        out[k] = log_z[b].sum()
+    machine, lo, count = job.machine, job.blocks[b, 0], job.blocks[b, 1]
+    n, m = machine.size[0], machine.size[1]
+    fields = segment(job.fields, lo * m, count * m)
+    multiply(segment(job.x, lo * n, count * n), machine.W, count, False, fields)
+    for k in range(count):
+        layer_log_z(machine, 1, segment(fields, k * m, m), job.zero, job.log_z[b])
+        job.out[lo + k] = job.log_z[b].sum()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks
-from tapcore._base.jit import kernel
-from tapcore._base.threads import for_each_block, split, thread_count
+from tapcore._base.blas import multiply
+from tapcore._base.blocks import block_kernel, run_blocks
+from tapcore._base.intrinsics import segment
+from tapcore._base.threads import split, thread_count
 from tapcore.machine import Machine, check_machine
 from tapcore.special.exponential import log1pexp
 from tapcore.units.sites import LOG_Z, Sites, layer_log_z, sites_of
@@ -78,34 +80,52 @@ def pseudo_log_likelihood(
             which = np.argpartition(rng.random(x.shape), sites - 1, axis=1)[:, :sites].copy()
         blocks = split(len(x), thread_count())
         fields, scratch = np.empty((len(x), hidden.n)), np.empty((len(blocks), 3, hidden.n))
-        for_each_block(
-            _sums, len(blocks), units, x, W, zero, low + high, weights[1] - weights[0], high - low, which,
-            blocks, fields, scratch, out[start : start + len(x)],
+        job = _Sums(
+            units, x, W, zero, low + high, high - low, weights[1] - weights[0], which, blocks, fields, scratch,
+            out[start : start + len(x)],
         )  # fmt: skip
+        run_blocks(_sums, len(blocks), job)
     return out if sites is None else out * (visible.n / sites)
 
 
-@kernel()
-def _sums(
-    b: int, units: Sites, x: Array, W: Array, zero: Array, both: float, up: Array, gap: float, which: Array,
-    blocks: NDArray[np.int64], fields: Array, scratch: Array, out: Array,
-) -> None:  # fmt: skip
-    """Sum of ln P(x_i | ...) over the units of `which`, a row a sample or one for all, for each row of block `b`.
+class _Sums(NamedTuple):
+    """Sums of ln P(x_i | ...) of n samples."""
 
-    `both`: the sum of the two states; `up`: ln phi of the upper one less that of the lower one; `gap`: between them.
-    """
-    lo, hi = blocks[b, 0], blocks[b, 0] + blocks[b, 1]
-    moved, log_z, other = scratch[b, 0], scratch[b, 1], scratch[b, 2]
-    np.dot(x[lo:hi], W, fields[lo:hi])
-    for k in range(lo, hi):
-        layer_log_z(units, 0, fields[k], zero, log_z)
-        out[k] = 0.0
+    hidden: Sites
+    x: Array  # (n, n_visible)
+    W: Array  # (n_visible, n_hidden)
+    zero: Array  # (n_hidden,) precisions
+    both: float  # sum of the two states
+    gap: float  # between them
+    up: Array  # (n_visible,) ln phi of the upper state less that of the lower one
+    which: NDArray[np.int64]  # (n, units looked at), or one row for all
+    blocks: NDArray[np.int64]  # (blocks, 2) first sample and number of samples
+    fields: Array  # (n, n_hidden) scratch
+    scratch: Array  # (blocks, 3, n_hidden)
+    out: NDArray[np.float64]  # (n,)
+
+
+@block_kernel
+def _sums(b: int, job: _Sums) -> None:
+    """Sum of ln P(x_i | ...) over the units of `which` for each row of block `b`."""
+    x, W, zero, which, lo, count = job.x, job.W, job.zero, job.which, job.blocks[b, 0], job.blocks[b, 1]
+    moved, log_z, other = job.scratch[b, 0], job.scratch[b, 1], job.scratch[b, 2]
+    n, m = W.shape
+    rows, out = (
+        segment(x.reshape(x.size), lo * n, count * n),
+        segment(job.fields.reshape(job.fields.size), lo * m, count * m),
+    )
+    multiply(rows, W.reshape(W.size), count, False, out)
+    for k in range(lo, lo + count):
+        fields, total = job.fields[k], 0.0
+        layer_log_z(job.hidden, 0, fields, zero, log_z)
         for i in which[min(k, which.shape[0] - 1)]:
-            step = both - 2.0 * x[k, i]
+            step = job.both - 2.0 * x[k, i]
             for j in range(moved.size):
-                moved[j] = fields[k, j] + step * W[i, j]
-            layer_log_z(units, 0, moved, zero, other)
-            change = up[i] * step / gap
+                moved[j] = fields[j] + step * W[i, j]
+            layer_log_z(job.hidden, 0, moved, zero, other)
+            change = job.up[i] * step / job.gap
             for j in range(moved.size):
                 change += other[j] - log_z[j]
-            out[k] -= log1pexp(change)
+            total -= log1pexp(change)
+        job.out[k] = total

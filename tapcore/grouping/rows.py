@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._base.jit import float_to_bits, kernel
+from tapcore._base.intrinsics import float_to_bits
+from tapcore._base.jit import kernel
 
 Rows = tuple[NDArray[Any], ...]
 Integers = NDArray[np.int64]

@@ -6,7 +6,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from tapcore._base.jit import bits_to_float, float_to_bits, kernel, scalar
+from tapcore._base.intrinsics import bits_to_float, float_to_bits
+from tapcore._base.jit import kernel, scalar
 
 Array = NDArray[Any]
 

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore.equations.fields import Couplings, Given
+from tapcore.equations.outside import Given
 from tapcore.inference.progress import Rule
 from tapcore.inference.records import Starts
 from tapcore.inference.solve import rule_for, run
 from tapcore.machine import Machine
-from tapcore.units.sites import Sites
 
 Array = NDArray[Any]
 
@@ -56,9 +55,3 @@ def fields_below(fields: Array, sizes: tuple[int, ...]) -> Given:
     """Fields (n, n_0) on the first of layers of these sizes, and nothing else."""
     none = tuple(np.empty((0, n), fields.dtype) for n in sizes)
     return Given((fields, *none[1:]), none, none)
-
-
-def above(sites: Sites, pair: Couplings) -> tuple[Sites, Couplings]:
-    """The layers but the visible one: views."""
-    upper = Sites(sites.values, *(x[1:] for x in sites[1:]))
-    return upper, Couplings(*(arrays[1:] for arrays in pair))

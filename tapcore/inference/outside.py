@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks
-from tapcore.equations.fields import Given
+from tapcore.equations.outside import Given
 from tapcore.inference.records import Starts
 from tapcore.machine import Machine
 from tapcore.units import Unit

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks, footprint
+from tapcore.equations.compiled import compiled
 from tapcore.equations.energy import evaluate
-from tapcore.equations.fields import ORDERS, Given, check_order, couplings
+from tapcore.equations.fields import ORDERS, check_order
+from tapcore.equations.outside import Given
 from tapcore.inference.adaptive.solver import HALF, solve_adaptive
 from tapcore.inference.belief.solver import solve_relaxed
 from tapcore.inference.outside import checked_fields, held_starts, held_weights
@@ -18,7 +20,6 @@ from tapcore.inference.records import Starts, Stopped
 from tapcore.inference.solution import Solutions, check_solutions, empty_solutions
 from tapcore.inference.sweeps.chains import pool
 from tapcore.machine import Machine, check_machine
-from tapcore.units.sites import sites_of
 
 METHODS = (*ORDERS, "rbp", "adatap")
 CRITERIA = ("distance", "mse")
@@ -122,12 +123,11 @@ def run(
     """Sweep chains from `starts` until each has stopped."""
     count = len(starts.mean[0])
     chains = pool(machine, count, rule)
-    sites = sites_of(machine.layers)
     found = empty_solutions(machine, count, method)
-    pair = couplings(machine.weights, rule.order)
+    own = compiled(machine.layers, machine.weights, rule.order)
     if given is not None:
         starts = held_starts(starts, given)
-    for stopped in chains.stream(sites, pair, rule, (starts,), damping, given=given):
+    for stopped in chains.stream(own, rule, (starts,), damping, given=given):
         fill(found, stopped)
     # The fields left by the last sweep are those before its update: evaluate writes the ones that belong to the result.
     found.free_energy[:] = evaluate(machine, found.mean, found.var, method, (found.B, found.A), given)

@@ -13,15 +13,15 @@ from tqdm import tqdm
 
 from tapcore._base import checks
 from tapcore._base.interrupts import interrupts_wait
+from tapcore.equations.compiled import compiled
 from tapcore.equations.energy import evaluate
-from tapcore.equations.fields import ORDERS, couplings
+from tapcore.equations.fields import ORDERS
 from tapcore.grouping.merging import Gathered, merging_distance
 from tapcore.inference.records import Starts, Stopped
 from tapcore.inference.solution import Solutions, check_solutions, empty_solutions
 from tapcore.inference.solve import check_start, checked_rule
 from tapcore.inference.sweeps.chains import pool
 from tapcore.machine import Machine, check_machine
-from tapcore.units.sites import sites_of
 
 # Rows of an array converted at a time.
 CHUNK = 2048
@@ -86,12 +86,11 @@ def harvest(
     merge = checks.number("merge", merge, minimum=0)
     starts, count = _starts(machine, init)
     chains = pool(machine, count, rule)
-    pair = couplings(machine.weights, rule.order)
-    sites = sites_of(machine.layers)
+    own = compiled(machine.layers, machine.weights, rule.order)
     store = _Store(machine, merge)
     hidden = None if progress is None else not progress
     with tqdm(total=count, unit="start", disable=hidden) as bar, interrupts_wait() as asked:
-        streamed = chains.stream(sites, pair, rule, starts, damping or 0.0, stop=asked.is_set)
+        streamed = chains.stream(own, rule, starts, damping or 0.0, stop=asked.is_set)
         for stopped in streamed:
             store.take(stopped)
             bar.update(len(stopped.chain))

@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore._base import checks, footprint
-from tapcore.equations.fields import ORDERS, couplings
+from tapcore.equations.compiled import compiled
+from tapcore.equations.fields import ORDERS
 from tapcore.inference.records import Starts
 from tapcore.inference.solution import Solutions, check_solutions
 from tapcore.inference.solve import rule_for
 from tapcore.inference.sweeps.chains import Chains
 from tapcore.machine import Machine, check_machine
-from tapcore.units.sites import sites_of
 
 # Length of a perturbation, the largest change of a mean or variance: its square and the rounding errors over it are
 # about as small.
@@ -65,8 +65,7 @@ def _radius(machine: Machine, at: Solutions, iterations: int, rng: np.random.Gen
     count = len(at)
     rule = rule_for(machine, at.method)
     chains = Chains(machine.sizes, 2 * count, machine.dtype, order=rule.order)
-    pair = couplings(machine.weights, rule.order)
-    sites = sites_of(machine.layers)
+    own = compiled(machine.layers, machine.weights, rule.order)
     here = [np.asarray(x, np.float64) for x in (*at.mean, *at.var)]
     shift = [rng.standard_normal(x.shape) for x in here]
     growth = np.zeros((iterations, count))
@@ -76,7 +75,7 @@ def _radius(machine: Machine, at: Solutions, iterations: int, rng: np.random.Gen
         before = np.sqrt(sum((s * s).sum(axis=1) for s in step))
         both = tuple(np.concatenate([x + s, x - s]) for x, s in zip(here, step, strict=True))
         chains.start(Starts(both[: len(at.mean)], both[len(at.mean) :]))
-        chains.run(sites, pair, rule, 1, 0.0)
+        chains.run(own, rule, 1, 0.0)
         shift = [0.5 * (x[:count] - x[count:]) for x in (*chains.state.mean, *chains.state.var)]
         # Where nothing is left of a perturbation a new one would only be noise.
         growth[t] = np.sqrt(sum((s * s).sum(axis=1) for s in shift)) / before

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore.machine import Machine
-from tapcore.sampling.gibbs_chains import Tempered
+from tapcore.sampling.gibbs_chains import Tempered, tempered
 from tapcore.sampling.modes import Modes, field
 
 Array = NDArray[Any]
@@ -52,7 +52,7 @@ class Centres(NamedTuple):
 
     def tempered(self, count: int) -> Tempered:
         """`count` chains at the machine itself, all with the first centre."""
-        return Tempered(np.ones(count), np.zeros(count, np.int64), self.fields)
+        return tempered(np.ones(count), np.zeros(count, np.int64), self.fields)
 
     def with_shares(self, log_share: Array) -> Centres:
         """With other shares of the centres, up to a factor; modes of one centre keep their proportions."""

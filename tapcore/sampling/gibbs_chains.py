@@ -14,12 +14,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks, footprint
-from tapcore._base.jit import kernel, scalar
+from tapcore._base.blocks import block_kernel, run_blocks
+from tapcore._base.intrinsics import segment
+from tapcore._base.jit import scalar
 from tapcore._base.random import WORDS, Stream, streams
-from tapcore._base.threads import for_each_block, split, thread_count
-from tapcore.equations.fields import Couplings, State, add_fields, couplings, empty_state, state_bytes
+from tapcore._base.threads import split, thread_count
+from tapcore.equations.compiled import Compiled, compiled
+from tapcore.equations.fields import add_fields
+from tapcore.equations.layers import Layers, empty_state, row_of, rows_of, state_bytes
 from tapcore.machine import Machine
-from tapcore.units.sites import DRAW, MOMENTS, Sites, layer_draw, layer_moments, sites_of
+from tapcore.units.sites import DRAW, MOMENTS, layer_draw, layer_moments
 
 Array = NDArray[Any]
 
@@ -29,43 +33,90 @@ class Tempered(NamedTuple):
 
     beta: Array  # (K,) inverse temperatures
     label: NDArray[np.int64]  # (K,) which centre
-    fields: tuple[Array, ...]  # (C, n_l) arrays, one a layer: what each layer receives from neighbours at each centre
+    first: NDArray[np.int64]  # (layers,) where those of each layer begin in `fields`
+    fields: Array  # what each layer receives from neighbours at each of C centres: (C, n_l), one layer after another
 
 
-@kernel()
-def sweep_block(
-    b: int, sites: Sites, pair: Couplings, state: State, words: Stream, at: Tempered,
-    blocks: NDArray[np.int64], sweeps: int, even_first: bool,
-) -> None:  # fmt: skip
-    """Draw odd layers given even ones and even given odd, or in the other order, `sweeps` times.
+def tempered(beta: Array, label: NDArray[np.int64], fields: tuple[Array, ...]) -> Tempered:
+    """With fields at centres, (C, n_l) arrays, one a layer."""
+    ends = np.cumsum([0] + [x.size for x in fields])
+    return Tempered(beta, label, ends[:-1].astype(np.int64), np.concatenate([x.ravel() for x in fields]))
 
-    `state.mean` holds the values, `state.B` the fields they were drawn in.
-    """
-    lo, hi = blocks[b, 0], blocks[b, 0] + blocks[b, 1]
-    first = 0 if even_first else 1
-    for _ in range(sweeps):
-        draw_parity(sites, pair, state, words, at, first, lo, hi)
-        draw_parity(sites, pair, state, words, at, 1 - first, lo, hi)
+
+class Gibbs(NamedTuple):
+    """Gibbs sweeps of blocks of chains; `chains.mean` holds the values, `chains.B` the fields they were drawn in."""
+
+    machine: Compiled
+    chains: Layers
+    words: Stream  # (K, words) of random numbers
+    at: Tempered
+    blocks: NDArray[np.int64]  # (blocks, 2) first row and rows
+    sweeps: int
+    even_first: bool  # draw even layers first
+    anew: int  # begin by drawing even layers from this one on as at beta = 0, and then odd ones; -1: go on
+    mean: Array  # as `chains.mean`: where to write moments of odd layers given even ones, or nothing
+    var: Array
+    fields: Array  # (K n_1,) where to write those of layer 1 at the start, or nothing
+
+
+@block_kernel
+def sweep_block(b: int, job: Gibbs) -> None:
+    """Begin, if asked to, sweep, and find moments, if asked to."""
+    layers, lo, count = job.machine.size.size, job.blocks[b, 0], job.blocks[b, 1]
+    if job.anew >= 0:
+        _begin(job, lo, count)
+    if job.fields.size > 0:
+        n = job.machine.size[1]
+        segment(job.fields, lo * n, count * n)[:] = rows_of(job, job.chains.B, 1, lo, count)
+    first = 0 if job.even_first else 1
+    for _ in range(job.sweeps):
+        draw_parity(job, first, lo, count)
+        draw_parity(job, 1 - first, lo, count)
+    if job.mean.size > 0:
+        for layer in range(1, layers, 2):
+            for k in range(lo, lo + count):
+                B, A = row_of(job, job.chains.B, layer, k), row_of(job, job.chains.A, layer, k)
+                layer_moments(job.machine, layer, B, A, row_of(job, job.mean, layer, k), row_of(job, job.var, layer, k))
 
 
 @scalar
-def draw_parity(
-    sites: Sites, pair: Couplings, state: State, words: Stream, at: Tempered, parity: int, lo: int, hi: int
-) -> None:
+def _begin(job: Gibbs, lo: int, count: int) -> None:
+    """Draw even layers as at beta = 0, and then odd ones given all even ones."""
+    chains = job.chains
+    for layer in range(job.anew, job.machine.size.size, 2):
+        for k in range(lo, lo + count):
+            B, A = row_of(job, chains.B, layer, k), row_of(job, chains.A, layer, k)
+            B[:] = centre_of(job, job.at.fields, layer, k)
+            A[:] = 0
+            layer_draw(job.machine, layer, B, A, job.words[k], row_of(job, chains.mean, layer, k))
+    draw_parity(job, 1, lo, count)
+
+
+@scalar
+def draw_parity(job: Any, parity: int, lo: int, count: int) -> None:
     """Draw every second layer given the others."""
-    for layer in range(parity, len(state.mean), 2):
-        add_fields(pair, state, layer, lo, hi, False)
-        draw_tempered(sites, state, words, at, layer, lo, hi)
+    for layer in range(parity, job.machine.size.size, 2):
+        add_fields(job, layer, lo, count, False)
+        draw_tempered(job, layer, lo, count)
 
 
 @scalar
-def draw_tempered(sites: Sites, state: State, words: Stream, at: Tempered, layer: int, lo: int, hi: int) -> None:
+def draw_tempered(job: Any, layer: int, lo: int, count: int) -> None:
     """Draw a layer whose B holds x W, and leave the fields it was drawn in there."""
+    chains, words = job.chains, job.words
     # Two loops: in one, the compiler loses sight of what may overlap, and takes twice as long.
-    for k in range(lo, hi):
-        temper(state.B[layer][k], at.fields[layer][at.label[k]], at.beta[k])
-    for k in range(lo, hi):
-        layer_draw(sites, layer, state.B[layer][k], state.A[layer][k], words[k], state.mean[layer][k])
+    for k in range(lo, lo + count):
+        temper(row_of(job, chains.B, layer, k), centre_of(job, job.at.fields, layer, k), job.at.beta[k])
+    for k in range(lo, lo + count):
+        B, A = row_of(job, chains.B, layer, k), row_of(job, chains.A, layer, k)
+        layer_draw(job.machine, layer, B, A, words[k], row_of(job, chains.mean, layer, k))
+
+
+@scalar
+def centre_of(job: Any, values: Array, layer: int, k: int) -> Array:
+    """Row of `values`, which lie as the fields at centres do, for the centre of chain k."""
+    n = job.machine.size[layer]
+    return segment(values, job.at.first[layer] + job.at.label[k] * n, n)
 
 
 @scalar
@@ -74,49 +125,6 @@ def temper(B: Array, centre: Array, beta: float) -> None:
     inside, outside = B.dtype.type(beta), B.dtype.type(1.0 - beta)
     for i in range(B.size):
         B[i] = inside * B[i] + outside * centre[i]
-
-
-@kernel()
-def begin_block(
-    b: int, sites: Sites, pair: Couplings, state: State, words: Stream, at: Tempered,
-    blocks: NDArray[np.int64], layer: int,
-) -> None:  # fmt: skip
-    """Draw even layers from `layer` on as at beta = 0, and then odd ones given all even ones."""
-    lo, hi = blocks[b, 0], blocks[b, 0] + blocks[b, 1]
-    for l in range(layer, len(state.mean), 2):  # noqa: E741
-        for k in range(lo, hi):
-            state.B[l][k, :] = at.fields[l][at.label[k]]
-            state.A[l][k, :] = 0
-            layer_draw(sites, l, state.B[l][k], state.A[l][k], words[k], state.mean[l][k])
-    draw_parity(sites, pair, state, words, at, 1, lo, hi)
-
-
-@kernel()
-def moments_block(
-    b: int, sites: Sites, state: State, mean: tuple[Array, ...], var: tuple[Array, ...], blocks: NDArray[np.int64]
-) -> None:
-    """Means and variances of odd layers in the fields their values were drawn in."""
-    for layer in range(1, len(state.mean), 2):
-        for k in range(blocks[b, 0], blocks[b, 0] + blocks[b, 1]):
-            layer_moments(sites, layer, state.B[layer][k], state.A[layer][k], mean[layer][k], var[layer][k])
-
-
-@kernel()
-def contrast_block(
-    b: int, sites: Sites, pair: Couplings, state: State, words: Stream, at: Tempered,
-    blocks: NDArray[np.int64], anew: bool, sweeps: int, mean: tuple[Array, ...], var: tuple[Array, ...],
-    first: Array,
-) -> None:  # fmt: skip
-    """All that a training step asks of a block: begin at the visible values if `anew`, sweep, and find moments.
-
-    `first` is given the fields of layer 1 at the visible values.
-    """
-    if anew:
-        begin_block(b, sites, pair, state, words, at, blocks, 2)
-        rows = slice(blocks[b, 0], blocks[b, 0] + blocks[b, 1])
-        first[rows] = state.B[1][rows]
-    sweep_block(b, sites, pair, state, words, at, blocks, sweeps, True)
-    moments_block(b, sites, state, mean, var, blocks)
 
 
 def check_init(machine: Machine, init: ArrayLike, count: int) -> Array:
@@ -203,16 +211,19 @@ class GibbsChains:
         footprint.check("chains", count, count * chain_bytes(machine))
         self.blocks = split(count, thread_count())
         self.state = empty_state(machine.sizes, count, len(self.blocks), machine.dtype, 1)
-        self.mean, self.var = (tuple(np.zeros_like(x) for x in self.state.mean) for _ in range(2))
+        self.moments = empty_state(machine.sizes, count, 0, machine.dtype, 1)
+        self.mean, self.var = self.moments.mean, self.moments.var
         self.first = np.zeros_like(self.state.mean[1])
         self.words = streams(count, 0)
         fields = tuple(np.zeros((1, n), machine.dtype) for n in machine.sizes)
-        self.at = Tempered(np.ones(count), np.zeros(count, np.int64), fields)
-        self.use(sites_of(machine.layers), couplings(machine.weights, 1))
+        self.at = tempered(np.ones(count), np.zeros(count, np.int64), fields)
+        self.none = np.empty(0, machine.dtype)
+        self.use(compiled(machine.layers, machine.weights, 1))
 
-    def use(self, sites: Sites, pair: Couplings) -> None:
-        """Sample with these parameters from now on."""
-        self.sites, self.pair = sites.need(DRAW, MOMENTS), pair
+    def use(self, own: Compiled) -> None:
+        """Sample the machine with these parameters from now on."""
+        own.sites.need(DRAW, MOMENTS)
+        self.own = own
 
     def seed(self, seed: int, *key: int) -> None:
         """Set the stream of every chain."""
@@ -222,24 +233,31 @@ class GibbsChains:
         """Start at visible values X (K, n_0), or where the machine without couplings would draw them."""
         if X is not None:
             self.state.mean[0][:] = X
-        self._each(begin_block, 0 if X is None else 2)
+        self._run(0, anew=0 if X is None else 2)
 
     def sweep(self, sweeps: int, *, even_first: bool = True) -> None:
         """Draw all layers so many times."""
-        self._each(sweep_block, sweeps, even_first)
+        self._run(sweeps, even_first=even_first)
 
     def contrast(self, X: Array | None, sweeps: int) -> None:
         """Start at visible values, if any, sweep, and find the means and variances of odd layers given even ones."""
-        if X is not None:
-            self.state.mean[0][:] = X
-        self._each(contrast_block, X is not None, sweeps, self.mean, self.var, self.first)
+        if X is None:
+            self._run(sweeps, moments=True)
+            return
+        self.state.mean[0][:] = X
+        self._run(sweeps, anew=2, moments=True, fields=self.first.reshape(-1))
 
     def lost(self) -> NDArray[np.bool_]:
         """Which chains hold values that are not finite, as where a weight could not be normalised."""
         return np.asarray(~np.all([np.isfinite(x).all(axis=1) for x in self.state.mean], axis=0))
 
-    def _each(self, block_kernel: Any, *options: Any) -> None:
-        for_each_block(
-            block_kernel, len(self.blocks), self.sites, self.pair, self.state, self.words, self.at, self.blocks,
-            *options,
+    def _run(
+        self, sweeps: int, *, even_first: bool = True, anew: int = -1, moments: bool = False,
+        fields: Array | None = None,
+    ) -> None:  # fmt: skip
+        mean, var = (self.moments.flat.mean, self.moments.flat.var) if moments else (self.none, self.none)
+        job = Gibbs(
+            self.own, self.state.flat, self.words, self.at, self.blocks, sweeps, even_first, anew, mean, var,
+            self.none if fields is None else fields,
         )  # fmt: skip
+        run_blocks(sweep_block, len(self.blocks), job)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from tapcore._base import checks
 from tapcore._base.threads import blas_held
 from tapcore.machine import Machine
-from tapcore.sampling.gibbs_chains import GibbsChains, Tempered
+from tapcore.sampling.gibbs_chains import GibbsChains, tempered
 
 Array = NDArray[Any]
 Layers = tuple[Array, ...]
@@ -128,7 +128,7 @@ def _starts(machine: Machine, seed: int, batch: int, rows: Array | None, known: 
 def _cooled(machine: Machine, seed: int, batch: int) -> Array:
     """Visible values of chains that were cooled from laws without couplings or preferences."""
     gibbs = GibbsChains(machine, STARTS)
-    gibbs.at = Tempered(np.zeros(STARTS), np.zeros(STARTS, np.int64), tuple(_level(x)[None] for x in machine.layers))
+    gibbs.at = tempered(np.zeros(STARTS), np.zeros(STARTS, np.int64), tuple(_level(x)[None] for x in machine.layers))
     gibbs.seed(seed, _HOT_STREAM, batch)
     gibbs.begin()
     for step in range(1, _COOLING + 1):

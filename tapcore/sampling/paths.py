@@ -9,15 +9,17 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from tapcore._base.jit import kernel, scalar
+from tapcore._base.blocks import block_kernel, run_blocks
+from tapcore._base.jit import scalar
 from tapcore._base.random import Stream
-from tapcore._base.threads import for_each_block
-from tapcore.equations.fields import Couplings, State, add_fields
+from tapcore.equations.compiled import Compiled
+from tapcore.equations.fields import add_fields
+from tapcore.equations.layers import Layers, row_of
 from tapcore.machine import Machine
 from tapcore.sampling.centres import Centres, centres_of
-from tapcore.sampling.gibbs_chains import GibbsChains, Tempered, draw_parity, draw_tempered
+from tapcore.sampling.gibbs_chains import GibbsChains, Tempered, centre_of, draw_parity, draw_tempered
 from tapcore.sampling.modes import NEGLIGIBLE, find_modes
-from tapcore.units.sites import LOG_Z, Sites, layer_log_z
+from tapcore.units.sites import LOG_Z, layer_log_z
 
 Array = NDArray[Any]
 
@@ -53,7 +55,7 @@ class Paths:
         self.machine, self.centres = machine, centres
         self.gibbs = GibbsChains(machine, count)
         self.gibbs.at = centres.tempered(count)
-        self.gibbs.sites.need(LOG_Z)
+        self.gibbs.own.sites.need(LOG_Z)
         share = np.exp(centres.log_share)
         # No centre without chains, should its share have been misjudged.
         self.chosen = np.log(0.9 * share + 0.1 / len(share))
@@ -103,12 +105,11 @@ class Paths:
         """Ln of the weights that the steps of beta give, from the first one of the schedule to the last."""
         gibbs, log_weights = self.gibbs, np.zeros(self.gibbs.count)
         gibbs.at.beta[:] = schedule[0]
+        means = np.concatenate([x.ravel() for x in self.centres.means])
         for start in range(0, len(schedule) - 1, AT_ONCE):
             part = schedule[start : start + AT_ONCE + 1]
-            for_each_block(
-                _anneal, len(gibbs.blocks), gibbs.sites, gibbs.pair, gibbs.state, gibbs.words, gibbs.at,
-                self.centres.means, gibbs.blocks, part, log_weights,
-            )  # fmt: skip
+            job = _Anneal(gibbs.own, gibbs.state.flat, gibbs.words, gibbs.at, means, gibbs.blocks, part, log_weights)
+            run_blocks(_anneal, len(gibbs.blocks), job)
             bar.update(len(part) - 1)
         return log_weights
 
@@ -185,44 +186,50 @@ def backward(
     return logs if drawn else np.logaddexp.reduce(logs.reshape(K, C), axis=1)
 
 
-@kernel()
-def _anneal(
-    b: int, sites: Sites, pair: Couplings, state: State, words: Stream, at: Tempered, means: tuple[Array, ...],
-    blocks: NDArray[np.int64], schedule: Array, log_weights: Array,
-) -> None:  # fmt: skip
+class _Anneal(NamedTuple):
+    """Blocks of chains on their way through a schedule of inverse temperatures."""
+
+    machine: Compiled
+    chains: Layers
+    words: Stream
+    at: Tempered
+    means: Array  # of the centres, laid out as `at.fields`
+    blocks: NDArray[np.int64]  # (blocks, 2) first row and rows
+    schedule: Array
+    log_weights: NDArray[np.float64]  # (K,) to be added to
+
+
+@block_kernel
+def _anneal(b: int, job: _Anneal) -> None:
     """Go through the schedule: at each step the weight of the change of beta, then a sweep at the new one."""
-    lo, hi = blocks[b, 0], blocks[b, 0] + blocks[b, 1]
-    for t in range(1, schedule.size):
-        before, after = schedule[t - 1], schedule[t]
-        for layer in range(1, len(state.mean), 2):
-            add_fields(pair, state, layer, lo, hi, False)
-            for k in range(lo, hi):
-                B, A, c = state.B[layer][k], state.A[layer][k], at.label[k]
-                log_weights[k] += _change(
-                    sites, layer, B, A, at.fields[layer][c], means[layer][c], state.rows[b], before, after
-                )
-                at.beta[k] = after
-            draw_tempered(sites, state, words, at, layer, lo, hi)
-        draw_parity(sites, pair, state, words, at, 0, lo, hi)
+    lo, count = job.blocks[b, 0], job.blocks[b, 1]
+    for t in range(1, job.schedule.size):
+        before, after = job.schedule[t - 1], job.schedule[t]
+        for layer in range(1, job.machine.size.size, 2):
+            add_fields(job, layer, lo, count, False)
+            for k in range(lo, lo + count):
+                job.log_weights[k] += _change(job, b, layer, k, before, after)
+                job.at.beta[k] = after
+            draw_tempered(job, layer, lo, count)
+        draw_parity(job, 0, lo, count)
 
 
 @scalar
-def _change(
-    sites: Sites, layer: int, fields: Array, A: Array, centre: Array, means: Array, rows: Array, before: float,
-    after: float,
-) -> float:  # fmt: skip
-    """How ln of the weight of the even layers, a layer summed out, changes from one beta to another.
+def _change(job: _Anneal, b: int, layer: int, k: int, before: float, after: float) -> float:
+    """How ln of the weight of chain k's even layers, a layer summed out, changes from one beta to another.
 
-    ``sum_j [ln Z_j((1 - beta) x0 W + beta x W) - beta (x W - x0 W) h0]``, `fields` being x W.
+    ``sum_j [ln Z_j((1 - beta) x0 W + beta x W) - beta (x W - x0 W) h0]``; the layer's B is x W.
     """
+    fields, A = row_of(job, job.chains.B, layer, k), row_of(job, job.chains.A, layer, k)
+    centre, means = centre_of(job, job.at.fields, layer, k), centre_of(job, job.means, layer, k)
     total = 0.0
-    tempered, log_z = rows[0, : fields.size], rows[1, : fields.size]
+    tempered, log_z = job.chains.scratch[b, 0, : fields.size], job.chains.scratch[b, 1, : fields.size]
     for beta, sign in ((before, -1.0), (after, 1.0)):
         for i in range(fields.size):
             change = beta * (fields[i] - centre[i])
             tempered[i] = centre[i] + change
             total -= sign * change * means[i]
-        layer_log_z(sites, layer, tempered, A, log_z)
+        layer_log_z(job.machine, layer, tempered, A, log_z)
         for i in range(fields.size):
             total += sign * log_z[i]
     return total

@@ -8,10 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks, footprint
-from tapcore._base.jit import kernel, scalar
+from tapcore._base.blocks import BlockKernel, Job, block_kernel
+from tapcore._base.intrinsics import segment
+from tapcore._base.jit import scalar
 from tapcore._base.random import Stream, uniform
-from tapcore._base.threads import for_each_block, split, thread_count
-from tapcore.equations.fields import Couplings, State, add_fields
+from tapcore._base.threads import split, thread_count
+from tapcore.equations.compiled import Compiled
+from tapcore.equations.fields import add_fields
+from tapcore.equations.layers import Layers, row_of
 from tapcore.machine import Machine, check_machine
 from tapcore.sampling.gibbs_chains import GibbsChains, Tempered, check_init, check_proper
 from tapcore.sampling.modes import some_rows
@@ -97,7 +101,7 @@ class ReplicaExchange:
         self._parity = 0
         gibbs.at.beta[:] = 0.0
         gibbs.seed(seed)
-        for_each_block(_renew, len(gibbs.blocks), gibbs.at, gibbs.words, self._shares, gibbs.blocks)
+        self._run(_renew)
         gibbs.at.beta[:] = np.tile(self.betas, count)
         gibbs.begin(None if starts is None else np.repeat(starts, self.betas.size, axis=0))
 
@@ -106,16 +110,19 @@ class ReplicaExchange:
         gibbs = self._gibbs
         for _ in range(checks.integer("sweeps", sweeps, minimum=0)):
             gibbs.sweep(1, even_first=False)
-            for_each_block(
-                _relabel, len(gibbs.blocks), gibbs.pair, gibbs.state, gibbs.at, gibbs.words, self._shares, gibbs.blocks,
-                self._logs, self._energy,
-            )  # fmt: skip
-            for_each_block(
-                _exchange, len(self._blocks), self._rows, gibbs.at.beta, self._energy, gibbs.words, self._counts,
-                self._parity, self._blocks,
-            )  # fmt: skip
-            for_each_block(_renew, len(gibbs.blocks), gibbs.at, gibbs.words, self._shares, gibbs.blocks)
+            self._run(_relabel, _exchange, _renew)
             self._parity = 1 - self._parity
+
+    def _run(self, *kernels: BlockKernel) -> None:
+        gibbs = self._gibbs
+        job = Job(
+            _Replicas(
+                gibbs.own, gibbs.state.flat, gibbs.words, gibbs.at, self._shares, gibbs.blocks, self._logs,
+                self._energy, self._rows, self._blocks, self._counts, self._parity,
+            )
+        )  # fmt: skip
+        for kernel in kernels:
+            job.run(kernel, len(self._blocks if kernel is _exchange else gibbs.blocks))
 
     @property
     def layers(self) -> tuple[Array, ...]:
@@ -140,33 +147,50 @@ def _ladder(betas: Any) -> NDArray[np.float64]:
     return array
 
 
-@kernel()
-def _relabel(
-    b: int, pair: Couplings, state: State, at: Tempered, words: Stream, shares: _Shares, blocks: NDArray[np.int64],
-    logs: Array, energy: Array,
-) -> None:  # fmt: skip
+class _Replicas(NamedTuple):
+    """Replicas that change centres and places."""
+
+    machine: Compiled
+    chains: Layers
+    words: Stream
+    at: Tempered
+    shares: _Shares
+    blocks: NDArray[np.int64]  # (blocks, 2) first row and rows
+    logs: Array  # (rows, C) what the law of each centre says of the values of a row
+    energy: NDArray[np.float64]  # (rows,)
+    ladders: NDArray[np.int64]  # (K, R) rows of the replicas at each beta
+    parts: NDArray[np.int64]  # (blocks, 2) first ladder and ladders
+    counts: NDArray[np.int64]  # (2, K, R - 1) exchanges tried, and those that took place
+    parity: int  # of the pairs that try
+
+
+@block_kernel
+def _relabel(b: int, job: _Replicas) -> None:
     """Draw the centre of each row given its values, and write its energy; the fields of odd layers are overwritten."""
-    lo, hi = blocks[b, 0], blocks[b, 0] + blocks[b, 1]
-    energy[lo:hi] = 0.0
-    for layer in range(1, len(state.mean), 2):
-        add_fields(pair, state, layer, lo, hi, False)
-        for k in range(lo, hi):
-            for i in range(state.mean[layer].shape[1]):
-                energy[k] += state.B[layer][k, i] * state.mean[layer][k, i]
-    for k in range(lo, hi):
-        logs[k] = shares.logs
-    for layer in range(len(state.mean)):
+    lo, count = job.blocks[b, 0], job.blocks[b, 1]
+    logs, energy, layers = job.logs, job.energy, job.machine.size.size
+    energy[lo : lo + count] = 0.0
+    for layer in range(1, layers, 2):
+        add_fields(job, layer, lo, count, False)
+        for k in range(lo, lo + count):
+            B, x = row_of(job, job.chains.B, layer, k), row_of(job, job.chains.mean, layer, k)
+            for i in range(x.size):
+                energy[k] += B[i] * x[i]
+    for k in range(lo, lo + count):
+        logs[k] = job.shares.logs
+    for layer in range(layers):
+        n = job.machine.size[layer]
         for c in range(logs.shape[1]):
-            fields = at.fields[layer][c]
-            for k in range(lo, hi):
-                x, total = state.mean[layer][k], 0.0
-                for i in range(x.size):
+            fields = segment(job.at.fields, job.at.first[layer] + c * n, n)
+            for k in range(lo, lo + count):
+                x, total = row_of(job, job.chains.mean, layer, k), 0.0
+                for i in range(n):
                     total += x[i] * fields[i]
                 logs[k, c] += total
-    for k in range(lo, hi):
+    for k in range(lo, lo + count):
         if logs.shape[1] > 1:
-            at.label[k] = _draw(logs[k], 1.0 - at.beta[k], uniform(words[k]))
-        energy[k] -= logs[k, at.label[k]]
+            job.at.label[k] = _draw(logs[k], 1.0 - job.at.beta[k], uniform(job.words[k]))
+        energy[k] -= logs[k, job.at.label[k]]
 
 
 @scalar
@@ -184,28 +208,27 @@ def _draw(logs: Array, power: float, u: float) -> int:
     return int(logs.argmax())
 
 
-@kernel()
-def _renew(b: int, at: Tempered, words: Stream, shares: _Shares, blocks: NDArray[np.int64]) -> None:
+@block_kernel
+def _renew(b: int, job: _Replicas) -> None:
     """Draw the centre of rows at beta = 0 whatever their values are: the next sweep draws all of these anew."""
-    for k in range(blocks[b, 0], blocks[b, 0] + blocks[b, 1]):
-        if at.beta[k] == 0.0 and shares.ends.size > 1:
-            u, c = uniform(words[k]) * shares.ends[-1], 0
-            while c < shares.ends.size - 1 and u >= shares.ends[c]:
+    ends = job.shares.ends
+    for k in range(job.blocks[b, 0], job.blocks[b, 0] + job.blocks[b, 1]):
+        if job.at.beta[k] == 0.0 and ends.size > 1:
+            u, c = uniform(job.words[k]) * ends[-1], 0
+            while c < ends.size - 1 and u >= ends[c]:
                 c += 1
-            at.label[k] = c
+            job.at.label[k] = c
 
 
-@kernel()
-def _exchange(
-    b: int, rows: NDArray[np.int64], beta: Array, energy: Array, words: Stream, counts: NDArray[np.int64],
-    parity: int, blocks: NDArray[np.int64],
-) -> None:  # fmt: skip
+@block_kernel
+def _exchange(b: int, job: _Replicas) -> None:
     """Every second pair of neighbours on each ladder changes places, or does not."""
-    for k in range(blocks[b, 0], blocks[b, 0] + blocks[b, 1]):
-        for j in range(parity, rows.shape[1] - 1, 2):
-            low, high = rows[k, j], rows[k, j + 1]
-            counts[0, k, j] += 1
-            if uniform(words[low]) < np.exp((beta[high] - beta[low]) * (energy[low] - energy[high])):
-                rows[k, j], rows[k, j + 1] = high, low
+    ladders, beta, energy = job.ladders, job.at.beta, job.energy
+    for k in range(job.parts[b, 0], job.parts[b, 0] + job.parts[b, 1]):
+        for j in range(job.parity, ladders.shape[1] - 1, 2):
+            low, high = ladders[k, j], ladders[k, j + 1]
+            job.counts[0, k, j] += 1
+            if uniform(job.words[low]) < np.exp((beta[high] - beta[low]) * (energy[low] - energy[high])):
+                ladders[k, j], ladders[k, j + 1] = high, low
                 beta[low], beta[high] = beta[high], beta[low]
-                counts[1, k, j] += 1
+                job.counts[1, k, j] += 1

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore._base.jit import also_compiled, by_type, fma, kernel, scalar
+from tapcore._base.intrinsics import fma
+from tapcore._base.jit import also_compiled, by_type, kernel, scalar
 from tapcore.special.elementary import constants
 from tapcore.special.faces import broadcast
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tapcore._base.jit import bits_to_float, by_type, float_to_bits, fma, scalar
+from tapcore._base.intrinsics import bits_to_float, float_to_bits, fma
+from tapcore._base.jit import by_type, scalar
 
 
 class _Constants(NamedTuple):

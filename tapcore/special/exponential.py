@@ -10,7 +10,8 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore._base.jit import also_compiled, fma, kernel, scalar
+from tapcore._base.intrinsics import fma
+from tapcore._base.jit import also_compiled, kernel, scalar
 from tapcore.special.elementary import constants, exp_any, exp_negative, expm1_negative, log1p_unit
 from tapcore.special.faces import broadcast
 

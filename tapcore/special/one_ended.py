@@ -13,7 +13,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tapcore._base.jit import fma, scalar
+from tapcore._base.intrinsics import fma
+from tapcore._base.jit import scalar
 
 
 @scalar

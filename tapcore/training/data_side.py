@@ -12,32 +12,47 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._base.jit import kernel
-from tapcore._base.threads import for_each_block, split, thread_count
-from tapcore.equations.fields import Couplings, third_cumulants
-from tapcore.inference.conditional import above, fields_below
+from tapcore._base.blas import multiply
+from tapcore._base.blocks import block_kernel, run_blocks
+from tapcore._base.intrinsics import segment
+from tapcore._base.threads import split, thread_count
+from tapcore.equations.compiled import Compiled
+from tapcore.equations.fields import third_cumulants
+from tapcore.inference.conditional import fields_below
 from tapcore.inference.progress import Rule
 from tapcore.inference.sweeps.chains import Chains
 from tapcore.training.weights import Moments
 from tapcore.units import Unit
-from tapcore.units.sites import Sites, layer_moments
+from tapcore.units.sites import layer_moments
 
 Array = NDArray[Any]
 
 
-@kernel()
-def hidden_rows(
-    b: int, sites: Sites, x: Array, W: Array, fields: Array, B: Array, A: Array, mean: Array, var: Array,
-    blocks: NDArray[np.int64],
-) -> None:  # fmt: skip
-    """Fields, unless `fields` has them, and moments of the first hidden layer given samples, for block `b`."""
-    lo, hi = blocks[b, 0], blocks[b, 0] + blocks[b, 1]
-    if fields.shape[0] > 0:
-        B[lo:hi] = fields[lo:hi]
+class FirstHidden(NamedTuple):
+    """The first hidden layer given n samples."""
+
+    machine: Compiled
+    x: Array  # (n n_visible,) samples
+    fields: Array  # (n, n_hidden) what they send, or no rows
+    B: Array  # (n, n_hidden) each, to be written
+    A: Array
+    mean: Array
+    var: Array
+    blocks: NDArray[np.int64]  # (blocks, 2) first sample and number of samples
+
+
+@block_kernel
+def first_hidden(b: int, job: FirstHidden) -> None:
+    """Write fields, unless they are known, and moments of the first hidden layer."""
+    machine, B, lo, count = job.machine, job.B, job.blocks[b, 0], job.blocks[b, 1]
+    if job.fields.shape[0] > 0:
+        B[lo : lo + count] = job.fields[lo : lo + count]
     else:
-        np.dot(x[lo:hi], W, B[lo:hi])
-    for k in range(lo, hi):
-        layer_moments(sites, 1, B[k], A[k], mean[k], var[k])
+        n, m = machine.size[0], machine.size[1]
+        out = segment(B.reshape(B.size), lo * m, count * m)
+        multiply(segment(job.x, lo * n, count * n), segment(machine.W, machine.at[0], n * m), count, False, out)
+    for k in range(lo, lo + count):
+        layer_moments(machine, 1, B[k], job.A[k], job.mean[k], job.var[k])
 
 
 class Seen(NamedTuple):
@@ -65,18 +80,19 @@ class DataSide:
         self.none = tuple(np.empty((0, n), dtype) for n in sizes)
         self.chains = None if len(sizes) == 2 else Chains(sizes[1:], samples, dtype, order=rule.order)
 
-    def run(self, x: Array, sites: Sites, pair: Couplings, fields: Array) -> Seen:
+    def run(self, x: Array, machine: Compiled, fields: Array) -> Seen:
         """Find the hidden layers given `x`; `fields`: those of the first one if they are known, or no rows.
 
         The arrays are those of the next batch too.
         """
         B, A, mean, var = self.first
-        for_each_block(hidden_rows, len(self.blocks), sites, x, pair.W[0], fields, B, A, mean, var, self.blocks)
+        job = FirstHidden(machine, x.reshape(-1), fields, B, A, mean, var, self.blocks)
+        run_blocks(first_hidden, len(self.blocks), job)
         if self.chains is None:
             return Seen(Moments((x, mean), self.none, self.none), (var,), (B,), (A,))
-        upper, couplings = above(sites, pair)
+        upper = machine.above()
         self.chains.start_from_visible(mean)
-        self.chains.run(upper, couplings, self.rule, self.sweeps, 0.0, fields_below(B, tuple(upper.size)))
+        self.chains.run(upper, self.rule, self.sweeps, 0.0, fields_below(B, tuple(upper.size)))
         state, order = self.chains.state, self.rule.order
         third = third_cumulants(upper, state.mean, order)
         variances = state.var if order > 1 else self.none[1:]

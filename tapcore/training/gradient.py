@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks
-from tapcore._base.threads import for_each_block
+from tapcore._base.blocks import run_blocks
+from tapcore.equations.compiled import compiled
 from tapcore.equations.fields import ORDERS, third_cumulants
 from tapcore.inference.adaptive.solver import mean_covariance
 from tapcore.inference.belief.gradient import Marginals, found_again
 from tapcore.inference.conditional import clamped_rule, given_samples
 from tapcore.inference.solution import Solutions, check_solutions
 from tapcore.machine import Machine, check_machine
-from tapcore.training.weights import Moments, add_weight_gradient, averages, no_center, workspace
-from tapcore.units.sites import sites_of
+from tapcore.training.weights import Moments, Sum, add_weight_gradient, averages, no_center, workspace
 
 Array = NDArray[Any]
 
@@ -104,7 +104,7 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
             work = workspace(W.shape[0], W.shape[1], len(chains.mean[0]) + len(x), np.float64)
             extra = np.empty((0, W.shape[1]))
             of = averages(work, lower, chains, data, len(samples), len(solutions), extra, no_center(W))
-            for_each_block(add_weight_gradient, len(work.blocks), W, of, work, total)
+            run_blocks(add_weight_gradient, len(work.blocks), Sum(W, of, work, total))
         share = len(x) / len(samples)
         for sums, terms in zip(layers, statistics, strict=True):
             for name in sums:
@@ -119,7 +119,7 @@ def _data(machine: Machine, x: Array, method: str) -> tuple[Moments, list[dict[s
     found = given_samples(machine, x, method, clamped_rule(machine, method, TOL))
     order, none = ORDERS[method], np.empty((0, x.shape[1]))
     deep = len(machine.sizes) > 2
-    upper = third_cumulants(sites_of(machine.layers[1:]), found.mean, order if deep else 0)
+    upper = third_cumulants(compiled(machine.layers[1:], machine.weights[1:], 1), found.mean, order if deep else 0)
     var = found.var if deep and order > 1 else tuple(v[:0] for v in found.var)
     moments = Moments((x, *found.mean), (none, *var), (none, *upper))
     hidden = zip(machine.layers[1:], found.mean, found.var, found.B, found.A, strict=True)
@@ -144,5 +144,5 @@ def _model(machine: Machine, solutions: Solutions) -> _Model:
     if solutions.method == "adatap":
         return _Model(Moments(means, none, none), (mean_covariance(machine, fields, precisions),), model)
     order = ORDERS[solutions.method]
-    third = third_cumulants(sites_of(machine.layers), means, order)
+    third = third_cumulants(compiled(machine.layers, machine.weights, 1), means, order)
     return _Model(Moments(means, variances if order > 1 else none, third), zero, model)

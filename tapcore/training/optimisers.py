@@ -52,15 +52,14 @@ def slopes(penalty: L1 | L2 | None) -> tuple[float, float]:
 def move(W: Array, W2: Array, step: Array, gradient: Array, rate: float, momentum: float, l1: float, l2: float) -> None:
     """Take one step in place (Alg. 2): ``step = rate (gradient - dR/dW) + momentum step``, W += step; W2 = W^2.
 
-    All arrays are (rows, n).
+    All arrays are (n,); the gradient may be longer.
     """
     number = W.dtype.type
     rate, momentum, l1, l2, zero = number(rate), number(momentum), number(l1), number(l2), number(0)
-    for i in range(W.shape[0]):
-        for j in range(W.shape[1]):
-            w = W[i, j]
-            sign = l1 if w > zero else (-l1 if w < zero else zero)
-            s = rate * (gradient[i, j] - sign - l2 * w) + momentum * step[i, j]
-            step[i, j] = s
-            W[i, j] = w + s
-            W2[i, j] = (w + s) * (w + s)
+    for i in range(W.size):
+        w = W[i]
+        sign = l1 if w > zero else (-l1 if w < zero else zero)
+        s = rate * (gradient[i] - sign - l2 * w) + momentum * step[i]
+        step[i] = s
+        W[i] = w + s
+        W2[i] = (w + s) * (w + s)

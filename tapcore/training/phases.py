@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore._base import footprint
-from tapcore.equations.fields import ORDERS, Couplings, check_order, third_cumulants
+from tapcore.equations.compiled import Compiled
+from tapcore.equations.fields import ORDERS, check_order, third_cumulants
 from tapcore.inference.adaptive.solver import HALF, mean_covariance, solve_adaptive
 from tapcore.inference.belief.gradient import Backwards, Marginals, follow
 from tapcore.inference.solution import Solutions
@@ -24,7 +25,6 @@ from tapcore.sampling.gibbs_chains import GibbsChains
 from tapcore.training.settings import Settings
 from tapcore.training.weights import Moments
 from tapcore.units import Unit
-from tapcore.units.sites import Sites
 
 Array = NDArray[Any]
 # How closely the derivatives of relaxed belief propagation are found in a batch.
@@ -58,8 +58,8 @@ class Phase(Protocol):
     def why_lost(self, layers: Sequence[Unit]) -> str:
         """How chains came to be lost, in a few words."""
 
-    def run(self, machine: Maker, sites: Sites, pair: Couplings, key: Key) -> None:
-        """Move all chains. `machine` makes the machine as it is now; `key` tells streams of random numbers apart."""
+    def run(self, machine: Maker, own: Compiled, key: Key) -> None:
+        """Move all chains of the machine `own`, which `machine` makes a `Machine`; `key` tells random streams apart."""
 
     def model(self, layers: Sequence[Unit], kept: Any) -> Model:
         """What the gradient averages over the chains `kept`."""
@@ -124,16 +124,16 @@ class SweepPhase:
                 return "precisions turned negative"
         return "means or fields overflowed"
 
-    def run(self, machine: Maker, sites: Sites, pair: Couplings, key: Key) -> None:
+    def run(self, machine: Maker, own: Compiled, key: Key) -> None:
         """Sweep."""
-        self.sites = sites
-        self.chains.run(sites, pair, self.rule, self.sweeps, self.damping)
+        self.own = own
+        self.chains.run(own, self.rule, self.sweeps, self.damping)
 
     def model(self, layers: Sequence[Unit], kept: Any) -> Model:
         """Products of means, and of variances and third cumulants."""
         state = self.chains.state
         mean, var, B, A = (tuple(x[kept] for x in arrays) for arrays in (state.mean, state.var, state.B, state.A))
-        third = third_cumulants(self.sites, mean, self.rule.order)
+        third = third_cumulants(self.own, mean, self.rule.order)
         moments = Moments(mean, var if self.rule.order > 1 else _no_rows_each(mean), third)
         return Model(moments, _no_rows(mean), _moments_statistics(layers, mean, var, B, A), _no_rows(mean))
 
@@ -174,7 +174,7 @@ class AdaptivePhase:
         """There is one way."""
         return "no Gaussian with the machine's couplings exists"
 
-    def run(self, machine: Maker, sites: Sites, pair: Couplings, key: Key) -> None:
+    def run(self, machine: Maker, own: Compiled, key: Key) -> None:
         """Sweep, and find the covariances."""
         self.machine = machine().replace(dtype="float64")
         if self.waiting is not None:
@@ -235,7 +235,7 @@ class RelaxedPhase:
         """Both ways."""
         return "messages are not finite, or do not converge"
 
-    def run(self, machine: Maker, sites: Sites, pair: Couplings, key: Key) -> None:
+    def run(self, machine: Maker, own: Compiled, key: Key) -> None:
         """Sweep, and sweep back for the derivatives."""
         found = follow(machine(), self.chains, self.fresh, self.rule, self.damping, _BACKWARDS)
         self.slopes, self.left_out = found.slopes, found.lost
@@ -286,10 +286,10 @@ class GibbsPhase:
         """Both ways."""
         return "a weight cannot be normalised, or values overflowed"
 
-    def run(self, machine: Maker, sites: Sites, pair: Couplings, key: Key) -> None:
+    def run(self, machine: Maker, own: Compiled, key: Key) -> None:
         """Draw all layers a few times."""
         chains = self.chains
-        chains.use(sites, pair)
+        chains.use(own)
         chains.seed(self.seed, *key)
         chains.contrast(self.waiting, self.sweeps)
         self.waiting = None

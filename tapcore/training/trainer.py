@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._base.threads import for_each_block
-from tapcore.equations.fields import ORDERS, couplings
+from tapcore._base.blocks import run_blocks
+from tapcore.equations.compiled import compiled
+from tapcore.equations.fields import ORDERS
 from tapcore.inference.solve import rule_for
 from tapcore.machine import Machine
 from tapcore.training.data_side import DataSide
@@ -18,10 +19,10 @@ from tapcore.training.history import EpochRecord, History, draw_sample, score
 from tapcore.training.optimisers import slopes
 from tapcore.training.phases import phase_for
 from tapcore.training.settings import Settings
-from tapcore.training.weights import Center, Workspace, averages, center_rows, move_weights, no_center, workspace
+from tapcore.training.weights import Center, Step, Workspace, averages, center_rows, move_weights, no_center, workspace
 from tapcore.units import Unit
 from tapcore.units.interface import FIELD
-from tapcore.units.sites import MOMENTS, sites_of
+from tapcore.units.sites import MOMENTS
 
 Array = NDArray[Any]
 
@@ -53,10 +54,10 @@ class Trainer:
         self.machine, self.X, self.settings, self.key = machine, X, settings, key
         self.phase = phase_for(machine, settings)
         self.order = ORDERS.get(settings.gradient, 1)
-        self.pair = couplings(machine.weights, self.order)
-        self.steps = tuple(np.zeros_like(W) for W in self.pair.W)
-        self.sites = sites_of(machine.layers, MOMENTS)
-        self.parameters = [self.sites.parameters(i) for i in range(len(machine.layers))]
+        self.own = compiled(machine.layers, machine.weights, self.order, MOMENTS)
+        self.weights = [W for W, _, _ in self.own.weights]
+        self.steps = tuple(np.zeros_like(W) for W in self.weights)
+        self.parameters = [self.own.sites.parameters(i) for i in range(len(machine.layers))]
         self.chains_begun = False
         self.epoch = self.batch = 0
         self.seconds = 0.0
@@ -73,7 +74,7 @@ class Trainer:
 
     def snapshot(self) -> Machine:
         """The machine as it is now."""
-        return self.machine.replace(layers=self._layers(), weights=self.pair.W)
+        return self.machine.replace(layers=self._layers(), weights=self.weights)
 
     def _layers(self) -> list[Unit]:
         """The layers as they are now."""
@@ -114,7 +115,7 @@ class Trainer:
         rows = order[first : first + self.settings.batch_size]
         x = self._rows(rows)
         self._start_chains(order, first, x)
-        self.phase.run(self.snapshot, self.sites, self.pair, (*self.key, _DRAWS, self.epoch, self.batch))
+        self.phase.run(self.snapshot, self.own, (*self.key, _DRAWS, self.epoch, self.batch))
         self._update(x, rate)
 
     def _rows(self, rows: NDArray[np.int64]) -> Array:
@@ -165,16 +166,17 @@ class Trainer:
         # Sampled chains that started in this batch did so from its samples, one after the other.
         fields = model.fields[: len(x)] if len(model.fields) >= len(x) else model.fields[:0]
         penalty = slopes(settings.penalty)
-        data = self._data_side(len(x)).run(x, self.sites, self.pair, fields)
+        data = self._data_side(len(x)).run(x, self.own, fields)
         statistics = data.statistics(layers)
         pairs = zip(statistics, model.statistics, strict=True)
         ascent = [{name: seen[name] - own[name] for name in seen} for seen, own in pairs]
-        for lower, (step, powers) in enumerate(zip(self.steps, zip(*self.pair, strict=True), strict=True)):
+        for lower, (step, powers) in enumerate(zip(self.steps, self.own.weights, strict=True)):
             centred = self._center(lower, statistics, ascent)
             work = self._workspace(step.shape[0], step.shape[1], count + len(x) + len(centred.lower))
             extra = model.extra if lower == 0 else np.empty((0, step.shape[1]), step.dtype)
             of = averages(work, lower, model.moments, data.moments, len(x), count, extra, centred)
-            for_each_block(move_weights, len(work.blocks), powers, step, of, work, rate, settings.momentum, *penalty)
+            job = Step(*powers, step, of, work, rate, settings.momentum, *penalty)
+            run_blocks(move_weights, len(work.blocks), job)
         for layer, parameters, slopes_of in zip(layers, self.parameters, ascent, strict=True):
             layer.ascend(parameters, slopes_of, rate)
         if settings.center:
@@ -219,7 +221,7 @@ class Trainer:
         return self._data[samples]
 
     def _refuse_divergence(self) -> None:
-        arrays = (*self.pair.W, self.sites.values)
+        arrays = self.own.W, self.own.values
         if not all(np.isfinite(a).all() for a in arrays):
             raise FloatingPointError(
                 f"training diverged in epoch {self.epoch + 1}: weights are not finite; try a smaller learning_rate"
@@ -246,14 +248,12 @@ class Trainer:
     ) -> None:
         """Go on from what `header` and `tensors` said after `epoch` epochs; the machine's arrays have a prefix."""
         into = self.tensors()
-        into |= {f"{prefix}weights.{i}": W for i, W in enumerate(self.pair.W)}
+        into |= {f"{prefix}weights.{i}": W for i, W in enumerate(self.weights)}
         for i, own in enumerate(self.parameters):
             into |= {f"{prefix}layers.{i}.{name}": p for name, p in own.items()}
         for name, array in into.items():
             array[...] = tensors[name]
-        for powers, mine in zip(couplings(self.pair.W, self.order), self.pair, strict=True):
-            for power, array in zip(powers, mine, strict=True):
-                array[...] = power
+        self.own.set_powers()
         self.chains_begun = header["chains_begun"]
         self.phase.restored()
         self.epoch, self.batch, self.seconds = epoch, header["batch"], header["seconds"]

@@ -12,7 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._base.jit import kernel, scalar
+from tapcore._base.blas import multiply
+from tapcore._base.blocks import block_kernel
+from tapcore._base.intrinsics import segment
+from tapcore._base.jit import scalar
 from tapcore._base.threads import split, thread_count
 from tapcore.training.optimisers import move
 
@@ -65,8 +68,8 @@ class Workspace(NamedTuple):
 
     upper: Array  # (3, K + n, n_upper)
     columns: Array  # (blocks, WEIGHT_ROWS (K + n))
-    gradient: Array  # (blocks, WEIGHT_ROWS, n_upper)
-    second: Array  # (blocks, WEIGHT_ROWS, n_upper)
+    gradient: Array  # (blocks, WEIGHT_ROWS n_upper)
+    second: Array  # (blocks, WEIGHT_ROWS n_upper)
     blocks: NDArray[np.int64]  # of rows of W
 
 
@@ -76,7 +79,7 @@ def workspace(lower: int, upper: int, rows: int, dtype: Any) -> Workspace:
     count = len(blocks)
     return Workspace(
         np.zeros((3, rows, upper), dtype), np.zeros((count, WEIGHT_ROWS * rows), dtype),
-        np.zeros((count, WEIGHT_ROWS, upper), dtype), np.zeros((count, WEIGHT_ROWS, upper), dtype), blocks,
+        np.zeros((count, WEIGHT_ROWS * upper), dtype), np.zeros((count, WEIGHT_ROWS * upper), dtype), blocks,
     )  # fmt: skip
 
 
@@ -106,74 +109,92 @@ def averages(
 
 
 @scalar
-def _products(b: int, lo: int, hi: int, ends: Ends, work: Workspace, out: Array) -> None:
-    """Rows lo..hi of the sum over chains, samples and further rows of lower times upper."""
-    chains = ends.chains.shape[0]
-    count = ends.upper.shape[0]
-    columns = work.columns[b, : (hi - lo) * count].reshape((hi - lo, count))
-    transpose(ends.chains, lo, hi, columns, 0)
-    transpose(ends.data, lo, hi, columns, chains)
-    transpose(ends.more, lo, hi, columns, chains + ends.data.shape[0])
-    np.dot(columns, ends.upper, out)
+def _products(b: int, ends: Ends, work: Workspace, out: Array) -> None:
+    """Sum over chains, samples and further rows of lower times upper, for the rows of block `b`: (rows n_upper,)."""
+    lo, rows = work.blocks[b, 0], work.blocks[b, 1]
+    chains, count = ends.chains.shape[0], ends.upper.shape[0]
+    flat = segment(work.columns[b], 0, rows * count)
+    columns = flat.reshape((rows, count))
+    transpose(ends.chains, lo, columns, 0)
+    transpose(ends.data, lo, columns, chains)
+    transpose(ends.more, lo, columns, chains + ends.data.shape[0])
+    multiply(flat, ends.upper.reshape(ends.upper.size), rows, False, out)
 
 
 @scalar
-def _weight_gradient(b: int, lo: int, hi: int, W: Array, of: Averages, work: Workspace) -> Array:
-    """Gradient with respect to rows lo..hi of W: a view of the workspace."""
-    gradient, second = work.gradient[b, : hi - lo], work.second[b, : hi - lo]
-    _products(b, lo, hi, of.mean, work, gradient)
-    if of.var.upper.shape[0] > 0:
-        _products(b, lo, hi, of.var, work, second)
-        for i in range(hi - lo):
-            for j in range(W.shape[1]):
-                gradient[i, j] += W[lo + i, j] * second[i, j]
-    if of.third.upper.shape[0] > 0:
+def _weight_gradient(b: int, W: Array, average: Averages, work: Workspace) -> None:
+    """Write the gradient with respect to the rows of block `b` of W to the workspace."""
+    lo, rows, m = work.blocks[b, 0], work.blocks[b, 1], W.shape[1]
+    gradient, second = segment(work.gradient[b], 0, rows * m), segment(work.second[b], 0, rows * m)
+    own = segment(W.reshape(W.size), lo * m, rows * m)
+    _products(b, average.mean, work, gradient)
+    if average.var.upper.shape[0] > 0:
+        _products(b, average.var, work, second)
+        for i in range(own.size):
+            gradient[i] += own[i] * second[i]
+    if average.third.upper.shape[0] > 0:
         half = W.dtype.type(0.5)
-        _products(b, lo, hi, of.third, work, second)
-        for i in range(hi - lo):
-            for j in range(W.shape[1]):
-                w = W[lo + i, j]
-                gradient[i, j] += half * w * w * second[i, j]
-    if of.extra.shape[0] > 0:
-        for i in range(hi - lo):
-            for j in range(W.shape[1]):
-                gradient[i, j] -= of.extra[lo + i, j]
-    return gradient
+        _products(b, average.third, work, second)
+        for i in range(own.size):
+            gradient[i] += half * own[i] * own[i] * second[i]
+    if average.extra.shape[0] > 0:
+        for i in range(rows):
+            for j in range(m):
+                gradient[i * m + j] -= average.extra[lo + i, j]
 
 
 @scalar
-def transpose(x: Array, lo: int, hi: int, columns: Array, offset: int) -> None:
-    """Copy columns lo..hi of `x` to rows of `columns`, from column `offset` on."""
+def transpose(x: Array, lo: int, columns: Array, offset: int) -> None:
+    """Copy columns of `x` from `lo` on to the rows of `columns`, from column `offset` on."""
     for k in range(x.shape[0]):
-        for i in range(lo, hi):
-            columns[i - lo, offset + k] = x[k, i]
+        for i in range(columns.shape[0]):
+            columns[i, offset + k] = x[k, lo + i]
 
 
-@kernel()
-def add_weight_gradient(b: int, W: Array, of: Averages, work: Workspace, out: Array) -> None:
-    """Add block `b` of the rows of the gradient to `out`."""
-    lo, hi = work.blocks[b, 0], work.blocks[b, 0] + work.blocks[b, 1]
-    out[lo:hi] += _weight_gradient(b, lo, hi, W, of, work)
+class Sum(NamedTuple):
+    """A gradient to be added to a sum."""
+
+    W: Array  # (n_lower, n_upper)
+    average: Averages
+    work: Workspace
+    total: Array  # (n_lower, n_upper)
 
 
-@kernel()
-def move_weights(
-    b: int,
-    powers: tuple[Array, Array, Array],
-    step: Array,
-    of: Averages,
-    work: Workspace,
-    rate: float,
-    momentum: float,
-    l1: float,
-    l2: float,
-) -> None:
-    """Take a training step with block `b` of the rows of W, given with its square and cube (or no rows of that)."""
-    W, W2, W3 = powers
-    lo, hi = work.blocks[b, 0], work.blocks[b, 0] + work.blocks[b, 1]
-    gradient = _weight_gradient(b, lo, hi, W, of, work)
-    move(W[lo:hi], W2[lo:hi], step[lo:hi], gradient, rate, momentum, l1, l2)
-    if W3.shape[0] > 0:
-        for i in range(lo, hi):
-            for j in range(step.shape[1]):
-                W3[i, j] = W2[i, j] * W[i, j]
+@block_kernel
+def add_weight_gradient(b: int, job: Sum) -> None:
+    """Add block `b` of the rows of the gradient to the sum."""
+    lo, rows = job.work.blocks[b, 0], job.work.blocks[b, 1]
+    _weight_gradient(b, job.W, job.average, job.work)
+    m = job.W.shape[1]
+    total = segment(job.total.reshape(job.total.size), lo * m, rows * m)
+    for i in range(total.size):
+        total[i] += job.work.gradient[b, i]
+
+
+class Step(NamedTuple):
+    """A training step of the weights between two layers."""
+
+    W: Array  # (n_lower, n_upper)
+    W2: Array  # their squares
+    W3: Array  # and cubes, or no rows
+    step: Array  # (n_lower, n_upper) the last step, to be replaced
+    average: Averages
+    work: Workspace
+    rate: float
+    momentum: float
+    l1: float
+    l2: float
+
+
+@block_kernel
+def move_weights(b: int, job: Step) -> None:
+    """Take the step with the rows of block `b`."""
+    lo, rows, m = job.work.blocks[b, 0], job.work.blocks[b, 1], job.W.shape[1]
+    _weight_gradient(b, job.W, job.average, job.work)
+    W, W2 = segment(job.W.reshape(job.W.size), lo * m, rows * m), segment(job.W2.reshape(job.W2.size), lo * m, rows * m)
+    step, gradient = segment(job.step.reshape(job.step.size), lo * m, rows * m), job.work.gradient[b]
+    move(W, W2, step, gradient, job.rate, job.momentum, job.l1, job.l2)
+    if job.W3.shape[0] > 0:
+        for i in range(rows):
+            for j in range(m):
+                job.W3[lo + i, j] = W2[i * m + j] * W[i * m + j]

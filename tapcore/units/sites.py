@@ -13,7 +13,8 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._base.jit import JIT_DISABLED, ByType, address_of, array_at, c_function, call_address, scalar, tuple_at
+from tapcore._base.intrinsics import JIT_DISABLED, address_of, array_at, call_address, tuple_at
+from tapcore._base.jit import ByType, c_function, scalar
 from tapcore._base.random import WORDS, Stream
 from tapcore.units.rows import Array, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
 
@@ -49,8 +50,7 @@ class Sites(NamedTuple):
 
     def site(self, layer: int) -> Any:
         """NamedTuple of the same."""
-        cls, first, n = _SITE_TYPES[self.kind[layer]], int(self.first[layer]), int(self.size[layer])
-        return cls(*(self.values[first + i * n : first + (i + 1) * n] for i in range(len(cls._fields))))
+        return _site(self, layer)
 
     def need(self, *functions: int) -> Sites:
         """Have these functions ready, compiled or loaded from the cache if they are not yet."""
@@ -60,6 +60,11 @@ class Sites(NamedTuple):
                     site_type: Any = _SITE_TYPES[self.kind[layer]]
                     self.code[layer, number] = _compiled(number, site_type, self.values.dtype.name).address
         return self
+
+
+def _site(sites: Any, layer: int) -> Any:
+    cls, first, n = _SITE_TYPES[sites.kind[layer]], int(sites.first[layer]), int(sites.size[layer])
+    return cls(*(sites.values[first + i * n : first + (i + 1) * n] for i in range(len(cls._fields))))
 
 
 def sites_of(layers: Sequence[Layer], *functions: int) -> Sites:
@@ -176,8 +181,8 @@ def _layer_draw(sites: Sites, layer: int, B: Array, A: Array, stream: Stream, x:
 def _in_python(function: ByType) -> Callable[..., None]:
     """The same where nothing is compiled."""
 
-    def call(sites: Sites, layer: int, *arrays: Any) -> None:
-        function(sites.site(layer), *arrays)
+    def call(sites: Any, layer: int, *arrays: Any) -> None:
+        function(_site(sites, layer), *arrays)
 
     return call
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks
-from tapcore._base.jit import stack_array
+from tapcore._base.intrinsics import stack_array
 from tapcore._base.random import Stream
 from tapcore.special import truncnorm
 from tapcore.special.truncnorm.batch import CHUNK

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 import tapcore as tc
-from tapcore.equations.fields import couplings
+from tapcore.equations.compiled import compiled
 from tapcore.inference.adaptive.solver import HALF, AdaptiveTap
 from tapcore.inference.belief.kernels import Scratch, empty_messages
 from tapcore.inference.belief.solver import Pair, RelaxedBP
@@ -16,7 +16,6 @@ from tapcore.inference.progress import begin, empty_progress
 from tapcore.inference.records import Starts
 from tapcore.inference.solve import rule_for
 from tapcore.inference.sweeps.chains import Chains
-from tapcore.units.sites import sites_of
 from tapcore_bench.micro.harness import Row, take_turns
 
 VISIBLE, CHAINS = 784, 100
@@ -35,8 +34,8 @@ def tap(machine: tc.Machine, X: np.ndarray) -> Callable[[], object]:
     """Ten sweeps of TAP."""
     chains = Chains(machine.sizes, len(X), machine.dtype)
     chains.start_from_visible(X)
-    sites, pair = sites_of(machine.layers), couplings(machine.weights)
-    return partial(chains.run, sites, pair, rule_for(machine, "tap"), SWEEPS, 0.0)
+    own = compiled(machine.layers, machine.weights, 2)
+    return partial(chains.run, own, rule_for(machine, "tap"), SWEEPS, 0.0)
 
 
 def adaptive(machine: tc.Machine, X: np.ndarray) -> Callable[[], object]:

@@ -8,11 +8,10 @@ from itertools import pairwise
 import numpy as np
 
 import tapcore as tc
-from tapcore.equations.fields import couplings
+from tapcore.equations.compiled import compiled
 from tapcore.inference.solve import rule_for
 from tapcore.inference.sweeps.chains import Chains
 from tapcore.units import Unit
-from tapcore.units.sites import sites_of
 from tapcore_bench.micro.harness import Row, take_turns
 from tapcore_bench.micro.products import Products
 
@@ -31,8 +30,7 @@ class Sweeps:
         rng = np.random.default_rng(0)
         weights = [rng.normal(0, 0.1, pair) for pair in pairwise((visible.n, *hidden))]
         machine = tc.Machine((visible, *map(tc.Binary, hidden)), weights, dtype)
-        self.sites = sites_of(machine.layers)
-        self.pair = couplings(machine.weights)
+        self.own = compiled(machine.layers, machine.weights, 2)
         self.rule = rule_for(machine, "tap", adapt=True)
         self.chains = Chains(machine.sizes, chains, machine.dtype)
         self.chains.start_from_visible(visible.sample(np.zeros((chains, visible.n)), 0.0, rng))
@@ -40,7 +38,7 @@ class Sweeps:
 
     def run(self, sweeps: int) -> None:
         """Sweep all chains."""
-        self.chains.run(self.sites, self.pair, self.rule, sweeps, 0.0)
+        self.chains.run(self.own, self.rule, sweeps, 0.0)
 
 
 def rows(repeats: int) -> list[Row]:

@@ -20,10 +20,9 @@ from scipy.special import expit
 
 import tapcore as tc
 from tapcore._base.threads import thread_limit
-from tapcore.equations.fields import couplings
+from tapcore.equations.compiled import compiled
 from tapcore.inference.solve import rule_for
 from tapcore.inference.sweeps.chains import Chains
-from tapcore.units.sites import sites_of
 from tapcore_bench.micro.harness import machine_name, take_turns
 from tapcore_bench.paper.data import binary_mnist
 from tapcore_bench.paper.machines import trained
@@ -49,13 +48,12 @@ class LockStep:
     def __init__(self, machine: tc.Machine, X: Array, damping: float) -> None:
         self.chains = Chains(machine.sizes, len(X), machine.dtype)
         self.chains.start_from_visible(X)
-        self.rule, self.pair = rule_for(machine, "tap"), couplings(machine.weights)
-        self.sites = sites_of(machine.layers)
+        self.rule, self.own = rule_for(machine, "tap"), compiled(machine.layers, machine.weights, 2)
         self.damping = damping
 
     def sweep(self) -> None:
         """Take some sweeps."""
-        self.chains.run(self.sites, self.pair, self.rule, SWEEPS, self.damping)
+        self.chains.run(self.own, self.rule, SWEEPS, self.damping)
 
 
 def mixed(machine: tc.Machine, single: tc.Machine, X: Array) -> tc.Solutions:

@@ -10,7 +10,8 @@ import pytest
 import scipy.stats
 from numpy.testing import assert_array_equal
 
-from tapcore._base.jit import JIT_DISABLED, kernel
+from tapcore._base.intrinsics import JIT_DISABLED
+from tapcore._base.jit import kernel
 from tapcore._base.random import exponential, next_word, normal, stream_from, streams, uniform
 
 COUNT = 500 if JIT_DISABLED else 20_000

@@ -19,7 +19,7 @@ from numpy.testing import assert_array_equal
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import tapcore as tc
-from tapcore._base.threads import BLOCK_ROWS, blas_held, for_each_block, split, thread_count, thread_limit
+from tapcore._base.threads import BLOCK_ROWS, blas_held, for_each, split, thread_count, thread_limit
 
 MOST = numba.config.NUMBA_NUM_THREADS
 needs_two_threads = pytest.mark.skipif(MOST < 2 or numba.config.DISABLE_JIT, reason="blocks run in one thread here")
@@ -85,10 +85,10 @@ def test_blocks_are_no_more_than_needed() -> None:
 
 @pytest.mark.nojit
 @pytest.mark.parametrize("count", [0, 1, 2, 257])
-def test_every_block_is_done_once_with_the_arguments(count: int) -> None:
-    done: list[tuple[Any, ...]] = []
-    for_each_block(lambda b, *args: done.append((b, *args)), count, "x", 3)
-    assert sorted(done) == [(b, "x", 3) for b in range(count)]
+def test_every_block_is_done_once(count: int) -> None:
+    done: list[int] = []
+    for_each(done.append, count)
+    assert sorted(done) == list(range(count))
 
 
 @needs_two_threads
@@ -103,7 +103,7 @@ def test_blocks_are_dealt_to_as_many_threads_as_allowed(threads: int) -> None:
         workers.append(threading.get_ident())
 
     with thread_limit(threads):
-        for_each_block(block, 2 * threads)
+        for_each(block, 2 * threads)
     assert len(Counter(workers)) == threads
     assert threading.get_ident() in workers
 
@@ -116,7 +116,7 @@ def test_an_exception_in_a_block_is_raised_here(bad: int) -> None:
             raise ArithmeticError(f"block {b}")
 
     with pytest.raises(ArithmeticError, match=f"^block {bad}$"):
-        for_each_block(block, 7)
+        for_each(block, 7)
 
 
 @needs_two_threads
@@ -133,10 +133,10 @@ def test_an_exception_is_raised_whichever_thread_met_it_after_all_have_ended(her
         ended.append(b)
 
     with thread_limit(2), pytest.raises(ArithmeticError, match="met"):
-        for_each_block(block, 2)
+        for_each(block, 2)
     assert len(ended) == 1
     done: list[int] = []
-    for_each_block(done.append, 9)
+    for_each(done.append, 9)
     assert sorted(done) == list(range(9))  # the threads are as good as new
 
 
@@ -145,7 +145,7 @@ def test_an_exception_is_raised_whichever_thread_met_it_after_all_have_ended(her
 
 def test_blas_is_held_in_blocks_and_given_back(two_blas_threads: list[int]) -> None:
     seen: list[list[int]] = []
-    for_each_block(lambda b: seen.append(blas_threads()), 4)
+    for_each(lambda b: seen.append(blas_threads()), 4)
     assert seen == [[1] * len(two_blas_threads)] * 4
     assert blas_threads() == two_blas_threads
 
@@ -156,7 +156,7 @@ def test_blas_is_given_back_when_a_block_raises(two_blas_threads: list[int], bad
         assert b != bad, "as it should"
 
     with pytest.raises(AssertionError, match="as it should"):
-        for_each_block(block, 4)
+        for_each(block, 4)
     assert blas_threads() == two_blas_threads
 
 
@@ -165,7 +165,7 @@ def test_blas_is_given_back_after_nested_holds(two_blas_threads: list[int]) -> N
         with blas_held():
             assert set(blas_threads()) == {1}
         assert set(blas_threads()) == {1}
-        for_each_block(lambda b: None, 3)
+        for_each(lambda b: None, 3)
         assert set(blas_threads()) == {1}
     assert blas_threads() == two_blas_threads
 
@@ -204,7 +204,7 @@ def test_one_caller_at_a_time_has_the_machine() -> None:
             with lock:
                 inside += 1
                 most = max(most, inside)
-            for_each_block(lambda b: None, 5)
+            for_each(lambda b: None, 5)
             with lock:
                 inside -= 1
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tapcore import special
-from tapcore._base.jit import JIT_DISABLED
+from tapcore._base.intrinsics import JIT_DISABLED
 from tapcore.special import dawson, erfi_scaled
 from tapcore.special.dawson import _dawson_loop, _erfi_scaled_loop, dawson_any
 from tapcore_bench.micro.special_accuracy import spread, ulp_errors

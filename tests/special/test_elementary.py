@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import pytest
 
-from tapcore._base.jit import JIT_DISABLED, stack_array
+from tapcore._base.intrinsics import JIT_DISABLED, stack_array
 from tapcore.special.elementary import exp2_normal, log_normal
 
 compiled_only = pytest.mark.skipif(JIT_DISABLED, reason="is about compiled code")

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tapcore._base.jit import JIT_DISABLED
+from tapcore._base.intrinsics import JIT_DISABLED
 from tapcore.special import erfcx, exp
 from tapcore.special.erfcx import _erfcx_loop
 from tapcore_bench.micro.special_accuracy import spread, ulp_errors

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from tapcore import special
-from tapcore._base.jit import JIT_DISABLED
+from tapcore._base.intrinsics import JIT_DISABLED
 from tapcore.special import exponential
 from tapcore_bench.micro.special_accuracy import largest_error, spread, ulp_errors
 

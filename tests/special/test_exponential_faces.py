@@ -17,7 +17,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from tapcore import special
-from tapcore._base.jit import JIT_DISABLED
+from tapcore._base.intrinsics import JIT_DISABLED
 from tapcore.special import exponential
 from tapcore_bench.micro.special_accuracy import spread
 

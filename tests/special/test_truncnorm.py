@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from truncnorm_cases import ARGUMENTS, anywhere, errors, exact, exactly, log_uniform, moments, table
 
 import tapcore as tc
-from tapcore._base.jit import JIT_DISABLED
+from tapcore._base.intrinsics import JIT_DISABLED
 from tapcore.special import truncnorm
 from tapcore.special.one_ended import falling, far_tail, in_far_tail, rising
 

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from truncnorm_cases import anywhere, errors, exact, from_shape, moments
 
-from tapcore._base.jit import JIT_DISABLED
+from tapcore._base.intrinsics import JIT_DISABLED
 
 EXAMPLES = settings(max_examples=25 if JIT_DISABLED else 400)
 

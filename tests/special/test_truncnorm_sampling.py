@@ -10,7 +10,7 @@ import scipy.stats
 from numpy.testing import assert_allclose, assert_array_equal
 from truncnorm_cases import exact
 
-from tapcore._base.jit import JIT_DISABLED
+from tapcore._base.intrinsics import JIT_DISABLED
 from tapcore.special import truncnorm
 
 INF = math.inf

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from truncnorm_cases import errors, exactly, moments
 
-from tapcore._base.jit import JIT_DISABLED
+from tapcore._base.intrinsics import JIT_DISABLED
 from tapcore.special import truncnorm
 from tapcore.special.truncnorm.point import reduce
 

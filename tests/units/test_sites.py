@@ -10,7 +10,8 @@ from numpy.testing import assert_array_equal
 from unit_cases import EVERY_UNIT, make
 
 import tapcore as tc
-from tapcore._base.jit import JIT_DISABLED, kernel, scalar
+from tapcore._base.intrinsics import JIT_DISABLED
+from tapcore._base.jit import kernel, scalar
 from tapcore.inference.sweeps.kernels import sweep_block
 from tapcore.units import UNITS, Unit
 from tapcore.units import sites as units
@@ -63,16 +64,17 @@ def test_functions_that_were_not_asked_for_give_nan() -> None:
 
 
 @compiled_only
-def test_a_kernel_compiles_once_for_all_units() -> None:
+def test_a_kernel_compiles_once_for_all_units_and_depths() -> None:
     def solve(visible: Unit, hidden: Unit) -> None:
         machine = tc.RBM(visible, hidden, sigma=0.1, seed=0)
         tc.solve(machine, np.zeros((2, visible.n)))
 
     solve(tc.Binary(3), tc.Binary(2))
-    known = len(sweep_block.signatures)  # type: ignore[attr-defined]
+    known = len(sweep_block.compiled)
     solve(tc.Spin(3), tc.Gaussian(2))
     solve(tc.GaussBernoulli(5), tc.Binary(4))
-    assert len(sweep_block.signatures) == known  # type: ignore[attr-defined]
+    tc.solve(tc.DBM(tc.Binary(3), tc.Spin(2), tc.Gaussian(2), sigma=0.1, seed=0), np.zeros((2, 3)))
+    assert len(sweep_block.compiled) == known
 
 
 @pytest.mark.nojit

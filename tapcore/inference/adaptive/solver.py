@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore._base.blas import blas
-from tapcore._base.threads import for_each_block, split, thread_count
+from tapcore._base.threads import for_each, split, thread_count
 from tapcore.inference.adaptive.kernels import (
     Layout,
     Scratch,
@@ -98,10 +98,10 @@ class AdaptiveTap:
     def sweep(self, active: int, rule: Rule) -> None:
         """Sweep the first `active` chains once."""
         blocks = split(active, thread_count())
-        for_each_block(unit_moments, len(blocks), self.sites, self.layout, self.sides, blocks)
-        for_each_block(responses, len(blocks), self.sides, self.J, self.JT, blocks)
+        _each(unit_moments, len(blocks), self.sites, self.layout, self.sides, blocks)
+        _each(responses, len(blocks), self.sides, self.J, self.JT, blocks)
         self.solve_gaussians(active)
-        for_each_block(
+        _each(
             exchange, len(blocks), self.sides, self.squares, self.J, self.JT, self.definite, self.retries,
             self.progress, rule, blocks,
         )  # fmt: skip
@@ -109,7 +109,7 @@ class AdaptiveTap:
     def solve_gaussians(self, active: int) -> None:
         """Means and stretches of the Gaussian side."""
         workers = len(self.scratch.X)
-        for_each_block(
+        _each(
             gaussian_side, workers, workers, active, blas(), self.sides, self.J, self.JT, self.log_det, self.definite,
             self.scratch,
         )  # fmt: skip
@@ -130,14 +130,18 @@ class AdaptiveTap:
     def free_energies(self) -> NDArray[np.float64]:
         """Free energies of all chains from their fields, NaN of those that are lost; moments are made anew."""
         blocks = split(self.count, thread_count())
-        for_each_block(unit_moments, len(blocks), self.sites, self.layout, self.sides, blocks)
-        for_each_block(responses, len(blocks), self.sides, self.J, self.JT, blocks)
+        _each(unit_moments, len(blocks), self.sites, self.layout, self.sides, blocks)
+        _each(responses, len(blocks), self.sides, self.J, self.JT, blocks)
         self.solve_gaussians(self.count)
         out = np.zeros(self.count)
-        for_each_block(energies, len(blocks), self.sides, self.log_det, self.J, self.JT, blocks, out)
+        _each(energies, len(blocks), self.sides, self.log_det, self.J, self.JT, blocks, out)
         scratch = np.empty((len(blocks), max(self.J.shape)))
-        for_each_block(unit_energies, len(blocks), self.sites, self.layout, self.sides, blocks, scratch, out)
+        _each(unit_energies, len(blocks), self.sites, self.layout, self.sides, blocks, scratch, out)
         return np.where(self.definite & (self.progress.status != FAILED), out, np.nan)
+
+
+def _each(kernel: Any, count: int, *arguments: Any) -> None:
+    for_each(lambda b: kernel(b, *arguments), count)
 
 
 def solve_adaptive(
@@ -180,9 +184,7 @@ def mean_covariance(machine: Machine, fields: tuple[Array, ...], precisions: tup
         workers = len(engine.scratch.X)
         m = engine.J.shape[1]
         found, left, right = (np.zeros((workers, *shape)) for shape in (engine.J.shape, engine.JT.shape, (m, m)))
-        for_each_block(
-            covariances, workers, workers, blas(), engine.sides, engine.J, engine.scratch, left, right, found
-        )
+        _each(covariances, workers, workers, blas(), engine.sides, engine.J, engine.scratch, left, right, found)
         made = found.sum(axis=0)
         total += made if engine.layout.side[0] == 0 else made.T
     return np.asarray(total / len(fields[0]))

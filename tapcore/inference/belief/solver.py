@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._base.threads import for_each_block, split, thread_count
+from tapcore._base.threads import for_each, split, thread_count
 from tapcore.inference.belief.kernels import (
     Messages,
     Scratch,
@@ -66,7 +66,7 @@ class RelaxedBP:
             finally:
                 free.put(mine)
 
-        for_each_block(task, count)
+        for_each(task, count)
 
     def begin(self, to: Pair, starts: Starts, k: int) -> bool:
         """Messages to the hidden layer are means and variances of visible units; whether only means are known."""
@@ -139,7 +139,7 @@ class SharedRelaxedBP(RelaxedBP):
 
         def deal(work: Callable[..., None], units: int) -> None:
             blocks = split(units, len(scratch), units)
-            for_each_block(work, len(blocks), blocks)
+            for_each(lambda b: work(b, blocks), len(blocks))
 
         deal(receive, len(own))
         square = float(marginals(self.sites, layer, to[layer], scratch[0]))

@@ -22,9 +22,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._base.jit import kernel, scalar, stack_array
-from tapcore.equations.fields import State
-from tapcore.inference.progress import CHECK, MOVED, Progress, Rule, is_steady
+from tapcore._base.blocks import block_kernel
+from tapcore._base.intrinsics import stack_array
+from tapcore._base.jit import kernel, scalar
+from tapcore.equations.layers import row_of
+from tapcore.inference.progress import CHECK, MOVED, is_steady
 
 Array = NDArray[Any]
 
@@ -99,13 +101,14 @@ def forget(memory: Memory, slots: NDArray[np.int64]) -> None:
     memory.threshold[slots] = BEGIN
 
 
-@scalar
-def accelerate(state: State, memory: Memory, progress: Progress, rule: Rule, k: int) -> None:
+@block_kernel
+def accelerate(k: int, job: Any) -> None:
     """Between the fields of the odd layers and their moments: extrapolate chain k, or leave it as it is.
 
     B and A of the odd layers and the means of the even ones, the image of the last point, become the next point;
     `progress.step` says what kind of sweep this is.
     """
+    memory, progress = job.memory, job.progress
     s = progress.slot[k]
     count, size = memory.known[s], 0.0
     if count >= 0 and progress.damping[k] > 0.0:
@@ -113,17 +116,17 @@ def accelerate(state: State, memory: Memory, progress: Progress, rule: Rule, k: 
         return
     if count >= 0:
         latest = (count - 1) % DEPTH  # where the latest difference goes
-        square = _take_residual(state, memory, s, k, max(latest, 0))
+        square = _take_residual(job, s, k, max(latest, 0))
         size = np.sqrt(square)
         if count > 1 and not size <= GROWTH * memory.best[s]:
-            _take_back(state, memory, s, k)
+            _take_back(job, s, k)
             progress.step[k] = MOVED
             _leave_alone(memory, s)
             return
         if count == 0:
             memory.mark[s] = size
         memory.best[s] = size if count < 2 else min(size, memory.best[s])
-        _take_image(state, memory, s, k, max(latest, 0))
+        _take_image(job, s, k, max(latest, 0))
     else:
         # The first differences are from nothing, and replaced by the next.
         memory.at[s, :] = 0
@@ -131,18 +134,18 @@ def accelerate(state: State, memory: Memory, progress: Progress, rule: Rule, k: 
         memory.residual[s, :] = 0
     memory.known[s] = count + 1
     if count > 0:
-        _extrapolate(state, memory, progress, rule, s, k, size)
+        _extrapolate(job, s, k, size)
     if memory.known[s] >= 0:
-        _take_point(state, memory, s, k, max(memory.known[s] - 1, 0) % DEPTH)
+        _take_point(job, s, k, max(memory.known[s] - 1, 0) % DEPTH)
 
 
 @scalar
-def next_concerned(memory: Memory, progress: Progress, rule: Rule, first: int, hi: int) -> int:
+def next_concerned(job: Any, first: int, hi: int) -> int:
     """First of the chains first..hi-1 that is accelerated already, or is to be; `hi` if none is.
 
     To be: near a solution, undamped, steady, and with many sweeps to go at its rate of contraction.
     """
-    # Taking an array from a tuple counts references, which costs more than the test: once for all chains.
+    memory, progress = job.memory, job.progress
     slot, known, threshold = progress.slot, memory.known, memory.threshold
     past, rates, damping, waited = progress.past, progress.rate, progress.damping, progress.waited
     for k in range(first, hi):
@@ -151,17 +154,18 @@ def next_concerned(memory: Memory, progress: Progress, rule: Rule, first: int, h
             return k
         if damping[k] > 0.0 or not residual < threshold[s] or not is_steady(past[k], waited[k]):
             continue
-        if rate >= 1.0 or residual * rate**WORTH > (1.0 - rate) * rule.tol:
+        if rate >= 1.0 or residual * rate**WORTH > (1.0 - rate) * job.rule.tol:
             return k
     return hi
 
 
 @scalar
-def _extrapolate(state: State, memory: Memory, progress: Progress, rule: Rule, s: int, k: int, size: float) -> None:
+def _extrapolate(job: Any, s: int, k: int, size: float) -> None:
     """Move chain k, unless a direction does not contract or it is close enough to be looked at.
 
     `size` is that of the residual.
     """
+    memory, progress, rule = job.memory, job.progress, job.rule
     known = memory.known[s] - 1  # differences since the start
     n, latest = min(known, DEPTH), (known - 1) % DEPTH
     stretch = CAUTION * _update_products(memory, s, n, latest)
@@ -180,7 +184,7 @@ def _extrapolate(state: State, memory: Memory, progress: Progress, rule: Rule, s
         return
     progress.step[k] = MOVED
     for j in range(n):
-        _subtract(state, memory.images[s, j], weights[j], k)
+        _subtract(job, memory.images[s, j], weights[j], k)
 
 
 @scalar
@@ -206,29 +210,31 @@ def _leave_alone(memory: Memory, s: int) -> None:
 
 
 @scalar
-def _take_back(state: State, memory: Memory, s: int, k: int) -> None:
+def _take_back(job: Any, s: int, k: int) -> None:
     """Go back to the last image, plainly."""
-    image, p = memory.image[s], 0
-    for layer in range(1, len(state.mean), 2):
-        B, A = state.B[layer][k], state.A[layer][k]
+    chains, image, p = job.chains, job.memory.image[s], 0
+    for layer in range(1, job.machine.size.size, 2):
+        B, A = row_of(job, chains.B, layer, k), row_of(job, chains.A, layer, k)
         n = B.size
         for i in range(n):
             B[i], A[i] = image[p + i], image[p + n + i]
         p += 2 * n
-    for layer in range(0, len(state.mean), 2):
-        mean = state.mean[layer][k]
+    for layer in range(0, job.machine.size.size, 2):
+        mean = row_of(job, chains.mean, layer, k)
         for i in range(mean.size):
             mean[i] = image[p + i]
         p += mean.size
 
 
 @scalar
-def _take_residual(state: State, memory: Memory, s: int, k: int, j: int) -> float:
+def _take_residual(job: Any, s: int, k: int, j: int) -> float:
     """Residual at the last point, and its difference from the one before as number j; its square."""
+    chains, memory = job.chains, job.memory
     at, residual, difference = memory.at[s], memory.residual[s], memory.residuals[s, j]
     p, q = 0, 0
-    for layer in range(1, len(state.mean), 2):
-        mean, var, B, A = state.mean[layer][k], state.var[layer][k], state.B[layer][k], state.A[layer][k]
+    for layer in range(1, job.machine.size.size, 2):
+        mean, var = row_of(job, chains.mean, layer, k), row_of(job, chains.var, layer, k)
+        B, A = row_of(job, chains.B, layer, k), row_of(job, chains.A, layer, k)
         n = B.size
         for i in range(n):
             r = np.float64(var[i]) * ((B[i] - at[p + i]) - mean[i] * (A[i] - at[p + n + i]))
@@ -240,18 +246,18 @@ def _take_residual(state: State, memory: Memory, s: int, k: int, j: int) -> floa
 
 
 @scalar
-def _take_image(state: State, memory: Memory, s: int, k: int, j: int) -> None:
+def _take_image(job: Any, s: int, k: int, j: int) -> None:
     """Image of the last point, and its difference from the one before as number j."""
-    image, difference = memory.image[s], memory.images[s, j]
+    chains, image, difference = job.chains, job.memory.image[s], job.memory.images[s, j]
     p = 0
-    for layer in range(1, len(state.mean), 2):
-        n = state.B[layer].shape[1]
-        _replace(image[p : p + n], state.B[layer][k], difference[p : p + n])
-        _replace(image[p + n : p + 2 * n], state.A[layer][k], difference[p + n : p + 2 * n])
+    for layer in range(1, job.machine.size.size, 2):
+        n = job.machine.size[layer]
+        _replace(image[p : p + n], row_of(job, chains.B, layer, k), difference[p : p + n])
+        _replace(image[p + n : p + 2 * n], row_of(job, chains.A, layer, k), difference[p + n : p + 2 * n])
         p += 2 * n
-    for layer in range(0, len(state.mean), 2):
-        n = state.mean[layer].shape[1]
-        _replace(image[p : p + n], state.mean[layer][k], difference[p : p + n])
+    for layer in range(0, job.machine.size.size, 2):
+        n = job.machine.size[layer]
+        _replace(image[p : p + n], row_of(job, chains.mean, layer, k), difference[p : p + n])
         p += n
 
 
@@ -263,12 +269,14 @@ def _replace(old: Array, new: Array, difference: Array) -> None:
 
 
 @scalar
-def _take_point(state: State, memory: Memory, s: int, k: int, j: int) -> None:
+def _take_point(job: Any, s: int, k: int, j: int) -> None:
     """Where the next sweep begins, and the step there as number j."""
+    chains, memory = job.chains, job.memory
     at, step = memory.at[s], memory.steps[s, j]
     p, q, square = 0, 0, 0.0
-    for layer in range(1, len(state.mean), 2):
-        mean, var, B, A = state.mean[layer][k], state.var[layer][k], state.B[layer][k], state.A[layer][k]
+    for layer in range(1, job.machine.size.size, 2):
+        mean, var = row_of(job, chains.mean, layer, k), row_of(job, chains.var, layer, k)
+        B, A = row_of(job, chains.B, layer, k), row_of(job, chains.A, layer, k)
         n = B.size
         for i in range(n):
             step[q + i] = (B[i] - at[p + i]) - mean[i] * (A[i] - at[p + n + i])
@@ -341,17 +349,18 @@ def cholesky(matrix: Array, n: int, ridge: float, factor: Array) -> bool:
 
 
 @scalar
-def _subtract(state: State, difference: Array, weight: float, k: int) -> None:
+def _subtract(job: Any, difference: Array, weight: float, k: int) -> None:
     """Subtract `weight` times a difference of images from the point of chain k."""
+    chains = job.chains
     p = 0
-    for layer in range(1, len(state.mean), 2):
-        n = state.B[layer].shape[1]
-        add_multiple(state.B[layer][k], difference[p : p + n], -weight)
-        add_multiple(state.A[layer][k], difference[p + n : p + 2 * n], -weight)
+    for layer in range(1, job.machine.size.size, 2):
+        n = job.machine.size[layer]
+        add_multiple(row_of(job, chains.B, layer, k), difference[p : p + n], -weight)
+        add_multiple(row_of(job, chains.A, layer, k), difference[p + n : p + 2 * n], -weight)
         p += 2 * n
-    for layer in range(0, len(state.mean), 2):
-        n = state.mean[layer].shape[1]
-        add_multiple(state.mean[layer][k], difference[p : p + n], -weight)
+    for layer in range(0, job.machine.size.size, 2):
+        n = job.machine.size[layer]
+        add_multiple(row_of(job, chains.mean, layer, k), difference[p : p + n], -weight)
         p += n
 
 

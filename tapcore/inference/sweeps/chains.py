@@ -9,14 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore._base import footprint
-from tapcore._base.threads import BLOCK_ROWS, for_each_block, split, thread_count
-from tapcore.equations.fields import Couplings, Given, empty_state, no_given, state_bytes
+from tapcore._base.blocks import Job, no_calls
+from tapcore._base.threads import BLOCK_ROWS, split, thread_count
+from tapcore.equations.compiled import Compiled
+from tapcore.equations.fields import THIRD, add_third
+from tapcore.equations.layers import empty_state, state_bytes
+from tapcore.equations.outside import Given, Outside, no_given, outside_of
 from tapcore.inference.progress import ACTIVE, CONVERGED, FAILED, PROGRESS_BYTES, Rule, begin, empty_progress
 from tapcore.inference.records import Starts, Stopped
-from tapcore.inference.sweeps.acceleration import empty_memory, forget
-from tapcore.inference.sweeps.kernels import gather_active, sweep_block
+from tapcore.inference.sweeps.acceleration import accelerate, empty_memory, forget
+from tapcore.inference.sweeps.kernels import (
+    ACCELERATE,
+    ACTIVE_ROWS,
+    LEFT,
+    Sweeps,
+    gather_active,
+    sweep_block,
+)
 from tapcore.machine import Machine
-from tapcore.units.sites import MOMENTS, THIRD, Sites
+from tapcore.units.sites import MOMENTS
+from tapcore.units.sites import THIRD as THIRD_CUMULANT
 
 Array = NDArray[Any]
 
@@ -38,12 +50,16 @@ class Chains:
         self.count = count
         footprint.check("chains", count, count * chain_bytes(sizes, dtype, order))
         self.threads = thread_count()
-        self.state = empty_state(sizes, count, len(split(count, self.threads)), dtype, order)
+        blocks = len(split(count, self.threads))
+        self.state = empty_state(sizes, count, blocks, dtype, order)
+        self.blocks = np.zeros((blocks, 3), np.int64)
         self.progress = empty_progress(count)
         self.progress.slot[:] = np.arange(count)
-        self.nothing = no_given(sizes, dtype)
+        self.nothing = outside_of(no_given(sizes, dtype), dtype)
         self.memory = empty_memory(sizes, count if accelerated else 0, dtype)
         self.cold = True
+        self._flag = np.zeros(1, np.int64)
+        self._job: Job | None = None
 
     def start_from_visible(self, X: Array) -> None:
         """Visible means at the rows of `X` (K, n_0), every variance and every other mean zero (Eqs. 36, 37)."""
@@ -54,20 +70,16 @@ class Chains:
         self._write(slice(None), starts)
         self.cold = not starts.var
 
-    def run(
-        self, sites: Sites, couplings: Couplings, rule: Rule, sweeps: int, damping: float, given: Given | None = None
-    ) -> None:
+    def run(self, machine: Compiled, rule: Rule, sweeps: int, damping: float, given: Given | None = None) -> None:
         """Sweep every chain `sweeps` times, however close it comes; a lost chain stops."""
         self._begin(slice(None), np.arange(self.count), damping)
-        blocks = split(self.count, self.threads)
-        self._sweep(sites, couplings, rule._replace(tol=0.0), given, blocks, sweeps)
+        self._sweep(self._job_of(machine, rule._replace(tol=0.0), self._outside(given)), self.count, sweeps)
         self.cold = False
         self._restore_order()
 
     def stream(
         self,
-        sites: Sites,
-        couplings: Couplings,
+        machine: Compiled,
         rule: Rule,
         starts: Iterable[Starts],
         damping: float,
@@ -79,7 +91,7 @@ class Chains:
         All `starts` are of one kind, either with variances or without. Once `stop()` is true, chains that are still
         active are left.
         """
-        queue = _Queue(starts)
+        queue, job = _Queue(starts), self._job_of(machine, rule, self._outside(given))
         active = 0
         while not stop():
             while active < self.count and (more := queue.take(self.count - active)) is not None:
@@ -91,8 +103,9 @@ class Chains:
                 active = rows.stop
             if active == 0:
                 return
-            self._sweep(sites, couplings, rule, given, split(active, self.threads), ROUND)
-            still = gather_active(self.state, self.progress, active)
+            self._sweep(job, active, ROUND)
+            job.run_here(gather_active, active)
+            still = int(self.blocks[0, ACTIVE_ROWS])
             if still < active:
                 yield self._copy(slice(still, active))
             active = still
@@ -123,15 +136,38 @@ class Chains:
         if len(self.memory.known):
             forget(self.memory, self.progress.slot[rows])
 
-    def _sweep(
-        self, sites: Sites, couplings: Couplings, rule: Rule, given: Given | None, blocks: NDArray[np.int64],
-        sweeps: int,
-    ) -> None:  # fmt: skip
-        sites.need(MOMENTS, *((THIRD,) if rule.order > 2 else ()))
-        for_each_block(
-            sweep_block, len(blocks), sites, couplings, self.state, self.memory, self.progress, rule,
-            self.nothing if given is None else given, blocks, sweeps, self.cold,
+    def _outside(self, given: Given | None) -> Outside:
+        return self.nothing if given is None else outside_of(given, self.nothing.values.dtype)
+
+    def _job_of(self, machine: Compiled, rule: Rule, outside: Outside) -> Job:
+        """What sweeps of that machine are given: kept, as most calls have the same."""
+        if self._job is not None:
+            last = self._job.values
+            if last.machine is machine and last.outside is outside and last.rule == rule:
+                return self._job
+        job = Job(
+            Sweeps(
+                machine, self.state.flat, self.progress, self.memory, rule, outside, self.blocks, self._flag,
+                rule.order, no_calls(2),
+            )
         )  # fmt: skip
+        if rule.order > 2:
+            job.link(THIRD, add_third)
+        self._job = job
+        return job
+
+    def _sweep(self, job: Job, count: int, sweeps: int) -> None:
+        """Sweep the first `count` chains."""
+        values: Sweeps = job.values
+        values.machine.sites.need(MOMENTS, *((THIRD_CUMULANT,) if values.order > 2 else ()))
+        dealt = split(count, self.threads)
+        blocks = self.blocks[: len(dealt)]
+        blocks[:, :2], blocks[:, LEFT] = dealt, sweeps
+        self._flag[0] = self.cold
+        job.run(sweep_block, len(blocks))
+        if values.rule.accelerate and np.any((blocks[:, LEFT] > 0) & (blocks[:, ACTIVE_ROWS] > 0)):
+            job.link(ACCELERATE, accelerate)  # which is compiled only where it is wanted
+            job.run(sweep_block, len(blocks))
 
     def _copy(self, rows: slice) -> Stopped:
         state, p = self.state, self.progress

@@ -7,71 +7,66 @@ only.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._base.jit import kernel, scalar
-from tapcore.equations.fields import Couplings, Given, State, hold, set_fields, shifted
+from tapcore._base.blocks import block_kernel, call_block
+from tapcore._base.jit import scalar
+from tapcore.equations.compiled import Compiled
+from tapcore.equations.fields import set_fields
+from tapcore.equations.layers import Layers, row_of
+from tapcore.equations.outside import HELD, Outside, U, V, acts, add_row, hold, outside_row
 from tapcore.inference.arithmetic import larger, mix, squared_change
 from tapcore.inference.progress import ACTIVE, MEMORY, PLAIN, Progress, Rule, judge
-from tapcore.inference.sweeps.acceleration import Memory, accelerate, next_concerned
-from tapcore.units.sites import Sites, layer_moments
+from tapcore.inference.sweeps.acceleration import Memory, next_concerned
+from tapcore.units.sites import layer_moments
 
 Array = NDArray[Any]
 
+# Columns of `Sweeps.blocks`.
+FIRST, ACTIVE_ROWS, LEFT = range(3)
+# Place of `accelerate` in the calls, after `equations.fields.THIRD`.
+ACCELERATE = 1
 
-@kernel()
-def sweep_block(
-    b: int,
-    sites: Sites,
-    couplings: Couplings,
-    state: State,
-    memory: Memory,
-    progress: Progress,
-    rule: Rule,
-    given: Given,
-    blocks: NDArray[np.int64],
-    sweeps: int,
-    cold: bool,
-) -> None:
-    """Sweep block `b` at most `sweeps` times, fewer when all of its chains have stopped.
 
-    Parameters
-    ----------
-    sites : Sites
-        All layers.
-    blocks : (number of blocks, 2) int64
-        First row and number of active rows of each block; the second is updated.
-    cold : bool
-        Chains that have not swept yet start from visible means only: all variances are zero and the first update of odd
-        layers is undamped.
+class Sweeps(NamedTuple):
+    """Sweeps of blocks of chains."""
+
+    machine: Compiled
+    chains: Layers
+    progress: Progress
+    memory: Memory
+    rule: Rule
+    outside: Outside
+    blocks: NDArray[np.int64]  # (blocks, 3) first row, active rows and sweeps to go; the last two are updated
+    cold: NDArray[np.int64]  # (1,) 1: chains that have not swept yet start from visible means only, so that all
+    # variances are zero and the first update of odd layers is undamped
+    order: int  # in the weights
+    calls: Any  # of `add_third` and `accelerate`
+
+
+@block_kernel
+def sweep_block(b: int, job: Sweeps) -> None:
+    """Sweep block `b` as often as its sweeps to go say, fewer times when all of its chains have stopped.
+
+    It also ends before a sweep in which a chain is to be accelerated, if `accelerate` is not linked.
     """
-    lo, active = blocks[b, 0], blocks[b, 1]
-    for _ in range(sweeps):
-        if active == 0:
-            break
-        _sweep(sites, couplings, state, memory, progress, rule, given, lo, lo + active, state.rows[b], cold)
-        active = _retire(state, progress, rule, lo, active)
-    blocks[b, 1] = active
+    while job.blocks[b, LEFT] > 0 and job.blocks[b, ACTIVE_ROWS] > 0:
+        lo, count = job.blocks[b, FIRST], job.blocks[b, ACTIVE_ROWS]
+        if job.rule.accelerate and job.calls[ACCELERATE] == 0 and next_concerned(job, lo, lo + count) < lo + count:
+            return
+        _sweep(job, b)
+        job.blocks[b, ACTIVE_ROWS] = _retire(job, lo, count)
+        job.blocks[b, LEFT] -= 1
 
 
 @scalar
-def _sweep(
-    sites: Sites,
-    couplings: Couplings,
-    state: State,
-    memory: Memory,
-    progress: Progress,
-    rule: Rule,
-    given: Given,
-    lo: int,
-    hi: int,
-    rows: Array,
-    cold: bool,
-) -> None:
-    """One sweep of rows lo..hi: odd layers from even ones, then even from odd (Alg. 1)."""
+def _sweep(job: Sweeps, b: int) -> None:
+    """One sweep of the active rows: odd layers from even ones, then even from odd (Alg. 1)."""
+    lo, hi = job.blocks[b, FIRST], job.blocks[b, FIRST] + job.blocks[b, ACTIVE_ROWS]
+    progress, layers, cold = job.progress, job.machine.size.size, job.cold[0] != 0
     still = cold
     for k in range(lo, hi):
         progress.residual[k] = 0.0
@@ -79,31 +74,37 @@ def _sweep(
         progress.step[k] = PLAIN
         still = still and progress.sweeps[k] == 0
     for parity in (1, 0):
-        for layer in range(parity, len(state.mean), 2):
-            set_fields(sites, couplings, state, layer, lo, hi, rule.order, still and parity == 1, rows)
-        if rule.accelerate and parity == 1:
-            k = next_concerned(memory, progress, rule, lo, hi)
+        for layer in range(parity, layers, 2):
+            set_fields(job, b, layer, still and parity == 1)
+        if job.rule.accelerate and parity == 1:
+            k = next_concerned(job, lo, hi)
             while k < hi:
-                accelerate(state, memory, progress, rule, k)
-                k = next_concerned(memory, progress, rule, k + 1, hi)
-        for layer in range(parity, len(state.mean), 2):
+                call_block(job.calls[ACCELERATE], k, job)
+                k = next_concerned(job, k + 1, hi)
+        for layer in range(parity, layers, 2):
             for k in range(lo, hi):
-                first = cold and parity == 1 and progress.sweeps[k] == 0
-                _update(sites, state, progress, given, layer, k, rows, first)
+                _update(job, b, layer, k, cold and parity == 1 and progress.sweeps[k] == 0)
 
 
 @scalar
-def _update(
-    sites: Sites, state: State, progress: Progress, given: Given, layer: int, k: int, rows: Array, first: bool
-) -> None:
+def _update(job: Sweeps, b: int, layer: int, k: int, first: bool) -> None:
     """Means and variances of one layer of chain k from its fields."""
-    mean, var = state.mean[layer][k], state.var[layer][k]
-    new_mean, new_var = rows[0, : mean.size], rows[1, : mean.size]
-    chain = progress.chain[k]
-    B = shifted(given.U[layer], chain, state.B[layer][k], rows[2])
-    A = shifted(given.V[layer], chain, state.A[layer][k], rows[3])
-    layer_moments(sites, layer, B, A, new_mean, new_var)
-    hold(given.held[layer], chain, new_mean, new_var)
+    chains, outside, progress = job.chains, job.outside, job.progress
+    mean, var = row_of(job, chains.mean, layer, k), row_of(job, chains.var, layer, k)
+    B, A = row_of(job, chains.B, layer, k), row_of(job, chains.A, layer, k)
+    n, chain = mean.size, progress.chain[k]
+    new_mean, new_var = chains.scratch[b, 0, :n], chains.scratch[b, 1, :n]
+    if acts(outside, U, layer):
+        total = chains.scratch[b, 2, :n]
+        add_row(B, outside_row(outside, U, layer, chain, n), total)
+        B = total
+    if acts(outside, V, layer):
+        total = chains.scratch[b, 3, :n]
+        add_row(A, outside_row(outside, V, layer, chain, n), total)
+        A = total
+    layer_moments(job.machine, layer, B, A, new_mean, new_var)
+    if acts(outside, HELD, layer):
+        hold(outside_row(outside, HELD, layer, chain, n), new_mean, new_var)
     damping = progress.damping[k]
     if first or progress.step[k] != PLAIN:
         damping = 0.0
@@ -113,51 +114,58 @@ def _update(
 
 
 @scalar
-def _retire(state: State, progress: Progress, rule: Rule, lo: int, active: int) -> int:
+def _retire(job: Sweeps, lo: int, active: int) -> int:
     """Judge each active chain after a sweep; stopped ones move behind the active ones. How many are still active."""
-    units = 0
-    for layer in range(len(state.mean)):
-        units += state.mean[layer].shape[1]
+    units = job.machine.size.sum()
     k = lo
     while k < lo + active:
-        judge(progress, rule, k, units)
-        if progress.status[k] == ACTIVE:
+        judge(job.progress, job.rule, k, units)
+        if job.progress.status[k] == ACTIVE:
             k += 1
         else:
             active -= 1
-            swap_chains(state, progress, k, lo + active)
+            swap_chains(job, k, lo + active)
             # The chain swapped in has not been judged yet, unless it is the same one.
     return active
 
 
 @scalar
-def swap_chains(state: State, progress: Progress, a: int, b: int) -> None:
+def swap_chains(job: Sweeps, a: int, b: int) -> None:
     """Exchange two chains with all that is known of them."""
     if a == b:
         return
-    for layer in range(len(state.mean)):
-        for x in (state.mean[layer], state.var[layer], state.B[layer], state.A[layer]):
-            for i in range(x.shape[1]):
-                x[a, i], x[b, i] = x[b, i], x[a, i]
-    for p in (progress.residual, progress.square, progress.rate, progress.distance, progress.damping, progress.best,
-              progress.waited):  # fmt: skip
-        p[a], p[b] = p[b], p[a]
-    for q in (progress.chain, progress.slot, progress.sweeps, progress.status, progress.step):
-        q[a], q[b] = q[b], q[a]
+    chains, p = job.chains, job.progress
+    for layer in range(job.machine.size.size):
+        for x in (chains.mean, chains.var, chains.B, chains.A):
+            swap_rows(row_of(job, x, layer, a), row_of(job, x, layer, b))
+    for real in (p.residual, p.square, p.rate, p.distance, p.damping, p.best, p.waited):
+        real[a], real[b] = real[b], real[a]
+    for whole in (p.chain, p.slot, p.sweeps, p.status, p.step):
+        whole[a], whole[b] = whole[b], whole[a]
     for j in range(MEMORY):
-        progress.past[a, j], progress.past[b, j] = progress.past[b, j], progress.past[a, j]
+        p.past[a, j], p.past[b, j] = p.past[b, j], p.past[a, j]
 
 
-@kernel()
-def gather_active(state: State, progress: Progress, count: int) -> int:
-    """Move active chains among the first `count` rows to the front; how many there are."""
-    front = 0
-    back = count - 1
+@scalar
+def swap_rows(x: Array, y: Array) -> None:
+    """Exchange the numbers of two rows."""
+    for i in range(x.size):
+        x[i], y[i] = y[i], x[i]
+
+
+@block_kernel
+def gather_active(b: int, job: Sweeps) -> None:
+    """Move active chains of all blocks to the front; leave how many there are in the first block's active rows.
+
+    b is the number of rows to look at.
+    """
+    front, back = 0, b - 1
     while True:
-        while front < count and progress.status[front] == ACTIVE:
+        while front < b and job.progress.status[front] == ACTIVE:
             front += 1
-        while back >= 0 and progress.status[back] != ACTIVE:
+        while back >= 0 and job.progress.status[back] != ACTIVE:
             back -= 1
         if front >= back:
-            return front
-        swap_chains(state, progress, front, back)
+            break
+        swap_chains(job, front, back)
+    job.blocks[0, ACTIVE_ROWS] = front

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._base.jit import JIT_DISABLED, fma, kernel, scalar, stack_array
+from tapcore._base.intrinsics import JIT_DISABLED, fma, stack_array
+from tapcore._base.jit import kernel, scalar
 from tapcore.special.elementary import exp2_normal, log_normal
 from tapcore.special.gauss_legendre import DISTANCES, LOG2_WEIGHTS, STARTS, WEIGHTS
 from tapcore.special.truncnorm.point import (

@@ -11,7 +11,8 @@ import math
 
 import numpy as np
 
-from tapcore._base.jit import kernel, scalar, stack_array
+from tapcore._base.intrinsics import stack_array
+from tapcore._base.jit import kernel, scalar
 from tapcore.special.elementary import exp_negative
 from tapcore.special.gauss_legendre import DISTANCES, STARTS, WEIGHTS
 from tapcore.special.truncnorm.point import reduce

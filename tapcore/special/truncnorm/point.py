@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from tapcore._base.jit import fma, kernel, scalar
+from tapcore._base.intrinsics import fma
+from tapcore._base.jit import kernel, scalar
 from tapcore.special.dawson import dawson_any
 from tapcore.special.elementary import exp2_normal, exp_negative
 from tapcore.special.erfcx import erfcx_positive

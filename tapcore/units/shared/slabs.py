@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks
-from tapcore._base.jit import scalar, stack_array
+from tapcore._base.intrinsics import stack_array
+from tapcore._base.jit import scalar
 from tapcore._base.random import Stream, normal
 from tapcore.special.elementary import log_normal
 from tapcore.special.truncnorm.batch import CHUNK, moments_of_chunk

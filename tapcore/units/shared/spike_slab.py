@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks
-from tapcore._base.jit import by_type, kernel, scalar, stack_array
+from tapcore._base.intrinsics import stack_array
+from tapcore._base.jit import by_type, kernel, scalar
 from tapcore._base.random import Stream, uniform
 from tapcore.special.elementary import log_normal
 from tapcore.special.exponential import log1pexp, sigmoid, sigmoid_moments

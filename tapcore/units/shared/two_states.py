@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tapcore._base.jit import JIT_DISABLED, scalar, stack_array
+from tapcore._base.intrinsics import JIT_DISABLED, stack_array
+from tapcore._base.jit import scalar
 from tapcore._base.random import Stream, fill_uniform
 from tapcore.units.rows import Array
 

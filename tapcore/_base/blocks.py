@@ -1,0 +1,112 @@
+"""Work in blocks: kernels of a block's number and one NamedTuple of all they need, run by Numba's threads.
+
+A block kernel is compiled once for the types of what it is given and called by its address, from one parallel loop that
+is compiled once for all kernels. A kernel may call others by their addresses, which stand in the field ``calls`` of its
+job: what few runs need is then neither compiled nor optimised with what all need.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tapcore._base.intrinsics import JIT_DISABLED, call_block
+from tapcore._base.jit import block_function, parallel_loop
+from tapcore._base.structs import Reference, pack
+from tapcore._base.threads import blas_held, for_each, parallel_loops_allowed, thread_count
+
+__all__ = ["BlockKernel", "Job", "block_kernel", "call_block", "no_calls", "run_blocks", "run_here"]
+
+
+class BlockKernel:
+    """A kernel ``kernel(b, job)``; `job` is a NamedTuple of arrays, numbers and such NamedTuples."""
+
+    def __init__(self, function: Callable[[int, Any], None]) -> None:
+        self.function = function
+        self.__doc__, self.__name__ = function.__doc__, function.__name__
+        self.compiled: dict[Reference, Any] = {}
+
+    def __call__(self, b: int, job: Any) -> None:
+        """Run block `b`, where nothing is compiled."""
+        self.function(b, job)
+
+    def address(self, job: Reference) -> int:
+        """Of the function compiled for jobs of that type."""
+        if job not in self.compiled:
+            self.compiled[job] = block_function(self.function, job)
+        return int(self.compiled[job].address)
+
+
+def block_kernel(function: Callable[[int, Any], None]) -> BlockKernel:
+    """Make ``function(b, job)`` a block kernel."""
+    return BlockKernel(function)
+
+
+class Job:
+    """What a block kernel is given, packed once for any number of runs.
+
+    Parameters
+    ----------
+    values : NamedTuple
+        Of C-ordered arrays, which stay where they are, of numbers, and of such NamedTuples.
+    """
+
+    def __init__(self, values: Any) -> None:
+        self.values = values
+        self._packed = None if JIT_DISABLED else pack(values)
+
+    def link(self, place: int, kernel: BlockKernel) -> None:
+        """Let kernels call `kernel` as number `place` of their ``calls``, made by `no_calls`."""
+        self.values.calls[place] = kernel if self._packed is None else kernel.address(self._packed.type)
+
+    def run(self, kernel: BlockKernel, count: int) -> None:
+        """Run blocks 0..count-1 on all threads."""
+        if self._packed is None:
+            for b in range(count):
+                kernel.function(b, self.values)
+            return
+        address, packed = kernel.address(self._packed.type), self._packed.address
+        threads = min(thread_count(), count)
+        if threads > 1 and not parallel_loops_allowed():
+            block = _CALL(address)
+            for_each(lambda b: block(b, packed), count)
+            return
+        with blas_held():
+            if threads > 1:
+                parallel_loop(address, packed, count, threads, np.zeros(1, np.int64))
+            else:
+                _call_each(address, packed, count)
+
+    def run_here(self, kernel: BlockKernel, b: int = 0) -> None:
+        """Run one block in the calling thread."""
+        if self._packed is None:
+            kernel.function(b, self.values)
+            return
+        _CALL(kernel.address(self._packed.type))(b, self._packed.address)
+
+
+def no_calls(count: int) -> Any:
+    """Room for the addresses of `count` kernels, 0 of those that are not linked."""
+    return [0] * count if JIT_DISABLED else np.zeros(count, np.int64)
+
+
+def run_blocks(kernel: BlockKernel, count: int, values: Any) -> None:
+    """Run blocks 0..count-1 of a job made of `values`."""
+    Job(values).run(kernel, count)
+
+
+def run_here(kernel: BlockKernel, values: Any, b: int = 0) -> None:
+    """Run one block of a job made of `values` in the calling thread."""
+    Job(values).run_here(kernel, b)
+
+
+def _call_each(address: int, packed: int, count: int) -> None:
+    block = _CALL(address)
+    for b in range(count):
+        block(b, packed)
+
+
+_CALL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)

@@ -1,0 +1,70 @@
+"""A machine as kernels take it, of any units and depth: all of it in one NamedTuple of a few flat arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapcore.units.sites import Layer, Sites, sites_of
+
+Array = NDArray[Any]
+
+
+class Compiled(NamedTuple):
+    """Sites (the first five, as in `Sites`) and weights, those of each pair of layers after those of the pair below."""
+
+    values: Array  # parameters of all layers, one array after another
+    first: NDArray[np.int64]  # (layers,) where each layer's begin
+    size: NDArray[np.int64]  # (layers,) units
+    kind: NDArray[np.int64]  # (layers,) site type
+    code: NDArray[np.int64]  # (layers, functions) addresses, 0 of those not asked for
+    W: Array
+    W2: Array  # their squares
+    W3: Array  # and cubes; nothing where third order is not wanted
+    at: NDArray[np.int64]  # (layers - 1,) where the weights of each pair begin
+
+    @property
+    def sites(self) -> Sites:
+        """The sites, sharing memory."""
+        return Sites(*self[:5])
+
+    @property
+    def weights(self) -> tuple[tuple[Array, Array, Array], ...]:
+        """Weights, squares and cubes of each pair of layers: (n_l, n_{l+1}) views, without rows if there are none."""
+        return tuple(
+            (self._pair(self.W, i), self._pair(self.W2, i), self._pair(self.W3, i)) for i in range(len(self.at))
+        )
+
+    def _pair(self, flat: Array, pair: int) -> Array:
+        n, m = int(self.size[pair]), int(self.size[pair + 1])
+        if flat.size == 0:
+            return np.empty((0, m), flat.dtype)
+        return flat[self.at[pair] : self.at[pair] + n * m].reshape(n, m)
+
+    def set_powers(self) -> None:
+        """Make squares and cubes those of the weights, after these have changed."""
+        np.multiply(self.W, self.W, out=self.W2)
+        if self.W3.size:
+            np.multiply(self.W2, self.W, out=self.W3)
+
+    def above(self) -> Compiled:
+        """The layers but the lowest, sharing memory."""
+        return self._replace(
+            first=self.first[1:], size=self.size[1:], kind=self.kind[1:], code=self.code[1:], at=self.at[1:]
+        )
+
+
+def compiled(layers: Sequence[Layer], weights: Sequence[Array], order: int, *functions: int) -> Compiled:
+    """Copy layers, and weights in their dtype, for kernels of an order in the weights that call these functions."""
+    sites = sites_of(layers, *functions)
+    dtype = sites.values.dtype
+    ends = np.cumsum([0] + [a * b for a, b in pairwise(sites.size.tolist())])
+    W, at = np.empty(ends[-1], dtype), ends[:-1].astype(np.int64)
+    for begin, w in zip(at, weights, strict=True):
+        W[begin : begin + w.size].reshape(w.shape)[...] = w
+    W2 = W * W
+    return Compiled(*sites, W, W2, W2 * W if order > 2 else np.empty(0, dtype), at)
