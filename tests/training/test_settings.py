@@ -146,7 +146,7 @@ def test_keywords_replace_fields_even_by_defaults() -> None:
 
 
 def test_fit_needs_epochs_or_settings() -> None:
-    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'epochs'"):
+    with pytest.raises(TypeError, match=r"^fit\(\) missing 1 required keyword-only argument: 'epochs'"):
         tc.fit(RBM, X, chains=3)
     with pytest.raises(ValueError, match="epochs must be an integer of at least 0, got None"):
         tc.fit(RBM, X, epochs=None)

@@ -67,7 +67,7 @@ def test_iterating_is_fitting(case: str, tmp_path: Path) -> None:
     assert (steps.epoch, steps.epochs, len(steps.history)) == (0, len(seen), 0)
     for number, (record, (machine, its)) in enumerate(zip(steps, seen, strict=True), 1):
         assert untimed(tc.History([record])) == untimed(tc.History([its]))
-        assert steps.machine == machine
+        assert steps.machine == machine == tc.load(tmp_path / "steps")
         assert (steps.epoch, len(steps.history), steps.history[-1]) == (number, number, record)
     assert_same(steps.result(), expected)
     assert_same_files(tmp_path / "fit", tmp_path / "steps")
@@ -201,6 +201,18 @@ def test_ctrl_c_while_an_epoch_is_scored_leaves_its_record(
     assert tc.load(tmp_path / "run") == steps.machine
     list(steps)
     assert_same(steps.result(), fitted())
+
+
+def test_ctrl_c_at_the_end_of_a_stage_of_fit_begins_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        interrupt(patch, module, "score", 1)
+        with pytest.raises(KeyboardInterrupt):
+            fitted("deep", checkpoint=tmp_path)
+    newest = RunFolder(tmp_path).newest()
+    assert newest is not None
+    header = file_format.read(newest.path)[0]
+    assert (newest.epoch, newest.batch, header["stage"]) == (1, 0, 0)
+    assert_same(fitted("deep", checkpoint=tmp_path, resume=True), fitted("deep"))
 
 
 def test_ctrl_c_between_steps_is_pythons_own() -> None:
