@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from tapcore.training.history import History as History
     from tapcore.training.optimisers import L1 as L1
     from tapcore.training.optimisers import L2 as L2
+    from tapcore.training.run import Training as Training
+    from tapcore.training.settings import Settings as Settings
 
 # Where each public name lives, units apart; a module stands for itself.
 _HOMES = {
@@ -81,8 +83,10 @@ _HOMES = {
     "Posterior": "priors.denoising",
     "RBM": "machine",
     "ReplicaExchange": "sampling.replicas",
+    "Settings": "training.settings",
     "Solutions": "inference.solution",
     "Tracker": "landscape.tracking",
+    "Training": "training.run",
     "ais": "evaluation.annealed",
     "datasets": "storage.datasets",
     "denoise": "priors.denoising",

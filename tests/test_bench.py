@@ -98,14 +98,14 @@ def test_peers_train_on_the_same_data(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_epoch_benchmark_trains_a_whole_epoch_and_times_as_many_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = epoch._trainer(3, 2350)
+    training = epoch.training_for(3, 2350)
     counted = {"sweeps": 0, "gradients": 0}
     products = Products(784, 3, 4, 4, "float64")
     monkeypatch.setattr(Products, "sweep", lambda self, n: counted.update(sweeps=counted["sweeps"] + n))
     monkeypatch.setattr(Products, "gradient", lambda self: counted.update(gradients=counted["gradients"] + 1))
-    ours, _ = epoch.Turns(trainer, products).run()
+    ours, _ = epoch.Turns(training, products).run()
     assert ours > 0
-    assert trainer.epoch == 1
+    assert training.epoch == 1
     assert counted == {"sweeps": 240, "gradients": 24}
 
 
@@ -169,12 +169,12 @@ def test_iterations_record_until_their_time_is_over(monkeypatch: pytest.MonkeyPa
     curves = {}
     start = tc.RBM(tc.Binary.from_data(X), tc.Binary(3), sigma=0.3, seed=1)
     for gradient in ("tap", "adatap"):
-        trainer = iterations.trainer_for(X, gradient, 3, start, 0.3, 10)
-        curves[gradient] = iterations.train(trainer, X, np.inf, 10.5, 5)
+        training = iterations.training_for(X, gradient, 3, start, 0.3, 10)
+        curves[gradient] = iterations.train(training, X, np.inf, 10.5, 5)
         assert [epochs for epochs, _, _ in curves[gradient]] == [0.0, 2.25, 4.5, 6.75, 9.0, 10.5]
         assert curves[gradient][-1][2] > curves[gradient][0][2] + 0.05
-    trainer = iterations.trainer_for(X, "tap", 3, None, 0.3, 10)
-    assert len(iterations.train(trainer, X, 0.0, 10.0, 5)) == 1
+    training = iterations.training_for(X, "tap", 3, None, 0.3, 10)
+    assert len(iterations.train(training, X, 0.0, 10.0, 5)) == 1
     times = {10: (1e-3, 4e-2)}
     assert "| 10 | 1 | 40 | 40 |" in iterations.report(curves, times)
     pytest.importorskip("matplotlib", reason="it draws the picture")

@@ -9,7 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tapcore.cli import flags
 from tapcore.cli.data import DATA_NOTE
+from tapcore.training.settings import Settings
 
 if TYPE_CHECKING:
     from tapcore.machine import Machine
@@ -31,35 +33,8 @@ def add_to(commands: Any) -> None:
     add("--threshold", type=float, metavar="T", help="make data binary: 1 above T, else 0 (digits: 7.5)")
     add("--key", metavar="NAME", help="which array of a .npz file")
     add("--hidden", default="100", metavar="N[,N...]", help="hidden units; of each hidden layer of a deep machine")
-    add("--epochs", type=int, default=10, metavar="N", help="passes over the data, in all")
-    add(
-        "--pretrain",
-        type=int,
-        metavar="N",
-        help="of a deep machine: passes for each layer before (as many, or as a resumed run began)",
-    )
-    add("--pass-up", choices=("samples", "means"), default="samples", help="what layers hand to the next then")
-    center = "step along the gradient of centred units (yes if deep)"
-    add("--center", action=argparse.BooleanOptionalAction, help=center)
-    add("--batch-size", type=int, default=100, metavar="M", help="samples in a mini-batch")
-    add("--chains", type=int, default=100, metavar="K", help="chains that seek solutions for each mini-batch")
-    add("--learning-rate", type=float, default=0.005, metavar="RATE", help="size of the steps")
-    add("--momentum", type=float, default=0.5, metavar="ETA", help="share of the previous step that is kept")
-    penalty = train.add_mutually_exclusive_group()
-    penalty.add_argument("--l2", type=float, metavar="EPSILON", help="weight decay (0.001 if no penalty is given)")
-    penalty.add_argument("--l1", type=float, metavar="EPSILON", help="sparsity penalty in place of weight decay")
-    add("--sweeps", type=int, metavar="N", help="sweeps of each chain for each mini-batch (10, or 1 for cd and pcd)")
-    starts = "where chains start (data, or persistent for pcd)"
-    add("--chain-init", choices=("data", "persistent", "random"), help=starts)
-    renew = "of persistent chains, started anew from each batch (0.2, or 0 for pcd)"
-    add("--renew", type=float, metavar="SHARE", help=renew)
-    add("--noisy", type=float, default=0.0, metavar="SHARE", help="of chains from samples: from noisy ones")
-    add(
-        "--gradient", choices=("tap", "nmf", "tap3", "rbp", "adatap", "cd", "pcd"), default="tap",
-        help="of TAP or a relative of it; or contrastive divergence, from the data or persistent",
-    )  # fmt: skip
+    flags.add_to(train, Settings)
     add("--dtype", choices=("float64", "float32"), default="float64", help="what the machine is trained in")
-    add("--seed", type=int, default=0, metavar="N", help="of the initial weights and of training")
     add("--checkpoint-every", type=int, default=1, metavar="N", help="epochs between checkpoints")
     add("--threads", type=int, metavar="N", help="threads to use (all of the processors)")
     add("--resume", action="store_true", help="go on from the newest checkpoint in RUN")
@@ -71,31 +46,25 @@ def _train(options: argparse.Namespace) -> None:
     from tapcore._base.threads import thread_limit
     from tapcore.machine import DBM, RBM
     from tapcore.storage.datasets import load_with_shape
-    from tapcore.training.fit import prepare
-    from tapcore.training.optimisers import L1, L2
+    from tapcore.training.run import Training, finish
     from tapcore.units.binary import Binary
 
     out = Path(options.out)
     hidden = _layer_sizes(options.hidden)
     seed = checks.integer("--seed", options.seed, minimum=0)
-    penalty = L1(options.l1) if options.l1 is not None else L2(0.001 if options.l2 is None else options.l2)
     dataset = load_with_shape(options.data, threshold=options.threshold, key=options.key)
     _check_memory(options, [dataset.X.shape[1], *hidden])
     layers, how = [Binary(n) for n in (dataset.X.shape[1], *hidden)], {"seed": seed, "dtype": options.dtype}
     machine = RBM(layers[0], layers[1], **how) if len(layers) == 2 else DBM(*layers, **how)
     with thread_limit(options.threads):
-        run = prepare(
-            machine, dataset.X, epochs=options.epochs, batch_size=options.batch_size, chains=options.chains,
-            learning_rate=options.learning_rate, momentum=options.momentum, penalty=penalty, sweeps=options.sweeps,
-            chain_init=options.chain_init, renew=options.renew, noisy=options.noisy,
-            gradient=options.gradient, seed=seed, pretrain=options.pretrain, pass_up=options.pass_up,
-            center=options.center, checkpoint=out, checkpoint_every=options.checkpoint_every,
-            resume=options.resume, progress=None, callbacks=(),
+        training = Training(
+            machine, dataset.X, flags.chosen(options, Settings), checkpoint=out,
+            checkpoint_every=options.checkpoint_every, resume=options.resume,
         )  # fmt: skip
         # Nothing can be refused any more; whatever interrupts the run, `solve` knows its data.
         out.mkdir(parents=True, exist_ok=True)
         _note_data(out, options, dataset.image_shape)
-        result = run.run()
+        result = finish(training, None, ())
     print(f"{' x '.join(map(str, machine.sizes))} units trained on {len(dataset.X)} samples")
     if result.history:
         last = result.history[-1]

@@ -18,7 +18,7 @@ from tapcore._base import checks
 from tapcore.machine import Machine
 from tapcore.storage.machines import CheckpointError, describe, machine_from, tensors_of
 from tapcore.training.history import EpochRecord, History, draw_sample
-from tapcore.training.settings import Settings, fingerprint, refuse_contradictions
+from tapcore.training.plan import Plan, fingerprint, refuse_contradictions
 from tapcore.training.trainer import Trainer
 from tapcore.units import Unit
 
@@ -40,7 +40,7 @@ class Course:
         Of the stage.
     """
 
-    def __init__(self, machine: Machine, X: Array, settings: Settings) -> None:
+    def __init__(self, machine: Machine, X: Array, settings: Plan) -> None:
         self.X, self.settings = X, settings
         pairs = len(machine.weights)
         #: Which weights each stage trains, None all of them.
@@ -162,7 +162,7 @@ class Course:
         self.trainer.restore(done, header, tensors, own, History(mine))
 
 
-def passed_up(machine: Machine, X: Array, layer: int, settings: Settings) -> Array:
+def passed_up(machine: Machine, X: Array, layer: int, settings: Plan) -> Array:
     """What layers below make of the data for hidden layer `layer`: samples given those of the layer below, or means."""
     unit = machine.layers[layer]
     means = settings.pass_up == "means"
@@ -178,7 +178,7 @@ def passed_up(machine: Machine, X: Array, layer: int, settings: Settings) -> Arr
     return out
 
 
-def _values(unit: Unit, x: Array, settings: Settings, number: int) -> Array:
+def _values(unit: Unit, x: Array, settings: Plan, number: int) -> Array:
     """Values in the support of `unit` for means `x`: drawn, where the unit has two states."""
     if unit.states is None or settings.pass_up != "means":
         return x
@@ -187,5 +187,5 @@ def _values(unit: Unit, x: Array, settings: Settings, number: int) -> Array:
     return np.where(up, high, low).astype(x.dtype)
 
 
-def _stream(settings: Settings, *key: int) -> np.random.Generator:
+def _stream(settings: Plan, *key: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(_STAGES, *key)))

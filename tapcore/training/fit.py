@@ -3,43 +3,50 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from dataclasses import fields, replace
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
-from numpy.typing import ArrayLike, NDArray
-from tqdm import tqdm
+from numpy.typing import ArrayLike
 
-from tapcore._base import checks
-from tapcore._base.interrupts import interrupts_wait
-from tapcore.machine import Machine, check_machine
-from tapcore.storage import format as file_format
-from tapcore.storage.machines import CheckpointError, RunFolder
-from tapcore.training.coordinates import Coordinates
-from tapcore.training.course import Course
-from tapcore.training.history import EpochRecord, History
-from tapcore.training.optimisers import L1, L2
-from tapcore.training.settings import LearningRate, Settings
-from tapcore.training.standard_course import StandardCourse
-from tapcore.training.trainer import Interrupted
+from tapcore.machine import Machine
+from tapcore.training.penalties import L1, L2
+from tapcore.training.run import Callback, Training, finish
+from tapcore.training.run import FitResult as FitResult
+from tapcore.training.settings import LearningRate, Settings, check_settings
 
-Callback = Callable[[Machine, EpochRecord], Any]
-AnyCourse = Course | StandardCourse
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NAMES = tuple(f.name for f in fields(Settings))
 
 
-class FitResult(NamedTuple):
-    """A trained machine and the record of its epochs."""
+def _with_settings(function: Callable[P, R]) -> Callable[P, R]:
+    """`function` with its keyword `settings` as it is to be used: keywords that were given have replaced their fields.
 
-    machine: Machine
-    history: History
+    Only here can a keyword that was given be told from one left out. The function itself need not look at them again.
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **given: P.kwargs) -> R:
+        options: dict[str, Any] = {name: given.pop(name) for name in _NAMES if name in given}
+        settings = given.get("settings")
+        if settings is None and "epochs" not in options:
+            raise TypeError("fit() missing 1 required keyword-only argument: 'epochs', or settings")
+        given["settings"] = Settings(**options) if settings is None else replace(check_settings(settings), **options)
+        return function(*args, **given)
+
+    return call
 
 
+@_with_settings
 def fit(
     machine: Machine,
     X: ArrayLike,
     *,
-    epochs: int,
+    settings: Settings | None = None,
+    epochs: int | None = None,
     batch_size: int = 100,
     chains: int = 100,
     learning_rate: LearningRate = 0.005,
@@ -71,6 +78,8 @@ def fit(
     hidden layer as those of an RBM, on what the layers below make of the data. Then all of it is trained for `epochs`
     epochs, hidden layers given the samples of a batch being found by as many sweeps as the chains take.
 
+    `Training` is the same run epoch by epoch, to look at the machine on the way and to stop early.
+
     Parameters
     ----------
     machine : Machine
@@ -80,8 +89,10 @@ def fit(
     X : (n, n_visible) array_like
         Samples in the visible layer's support; any real dtype, boolean, or memory-mapped. One batch at a time is
         converted.
+    settings : Settings, optional
+        All of the following to `center` in one; where a keyword is given too, it replaces the field of its name.
     epochs : int
-        Passes over the data, in an order shuffled anew each time.
+        Passes over the data, in an order shuffled anew each time. To be given, here or in `settings`.
     batch_size : int
         Samples in a mini-batch, M. The last of an epoch may be smaller.
     chains : int
@@ -175,153 +186,8 @@ def fit(
     The centred gradient is that of Montavon and Mueller, "Deep Boltzmann machines and the centering trick" (2012), with
     the averages over the batch for offsets; binary machines then train alike whichever state is called 1.
     """
-    return prepare(
-        machine, X, epochs=epochs, batch_size=batch_size, chains=chains, learning_rate=learning_rate,
-        momentum=momentum, penalty=penalty, sweeps=sweeps, chain_init=chain_init, renew=renew, noisy=noisy,
-        damping=damping, gradient=gradient, seed=seed, pretrain=pretrain, pass_up=pass_up, center=center,
-        checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume, progress=progress, callbacks=callbacks,
-    ).run()  # fmt: skip
-
-
-def prepare(
-    machine: Machine,
-    X: ArrayLike,
-    *,
-    checkpoint: str | os.PathLike[str] | None,
-    checkpoint_every: int,
-    resume: bool,
-    progress: bool | None,
-    callbacks: Sequence[Callback],
-    **options: Any,
-) -> Run:
-    """Check what `fit` takes and read the checkpoint to resume; nothing is written yet."""
-    check_machine(machine)
-    pretrain = options.get("pretrain")
-    if pretrain is None and resume is True and checkpoint is not None and len(machine.layers) > 2:
-        pretrain = _begun_with(RunFolder(checkpoint))
-    options["pretrain"] = _pretrain(machine, pretrain, options["epochs"])
-    center = options.get("center")
-    options["center"] = len(machine.layers) > 2 if center is None else center
-    settings = Settings.checked(**options)
-    checkpoint_every = checks.integer("checkpoint_every", checkpoint_every, minimum=1)
-    if resume and checkpoint is None:
-        raise ValueError("resume needs checkpoint, the folder of the run to go on with")
-    if not isinstance(callbacks, Sequence) or not all(callable(c) for c in callbacks):
-        raise ValueError(f"callbacks must be a sequence of functions, got {callbacks!r}")
-    samples = checks.matrix("X", X, machine.layers[0].n, rows="samples")
-    machine.layers[0].check_data("X", samples)
-    trainer = _course(machine, samples, settings, to_the_letter=center is False)
-    saver = None if checkpoint is None else _Saver(trainer, RunFolder(checkpoint), checkpoint_every, resume)
-    return Run(trainer, saver, progress, callbacks)
-
-
-def _course(machine: Machine, X: NDArray[Any], settings: Settings, *, to_the_letter: bool) -> AnyCourse:
-    """Start from parameters fitted to the data (theta(0) in Alg. 2), in the coordinates that suit these."""
-    visible, *hidden = machine.layers
-    real_valued = visible.standard() is not None and not to_the_letter
-    if not (visible.untouched() or real_valued):
-        return Course(machine, X, settings)
-    fitted = visible.fitted(X)
-    coordinates = Coordinates.of(fitted) if real_valued else None
-    if coordinates is None:
-        return Course(machine.replace(layers=(fitted, *hidden)) if visible.untouched() else machine, X, settings)
-    settings = replace(settings, standard=True)
-    return StandardCourse(coordinates.settled(machine, fitted), X, settings, coordinates)
-
-
-def _begun_with(folder: RunFolder) -> int | None:
-    """The `pretrain` of the run in a folder; None if there is none, or none that can be read."""
-    newest = folder.newest()
-    try:
-        header = {} if newest is None else file_format.read(newest.path)[0]
-    except CheckpointError:  # said when the run is resumed
-        return None
-    return int(header["settings"].get("pretrain", 0)) if "settings" in header else None
-
-
-def _pretrain(machine: Machine, pretrain: Any, epochs: Any) -> int:
-    """Epochs for each pair of layers."""
-    if len(machine.layers) == 2:
-        if pretrain:
-            raise ValueError(f"pretrain is for machines of more than two layers, got {pretrain!r} for an RBM")
-        return 0
-    return checks.integer("pretrain", epochs if pretrain is None else pretrain, minimum=0)
-
-
-class _Saver:
-    """Writes a trainer's checkpoints when they are due."""
-
-    def __init__(self, trainer: AnyCourse, folder: RunFolder, every: int, resume: bool) -> None:
-        self.trainer, self.folder, self.every = trainer, folder, every
-        positions = folder.positions()
-        self.resumed = bool(positions)
-        if not positions:
-            return
-        if not resume:
-            raise ValueError(f"checkpoint: {folder.path} holds a run already: resume it, or choose another folder")
-        try:
-            trainer.restore(positions[-1].path, *file_format.read(positions[-1].path))
-        except CheckpointError as error:
-            hint = "; delete it to resume from the checkpoint before it" if len(positions) > 1 else ""
-            raise CheckpointError(f"{error}{hint}") from None
-
-    def start(self) -> None:
-        """Make the folder; write the state that a new run starts from."""
-        self.folder.prepare()
-        if not self.resumed:
-            self.save()
-
-    def save(self) -> None:
-        """Write a checkpoint now."""
-        trainer = self.trainer
-        self.folder.write(trainer.epoch, trainer.batch, trainer.header(), trainer.tensors())
-
-    def epoch_done(self) -> None:
-        """Write a checkpoint if one is due after this epoch."""
-        if self.trainer.epoch % self.every == 0 or self.trainer.epoch == self.trainer.epochs:
-            self.save()
-
-
-class Run:
-    """A training run ready to start."""
-
-    def __init__(
-        self, trainer: AnyCourse, saver: _Saver | None, progress: bool | None, callbacks: Sequence[Callback]
-    ) -> None:
-        self.trainer, self.saver, self.progress, self.callbacks = trainer, saver, progress, callbacks
-
-    def run(self) -> FitResult:
-        """Train to the end."""
-        trainer, saver = self.trainer, self.saver
-        epochs, batches = trainer.epochs, trainer.batches
-        if saver is not None:
-            saver.start()
-        # tqdm's own None: a bar on terminals only.
-        hidden = None if self.progress is None else not self.progress
-        done = trainer.epoch * batches + trainer.batch
-        with (
-            tqdm(total=epochs * batches, initial=done, unit="batch", disable=hidden) as bar,
-            interrupts_wait(saver is not None) as asked,
-        ):
-            while trainer.epoch < epochs:
-                bar.set_description(f"epoch {trainer.epoch + 1}/{epochs}")
-                self._epoch(bar, asked)
-        return FitResult(trainer.snapshot(), trainer.history)
-
-    def _epoch(self, bar: Any, asked: threading.Event) -> None:
-        trainer, saver = self.trainer, self.saver
-        try:
-            record = trainer.run_epoch(bar.update, asked.is_set)
-        except Interrupted:
-            assert saver is not None
-            saver.save()
-            raise KeyboardInterrupt from None
-        bar.set_postfix_str(f"log-likelihood/unit {record.log_likelihood:.4f}")
-        if saver is not None:
-            saver.epoch_done()
-        for callback in self.callbacks:
-            callback(trainer.snapshot(), record)
-        if asked.is_set() and trainer.epoch < trainer.epochs:
-            assert saver is not None
-            saver.save()
-            raise KeyboardInterrupt
+    assert settings is not None  # all the keywords above are in it
+    training = Training(
+        machine, X, settings, checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume
+    )  # fmt: skip
+    return finish(training, progress, callbacks)

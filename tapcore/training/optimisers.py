@@ -1,44 +1,16 @@
-"""Penalties on the weights and the step of Alg. 2."""
+"""The step of Alg. 2."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
-from tapcore._base import checks
 from tapcore._base.jit import scalar
+from tapcore.training.penalties import L1 as L1
+from tapcore.training.penalties import L2 as L2
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True)
-class _Penalty:
-    strength: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "strength", checks.number("strength", self.strength, minimum=0))
-
-
-class L1(_Penalty):
-    """Penalty ``strength * sum |W|``: each step moves weights towards zero by the same amount.
-
-    Parameters
-    ----------
-    strength : float
-        epsilon of Alg. 2, at least 0.
-    """
-
-
-class L2(_Penalty):
-    """Penalty ``strength * sum W^2/2``: each step shrinks weights in proportion.
-
-    Parameters
-    ----------
-    strength : float
-        epsilon of Alg. 2, at least 0.
-    """
 
 
 def slopes(penalty: L1 | L2 | None) -> tuple[float, float]:

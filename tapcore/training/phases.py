@@ -22,7 +22,7 @@ from tapcore.inference.solve import rule_for, solve
 from tapcore.inference.sweeps.chains import Chains
 from tapcore.machine import Machine
 from tapcore.sampling.gibbs_chains import GibbsChains
-from tapcore.training.settings import Settings
+from tapcore.training.plan import Plan
 from tapcore.training.weights import Moments
 from tapcore.units import Unit
 
@@ -71,7 +71,7 @@ class Phase(Protocol):
         """Go on after the arrays of `tensors` have been overwritten."""
 
 
-def phase_for(machine: Machine, settings: Settings) -> Phase:
+def phase_for(machine: Machine, settings: Plan) -> Phase:
     """Chains for the gradient of these settings."""
     if settings.gradient in ORDERS:
         return SweepPhase(machine, settings)
@@ -98,7 +98,7 @@ def _named(**arrays: Layers) -> dict[str, Array]:
 class SweepPhase:
     """Chains of naive mean field, TAP or third order."""
 
-    def __init__(self, machine: Machine, settings: Settings) -> None:
+    def __init__(self, machine: Machine, settings: Plan) -> None:
         order = check_order(machine, settings.gradient)
         self.chains = Chains(machine.sizes, settings.chains, machine.dtype, order=order)
         self.rule = rule_for(machine, settings.gradient)
@@ -150,7 +150,7 @@ class SweepPhase:
 class AdaptivePhase:
     """Chains of adaptive TAP: their fields, and the means and covariances that follow."""
 
-    def __init__(self, machine: Machine, settings: Settings) -> None:
+    def __init__(self, machine: Machine, settings: Plan) -> None:
         count = settings.chains
         footprint.check("chains", count, count * 4 * footprint.per_row(machine.sizes))
         self.rule = rule_for(machine, "adatap", most=settings.sweeps)
@@ -209,7 +209,7 @@ class AdaptivePhase:
 class RelaxedPhase:
     """Chains of relaxed belief propagation: their units' moments and fields, and the derivatives of ln Z there."""
 
-    def __init__(self, machine: Machine, settings: Settings) -> None:
+    def __init__(self, machine: Machine, settings: Plan) -> None:
         count = settings.chains
         footprint.check("chains", count, count * 4 * footprint.per_row(machine.sizes))
         self.rule = rule_for(machine, "rbp", most=settings.sweeps)
@@ -264,7 +264,7 @@ class RelaxedPhase:
 class GibbsPhase:
     """Chains of Gibbs sampling, for contrastive divergence: visible values, and hidden means given them."""
 
-    def __init__(self, machine: Machine, settings: Settings) -> None:
+    def __init__(self, machine: Machine, settings: Plan) -> None:
         self.chains = GibbsChains(machine, settings.chains)
         self.sweeps, self.seed = settings.sweeps, settings.seed
         self.waiting: Array | None = None

@@ -14,7 +14,7 @@ from tapcore.storage.machines import CheckpointError, machine_from, tensors_of
 from tapcore.training.coordinates import Coordinates
 from tapcore.training.course import Course
 from tapcore.training.history import EpochRecord, History
-from tapcore.training.settings import Settings
+from tapcore.training.plan import Plan
 
 Array = NDArray[Any]
 
@@ -28,7 +28,7 @@ class StandardCourse:
     Machines, records and checkpoints are those of x; checkpoints hold what the inner run needs beside them.
     """
 
-    def __init__(self, machine: Machine, X: Array, settings: Settings, coordinates: Coordinates) -> None:
+    def __init__(self, machine: Machine, X: Array, settings: Plan, coordinates: Coordinates) -> None:
         self.coordinates = coordinates
         inside = coordinates.inward(machine)
         rows: Any = coordinates.rows(X, machine.layers[0])  # all that is asked of an array there

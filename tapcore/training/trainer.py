@@ -18,7 +18,7 @@ from tapcore.training.data_side import DataSide
 from tapcore.training.history import EpochRecord, History, draw_sample, score
 from tapcore.training.optimisers import slopes
 from tapcore.training.phases import phase_for
-from tapcore.training.settings import Settings
+from tapcore.training.plan import Plan
 from tapcore.training.weights import Center, Step, Workspace, averages, center_rows, move_weights, no_center, workspace
 from tapcore.units import Unit
 from tapcore.units.interface import FIELD
@@ -49,7 +49,7 @@ class Trainer:
     """
 
     def __init__(
-        self, machine: Machine, X: Array, settings: Settings, *, key: tuple[int, ...] = (), scored: Array | None = None
+        self, machine: Machine, X: Array, settings: Plan, *, key: tuple[int, ...] = (), scored: Array | None = None
     ) -> None:
         self.machine, self.X, self.settings, self.key = machine, X, settings, key
         self.phase = phase_for(machine, settings)

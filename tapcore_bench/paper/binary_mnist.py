@@ -9,9 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 import tapcore as tc
-from tapcore.training.history import History
-from tapcore.training.settings import Settings
-from tapcore.training.trainer import Trainer
 from tapcore_bench.micro.epoch import SWEEPS, Turns
 from tapcore_bench.micro.harness import machine_name
 from tapcore_bench.micro.products import Products
@@ -28,24 +25,24 @@ def main() -> None:
     ).parse_args()
     X = binary_mnist()
     machine = tc.RBM(tc.Binary.from_data(X), tc.Binary(options.hidden), seed=0, dtype=options.dtype)
-    settings = Settings.checked(
+    settings = tc.Settings(
         epochs=options.epochs, batch_size=SIZE, chains=SIZE, learning_rate=RATE, momentum=MOMENTUM,
-        penalty=tc.L2(DECAY), sweeps=SWEEPS, chain_init="data", gradient="tap", seed=0,
+        penalty=tc.L2(DECAY), sweeps=SWEEPS,
     )  # fmt: skip
     print(machine_name())
-    trainer = Trainer(machine, X, settings)
+    training = tc.Training(machine, X, settings)
     products = Products(784, options.hidden, SIZE, SIZE, options.dtype)
-    history, ratios = _train(trainer, products)
+    history, ratios = _train(training, products)
     # The first epoch also compiles.
     print(f"median of the epochs after the first: {np.median(ratios[1:] or ratios):.2f} times their products")
-    experiment.leave(options.out, trainer.snapshot(), history, (28, 28))
+    experiment.leave(options.out, training.machine, history, (28, 28))
 
 
-def _train(trainer: Trainer, products: Products) -> tuple[History, list[float]]:
-    history, ratios = History(), []
-    for _ in range(trainer.settings.epochs):
-        ours, reference = Turns(trainer, products).run()
-        record = trainer.history[-1]._replace(seconds=ours)
+def _train(training: tc.Training, products: Products) -> tuple[tc.History, list[float]]:
+    history, ratios = tc.History(), []
+    for _ in range(training.epochs):
+        ours, reference = Turns(training, products).run()
+        record = training.history[-1]._replace(seconds=ours)
         history.append(record)
         ratios.append(ours / reference)
         print(

@@ -6,7 +6,6 @@ python -m tapcore_bench.paper.drift
 from __future__ import annotations
 
 import tapcore as tc
-from tapcore.training.history import EpochRecord
 
 EPOCHS = (10, 30, 100, 300)
 
@@ -15,7 +14,7 @@ def main() -> None:
     """Print both, in nats a sample, after some epochs."""
     X = tc.datasets.load("digits")
 
-    def say(machine: tc.Machine, record: EpochRecord) -> None:
+    def say(machine: tc.Machine, record: tc.EpochRecord) -> None:
         if record.epoch in EPOCHS:
             exact = tc.exact.log_likelihood(machine, X).mean()
             print(

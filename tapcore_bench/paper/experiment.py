@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 import tapcore as tc
 from tapcore import plotting
-from tapcore.training.history import EpochRecord, History
 from tapcore_bench.micro.harness import machine_name
 
 
@@ -32,7 +31,7 @@ def train(
     """Train with M = K = `size`, momentum 1/2, 10 sweeps a batch from the data, printing each epoch."""
     print(machine_name())
 
-    def say(_: tc.Machine, r: EpochRecord) -> None:
+    def say(_: tc.Machine, r: tc.EpochRecord) -> None:
         print(
             f"epoch {r.epoch}: log-likelihood per unit {r.log_likelihood:.4f}, {r.seconds:.2f} s; of {size} scored "
             f"chains {r.unconverged} did not converge; {r.lost} chains lost",
@@ -45,11 +44,11 @@ def train(
     )  # fmt: skip
 
 
-def leave(folder: Path, machine: tc.Machine, history: History, image: tuple[int, int]) -> None:
+def leave(folder: Path, machine: tc.Machine, history: tc.History, image: tuple[int, int]) -> None:
     """Write the machine, the record of epochs as CSV, and the pictures."""
     folder.mkdir(parents=True, exist_ok=True)
     tc.save(folder / "machine.safetensors", machine)
-    header = ",".join(EpochRecord._fields)
+    header = ",".join(tc.EpochRecord._fields)
     np.savetxt(folder / "history.csv", history.to_array(), delimiter=",", header=header, comments="")
     plotting.receptive_fields(folder / "receptive_fields.png", machine, image)
     plotting.history(folder / "history.png", history)

@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import tapcore as tc
-from tapcore.training.settings import Settings
-from tapcore.training.trainer import Interrupted, Trainer
 from tapcore_bench.micro import methods
 from tapcore_bench.micro.harness import machine_name, take_turns
 from tapcore_bench.pages import renew
@@ -31,16 +30,20 @@ BATCHES = (10, 30, 100, 300)
 Curve = list[tuple[float, float, float]]
 
 
-def trainer_for(
+class _Over(Exception):  # noqa: N818 - not an error
+    """The budget is used up."""
+
+
+def training_for(
     X: np.ndarray, gradient: str, iterations: int, start: tc.Machine | None, rate: float, chains: int
-) -> Trainer:
-    """A trainer that counts epochs without end."""
-    settings = Settings.checked(
+) -> tc.Training:
+    """A training of epochs without end."""
+    settings = tc.Settings(
         epochs=100_000, batch_size=SIZE, chains=chains, learning_rate=rate, momentum=0.5, penalty=tc.L2(0.001),
-        sweeps=iterations, chain_init="data", gradient=gradient, seed=0, damping=0.5,
+        sweeps=iterations, gradient=gradient, damping=0.5,
     )  # fmt: skip
     machine = tc.RBM(tc.Binary.from_data(X), tc.Binary(HIDDEN), seed=0) if start is None else start
-    return Trainer(machine, X, settings)
+    return tc.Training(machine, X, settings)
 
 
 def score(machine: tc.Machine, X: np.ndarray) -> float:
@@ -48,28 +51,28 @@ def score(machine: tc.Machine, X: np.ndarray) -> float:
     return float(tc.pseudo_log_likelihood(machine, X[:SCORED]).mean() / X.shape[1])
 
 
-def train(trainer: Trainer, X: np.ndarray, seconds: float, epochs: float, points: int) -> Curve:
+def train(training: tc.Training, X: np.ndarray, seconds: float, epochs: float, points: int) -> Curve:
     """(epochs, seconds, pseudo-likelihood) at the beginning, then some `points` times at even shares of the budget."""
-    curve = [(0.0, 0.0, score(trainer.snapshot(), X))]
+    curve = [(0.0, 0.0, score(training.machine, X))]
     spent, begun = 0.0, time.perf_counter()
+
+    def over() -> bool:
+        return spent >= seconds or training.epoch + training.batch / training.batches >= epochs
 
     def batch_done() -> None:
         nonlocal spent, begun
         spent += time.perf_counter() - begun
-        done = trainer.epoch + (trainer.batch) / trainer.batches
-        last = spent >= seconds or done >= epochs
+        done = training.epoch + training.batch / training.batches
+        last = over()
         if last or spent - curve[-1][1] >= seconds / points or done - curve[-1][0] >= epochs / points:
-            curve.append((done, spent, score(trainer.snapshot(), X)))
+            curve.append((done, spent, score(training.machine, X)))
+        if last:
+            raise _Over
         begun = time.perf_counter()
 
-    def stop() -> bool:
-        return spent >= seconds or trainer.epoch + trainer.batch / trainer.batches >= epochs
-
-    try:
-        while not stop():
-            trainer.run_epoch(batch_done, stop)
-    except Interrupted:
-        pass
+    with suppress(_Over):
+        while not over():
+            training.step(batch_done)
     return curve
 
 
@@ -133,9 +136,9 @@ def main() -> None:
     X = binary_mnist()[:IMAGES]
     start = None
     if options.start:
-        trainer = trainer_for(X, "tap", 10, None, options.start_rate, SIZE)
-        train(trainer, X, np.inf, options.start, 1)
-        start = trainer.snapshot()
+        training = training_for(X, "tap", 10, None, options.start_rate, SIZE)
+        train(training, X, np.inf, options.start, 1)
+        start = training.machine
     curves: dict[str, Any] = {}
     if options.keep is not None and options.keep.exists():
         curves = json.loads(options.keep.read_text(encoding="utf-8"))
@@ -143,8 +146,8 @@ def main() -> None:
         name = f"{gradient}, {iterations}"
         if name in curves:
             continue
-        trainer = trainer_for(X, gradient, iterations, start, 0.001, options.chains)
-        curves[name] = train(trainer, X, options.seconds, options.epochs, options.points)
+        training = training_for(X, gradient, iterations, start, 0.001, options.chains)
+        curves[name] = train(training, X, options.seconds, options.epochs, options.points)
         print(f"{name}: {curves[name][-1]}", flush=True)
         if options.keep is not None:
             options.keep.write_text(json.dumps(curves), encoding="utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import tapcore as tc
-from tapcore.training.history import EpochRecord
 from tapcore_bench.paper.data import binary_mnist
 
 
@@ -16,7 +15,7 @@ def trained(folder: Path, hidden: int, epochs: list[int], noisy: float = 0.0) ->
     if not all(path.exists() for path in paths.values()):
         folder.mkdir(parents=True, exist_ok=True)
 
-        def keep(machine: tc.Machine, record: EpochRecord) -> None:
+        def keep(machine: tc.Machine, record: tc.EpochRecord) -> None:
             print(f"training: epoch {record.epoch}, {record.log_likelihood:.4f} nats a unit", flush=True)
             if record.epoch in paths:
                 tc.save(paths[record.epoch], machine)

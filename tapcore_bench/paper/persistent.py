@@ -10,8 +10,6 @@ import argparse
 from typing import Any
 
 import tapcore as tc
-from tapcore.training.settings import Settings
-from tapcore.training.trainer import Trainer
 from tapcore_bench.micro.harness import machine_name, timed
 from tapcore_bench.paper.data import binary_mnist
 
@@ -30,19 +28,19 @@ def main() -> None:
     options = parser.parse_args()
     X = binary_mnist()
     print(machine_name())
-    trainers = []
+    trainings = []
     for way in WAYS:
-        settings = Settings.checked(
+        settings = tc.Settings(
             epochs=options.epochs, batch_size=100, chains=100, learning_rate=0.005, momentum=0.5,
-            penalty=tc.L2(0.001), gradient="tap", seed=0, **way,
+            penalty=tc.L2(0.001), **way,
         )  # fmt: skip
         machine = tc.RBM(tc.Binary.from_data(X), tc.Binary(options.hidden), seed=0)
-        trainers.append(Trainer(machine, X, settings))
-        print(f"{len(trainers)}: " + ", ".join(f"{k}={v}" for k, v in way.items()))
+        trainings.append(tc.Training(machine, X, settings))
+        print(f"{len(trainings)}: " + ", ".join(f"{k}={v}" for k, v in way.items()))
     for epoch in range(1, options.epochs + 1):
-        seconds = [timed(lambda t=t: t.run_epoch(lambda: None, lambda: False)) for t in trainers]  # type: ignore[misc]
+        seconds = [timed(t.step) for t in trainings]
         shown = "; ".join(
-            f"{t.history[-1].log_likelihood:.4f} in {s:.2f} s" for t, s in zip(trainers, seconds, strict=True)
+            f"{t.history[-1].log_likelihood:.4f} in {s:.2f} s" for t, s in zip(trainings, seconds, strict=True)
         )
         print(f"epoch {epoch}, log-likelihood per unit: {shown}", flush=True)
 

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 
 import tapcore as tc
-from tapcore.training.settings import Settings
-from tapcore.training.trainer import Trainer
 from tapcore_bench.micro.harness import machine_name, timed
 from tapcore_bench.paper.data import binary_mnist, binary_mnist_test
 
@@ -26,13 +24,10 @@ WAYS: list[dict[str, Any]] = [
 ]
 
 
-def trainer_for(X: np.ndarray, hidden: int, way: dict[str, Any]) -> Trainer:
-    """A trainer that counts epochs without end."""
-    options = {"sweeps": None, "chain_init": None, **way}
-    settings = Settings.checked(
-        epochs=10_000, batch_size=100, chains=100, momentum=0.5, penalty=tc.L2(0.001), seed=0, **options
-    )
-    return Trainer(tc.RBM(tc.Binary.from_data(X), tc.Binary(hidden), seed=0), X, settings)
+def training_for(X: np.ndarray, hidden: int, way: dict[str, Any]) -> tc.Training:
+    """A training of epochs without end."""
+    settings = tc.Settings(epochs=10_000, batch_size=100, chains=100, momentum=0.5, penalty=tc.L2(0.001), **way)
+    return tc.Training(tc.RBM(tc.Binary.from_data(X), tc.Binary(hidden), seed=0), X, settings)
 
 
 def main() -> None:
@@ -45,25 +40,25 @@ def main() -> None:
     options = parser.parse_args()
     X, test = binary_mnist(), binary_mnist_test()
     print(f"{machine_name()}; {options.seconds:g} s of training each.\n")
-    trainers = [trainer_for(X, options.hidden, way) for way in WAYS]
+    trainings = [training_for(X, options.hidden, way) for way in WAYS]
     used = [0.0] * len(WAYS)
     # What compiles, or is read for the first time, is not timed.
     for way in WAYS:
-        trainer_for(X[:1000], options.hidden, way).run_epoch(lambda: None, lambda: False)
+        training_for(X[:1000], options.hidden, way).step()
     while min(used) < options.seconds:
         n = int(np.argmin(used))
-        used[n] += timed(lambda t=trainers[n]: t.run_epoch(lambda: None, lambda: False))  # type: ignore[misc]
+        used[n] += timed(trainings[n].step)
     print("| training | epochs | seconds | ln Z, forward | reverse | nats a test image | TAP's estimate |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for way, trainer, seconds in zip(WAYS, trainers, used, strict=True):
-        machine = trainer.snapshot()
+    for way, training, seconds in zip(WAYS, trainings, used, strict=True):
+        machine = training.machine
         low = tc.ais(machine, options.chains, options.temperatures, data=X[:10_000])
         high = tc.ais(machine, options.chains, options.temperatures, data=X[:10_000], reverse=True)
         score = tc.log_likelihood(machine, test, -low.log_z).mean()
-        tap = tc.log_likelihood(machine, test, trainer.history[-1].free_energy).mean()
+        tap = tc.log_likelihood(machine, test, training.history[-1].free_energy).mean()
         name = ", ".join(f"{k} {v}" for k, v in way.items())
         print(
-            f"| {name} | {trainer.epoch} | {seconds:.0f} | {low.log_z:.2f} +- {low.standard_error:.2f} | "
+            f"| {name} | {training.epoch} | {seconds:.0f} | {low.log_z:.2f} +- {low.standard_error:.2f} | "
             f"{high.log_z:.2f} +- {high.standard_error:.2f} | {score:.2f} | {tap:.2f} |",
             flush=True,
         )

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import tapcore as tc
-from tapcore.training.settings import Settings
+from tapcore.training.plan import Plan
 from tapcore.training.trainer import Trainer
 
 RATE = 1e-3
@@ -66,7 +66,7 @@ def likelihood(made: tc.Machine, X: np.ndarray) -> float:
 @pytest.mark.parametrize("name", MACHINES)
 def test_a_step_climbs_the_likelihood_as_a_function_of_centred_parameters(name: str) -> None:
     start, X = MACHINES[name](), data(12)
-    trainer = Trainer(start, X, Settings.checked(**HOW, center=True))
+    trainer = Trainer(start, X, Plan.of(tc.Settings(**HOW, center=True), start))
     trainer._train_batch(np.arange(12), RATE)
     now, at, small = trainer.snapshot(), batch_means(start, X), 1e-4
     for lower, (before, after) in enumerate(zip(start.weights, now.weights, strict=True)):

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import tapcore as tc
 from tapcore.training.course import passed_up
-from tapcore.training.settings import Settings
+from tapcore.training.plan import Plan
 from tapcore.training.trainer import Trainer
 
 HOW: dict[str, Any] = {
@@ -68,11 +68,11 @@ def test_a_step_is_along_the_gradient(method: str) -> None:
     start = start.replace(weights=[6 * W for W in start.weights])
     X = data(12)
     rate = 1e-3
-    settings = Settings.checked(
+    settings = tc.Settings(
         epochs=1, batch_size=12, chains=12, learning_rate=rate, momentum=0, penalty=None, sweeps=400,
-        chain_init="data", gradient=method, seed=0,
+        chain_init="data", gradient=method, seed=0, center=False,
     )  # fmt: skip
-    trainer = Trainer(start, X, settings)
+    trainer = Trainer(start, X, Plan.of(settings, start))
     trainer._train_batch(np.arange(12), rate)
     slopes = tc.gradient(start, X, tc.solve(start, X, method=method, tol=1e-13))
     now = trainer.snapshot()
@@ -99,24 +99,25 @@ def test_training_raises_the_likelihood_and_upper_weights_come_alive() -> None:
 def test_what_layers_hand_up(pass_up: str) -> None:
     made = machine(6, 4, 3)
     X = data(4000)
-    settings = Settings.checked(
+    settings = tc.Settings(
         epochs=1, batch_size=12, chains=12, learning_rate=0.1, momentum=0, penalty=None, sweeps=4, chain_init="data",
         gradient="tap", seed=0, pretrain=1, pass_up=pass_up,
     )  # fmt: skip
-    first = passed_up(made, X, 1, settings)
+    plan = Plan.of(settings, made)
+    first = passed_up(made, X, 1, plan)
     mean = made.layers[1].moments(X @ made.weights[0], 0.0)[1]
     if pass_up == "means":
         assert_allclose(first, mean, rtol=1e-13)
         second = made.layers[2].moments(first @ made.weights[1], 0.0)[1]
-        assert_allclose(passed_up(made, X, 2, settings), second, rtol=1e-13)
+        assert_allclose(passed_up(made, X, 2, plan), second, rtol=1e-13)
         result = tc.fit(made, data(), **HOW, pass_up="means")
         assert np.isfinite(result.history.to_array()).all()
         return
     assert first.dtype == np.int8
     assert set(np.unique(first)) == {0, 1}
     assert_allclose(first.mean(axis=0), mean.mean(axis=0), atol=0.04)
-    assert_array_equal(first, passed_up(made, X, 1, settings))
-    assert set(np.unique(passed_up(made, X, 2, settings))) == {0, 1}
+    assert_array_equal(first, passed_up(made, X, 1, plan))
+    assert set(np.unique(passed_up(made, X, 2, plan))) == {0, 1}
 
 
 def test_layers_of_all_kinds_train() -> None:
@@ -225,8 +226,8 @@ def test_pre_training_is_not_for_two_layers() -> None:
 def test_noisy_chains_start_from_noise() -> None:
     rbm, X = tc.RBM(tc.Binary(9), tc.Binary(4), seed=0), data()
     how = {k: v for k, v in HOW.items() if k != "pretrain"}
-    settings = Settings.checked(momentum=0.5, penalty=None, chain_init=None, gradient="tap", **how, noisy=0.5)
-    trainer = Trainer(rbm, X, settings)
+    settings = tc.Settings(momentum=0.5, penalty=None, chain_init=None, gradient="tap", **how, noisy=0.5)
+    trainer = Trainer(rbm, X, Plan.of(settings, rbm))
     starts = X[:10].astype(float)
     noisy = trainer._with_noise(starts)
     changed = (noisy != starts).any(axis=1)

@@ -17,7 +17,7 @@ import tapcore as tc
 from tapcore._base.threads import thread_limit
 from tapcore.storage import datasets
 from tapcore.training.history import SCORING_SWEEPS, SCORING_TOL, EpochRecord, History
-from tapcore.training.settings import Settings
+from tapcore.training.plan import Plan
 from tapcore.training.trainer import Trainer
 
 
@@ -337,11 +337,11 @@ def test_persistent_chains_all_renewed_are_those_from_the_data() -> None:
 
 def test_renewal_takes_each_chain_in_its_turn() -> None:
     machine, X = tc.RBM(tc.Binary(12), tc.Binary(6), seed=3), np.zeros((100, 12), bool)
-    settings = Settings.checked(
+    settings = tc.Settings(
         epochs=1, batch_size=10, chains=8, learning_rate=0.1, momentum=0.5, penalty=None, sweeps=1,
         chain_init="persistent", gradient="tap", seed=0, renew=0.3,
     )  # fmt: skip
-    trainer = Trainer(machine, X, settings)
+    trainer = Trainer(machine, X, Plan.of(settings, machine))
     due = []
     for trainer.batch in range(10):
         due.append(trainer._due())

@@ -1,0 +1,291 @@
+"""A training run, epoch by epoch: what `fit` runs to its end."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, NoReturn
+
+from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
+
+from tapcore._base import checks
+from tapcore._base.interrupts import interrupts_wait
+from tapcore.machine import Machine, check_machine
+from tapcore.storage import format as file_format
+from tapcore.storage.machines import CheckpointError, RunFolder
+from tapcore.training.coordinates import Coordinates
+from tapcore.training.course import Course
+from tapcore.training.history import EpochRecord, History
+from tapcore.training.plan import Plan
+from tapcore.training.settings import Settings, check_settings
+from tapcore.training.standard_course import StandardCourse
+from tapcore.training.trainer import Interrupted
+
+Callback = Callable[[Machine, EpochRecord], Any]
+AnyCourse = Course | StandardCourse
+
+
+class FitResult(NamedTuple):
+    """A trained machine and the record of its epochs."""
+
+    machine: Machine
+    history: History
+
+
+class Training(Iterator[EpochRecord]):
+    """A training run, an epoch a step: iterating trains one and yields its record.
+
+    A loop may be left, and another one over the same training goes on; `fit` is such a loop with a progress bar. An
+    epoch is one of a stage, where a deep machine is trained layer by layer.
+
+    Parameters
+    ----------
+    machine, X, checkpoint, checkpoint_every, resume
+        As for `fit`. Nothing is written before the first step; checkpoints then are, as by `fit`.
+    settings : Settings
+
+    Attributes
+    ----------
+    machine : Machine
+        As it is now.
+    history : History
+        Records of the epochs so far.
+    epoch, batch : int
+        Epochs done, and batches done of the next one.
+    epochs, batches : int
+        How many there are: epochs of all stages, and batches of an epoch.
+
+    Raises
+    ------
+    ValueError
+        As `fit`, before any work.
+
+    Examples
+    --------
+    >>> training = tc.Training(machine, X, tc.Settings(epochs=100, learning_rate=0.05))
+    >>> for record in training:
+    ...     if tc.pseudo_log_likelihood(training.machine, held_out).mean() > enough:
+    ...         break
+    >>> machine, history = training.result()
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        X: ArrayLike,
+        settings: Settings,
+        *,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 1,
+        resume: bool = False,
+    ) -> None:
+        check_machine(machine)
+        settings = check_settings(settings)
+        if settings.pretrain is None and resume is True and checkpoint is not None and len(machine.layers) > 2:
+            settings = replace(settings, pretrain=_begun_with(RunFolder(checkpoint)))
+        plan = Plan.of(settings, machine)
+        every = checks.integer("checkpoint_every", checkpoint_every, minimum=1)
+        if resume and checkpoint is None:
+            raise ValueError("resume needs checkpoint, the folder of the run to go on with")
+        samples = checks.matrix("X", X, machine.layers[0].n, rows="samples")
+        machine.layers[0].check_data("X", samples)
+        self._course = _course(machine, samples, plan, to_the_letter=settings.center is False)
+        self._saver = None if checkpoint is None else _Saver(self._course, RunFolder(checkpoint), every, resume)
+
+    @property
+    def machine(self) -> Machine:
+        """The machine as it is now."""
+        return self._course.snapshot()
+
+    @property
+    def history(self) -> History:
+        """Records of the epochs so far."""
+        return History(list(self._course.history))
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done of all stages."""
+        return self._course.epoch
+
+    @property
+    def batch(self) -> int:
+        """Batches done of the next epoch."""
+        return self._course.batch
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of all stages."""
+        return self._course.epochs
+
+    @property
+    def batches(self) -> int:
+        """Batches of an epoch."""
+        return self._course.batches
+
+    def __repr__(self) -> str:
+        return f"<Training: {self.epoch} of {self.epochs} epochs done>"
+
+    def __next__(self) -> EpochRecord:
+        self._begin()
+        if self.epoch == self.epochs:
+            raise StopIteration
+        return self.step()
+
+    def step(self, batch_done: Callable[[], None] | None = None) -> EpochRecord:
+        """Train what is left of an epoch and score it.
+
+        Parameters
+        ----------
+        batch_done : callable, optional
+            Called after each batch. What it raises ends the step there; the next step goes on with the next batch.
+
+        Returns
+        -------
+        EpochRecord
+
+        Raises
+        ------
+        ValueError
+            All epochs are done.
+        FloatingPointError
+            As in `fit`.
+        KeyboardInterrupt
+            On Ctrl-C, between two batches or at the end of the epoch, whose record is then in `history`; a checkpoint
+            is written before if there is a folder. The next step goes on. A second Ctrl-C acts at once, after which
+            only a checkpoint can be gone on from.
+        """
+        if self.epoch == self.epochs:
+            raise ValueError(f"step needs an epoch that is left: all {self.epochs} are done")
+        with interrupts_wait() as asked:
+            record = self._train_epoch(batch_done or _nothing, asked)
+        if asked.is_set():  # while the epoch was scored
+            self._stop()
+        return record
+
+    def save(self) -> None:
+        """Write a checkpoint now, besides those that are due.
+
+        Raises
+        ------
+        ValueError
+            There is no folder for it.
+        """
+        if self._saver is None:
+            raise ValueError("save needs checkpoint, the folder of the run")
+        self._begin()
+        self._saver.save()
+
+    def result(self) -> FitResult:
+        """``(machine, history)`` as they are now: of a run at its end, what `fit` returns."""
+        return FitResult(self.machine, self.history)
+
+    def _begin(self) -> None:
+        """Make the folder before the first step."""
+        if self._saver is not None and not self._saver.begun:
+            self._saver.start()
+
+    def _train_epoch(self, batch_done: Callable[[], None], asked: threading.Event) -> EpochRecord:
+        """Train what is left of an epoch, stopping between two batches once `asked`."""
+        self._begin()
+        if asked.is_set():
+            self._stop()
+        try:
+            record = self._course.run_epoch(batch_done, asked.is_set)
+        except Interrupted:
+            self._stop()
+        if self._saver is not None:
+            self._saver.epoch_done()
+        return record
+
+    def _stop(self) -> NoReturn:
+        if self._saver is not None:
+            self._saver.save()
+        raise KeyboardInterrupt from None
+
+
+def finish(training: Training, progress: bool | None, callbacks: Sequence[Callback]) -> FitResult:
+    """Train to the end, with a progress bar and callbacks as `fit` describes them."""
+    if not isinstance(callbacks, Sequence) or not all(callable(c) for c in callbacks):
+        raise ValueError(f"callbacks must be a sequence of functions, got {callbacks!r}")
+    training._begin()
+    epochs, batches = training.epochs, training.batches
+    # tqdm's own None: a bar on terminals only.
+    hidden = None if progress is None else not progress
+    done = training.epoch * batches + training.batch
+    with (
+        tqdm(total=epochs * batches, initial=done, unit="batch", disable=hidden) as bar,
+        # Without a folder Ctrl-C acts at once: there is nothing to put down.
+        interrupts_wait(training._saver is not None) as asked,
+    ):
+        while training.epoch < epochs:
+            bar.set_description(f"epoch {training.epoch + 1}/{epochs}")
+            record = training._train_epoch(bar.update, asked)
+            bar.set_postfix_str(f"log-likelihood/unit {record.log_likelihood:.4f}")
+            for callback in callbacks:
+                callback(training.machine, record)
+    return training.result()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _course(machine: Machine, X: NDArray[Any], plan: Plan, *, to_the_letter: bool) -> AnyCourse:
+    """Start from parameters fitted to the data (theta(0) in Alg. 2), in the coordinates that suit these."""
+    visible, *hidden = machine.layers
+    real_valued = visible.standard() is not None and not to_the_letter
+    if not (visible.untouched() or real_valued):
+        return Course(machine, X, plan)
+    fitted = visible.fitted(X)
+    coordinates = Coordinates.of(fitted) if real_valued else None
+    if coordinates is None:
+        return Course(machine.replace(layers=(fitted, *hidden)) if visible.untouched() else machine, X, plan)
+    return StandardCourse(coordinates.settled(machine, fitted), X, replace(plan, standard=True), coordinates)
+
+
+def _begun_with(folder: RunFolder) -> int | None:
+    """The `pretrain` of the run in a folder; None if there is none, or none that can be read."""
+    newest = folder.newest()
+    try:
+        header = {} if newest is None else file_format.read(newest.path)[0]
+    except CheckpointError:  # said when the run is resumed
+        return None
+    return int(header["settings"].get("pretrain", 0)) if "settings" in header else None
+
+
+class _Saver:
+    """Writes a course's checkpoints when they are due."""
+
+    def __init__(self, course: AnyCourse, folder: RunFolder, every: int, resume: bool) -> None:
+        self.course, self.folder, self.every, self.begun = course, folder, every, False
+        positions = folder.positions()
+        self.resumed = bool(positions)
+        if not positions:
+            return
+        if not resume:
+            raise ValueError(f"checkpoint: {folder.path} holds a run already: resume it, or choose another folder")
+        try:
+            course.restore(positions[-1].path, *file_format.read(positions[-1].path))
+        except CheckpointError as error:
+            hint = "; delete it to resume from the checkpoint before it" if len(positions) > 1 else ""
+            raise CheckpointError(f"{error}{hint}") from None
+
+    def start(self) -> None:
+        """Make the folder; write the state that a new run starts from."""
+        self.begun = True
+        self.folder.prepare()
+        if not self.resumed:
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint now."""
+        course = self.course
+        self.folder.write(course.epoch, course.batch, course.header(), course.tensors())
+
+    def epoch_done(self) -> None:
+        """Write a checkpoint if one is due after this epoch."""
+        if self.course.epoch % self.every == 0 or self.course.epoch == self.course.epochs:
+            self.save()
