@@ -13,7 +13,7 @@ Kernels take `Sites` (`sites.py`) and never ask which units they hold.
 from __future__ import annotations
 
 import abc
-from typing import Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,13 +33,19 @@ def _moments_of_rows(sites: Sites, B: Array, A: Array, log_z: Array, mean: Array
         layer_log_z(sites, 0, B[k], A[k], log_z[k])
 
 
-def parameter(name: str, meaning: str) -> property:
+class _Parameter(property):
+    if TYPE_CHECKING:  # of a property that is made by a call, type checkers know no more than that it is one
+
+        def __get__(self, instance: Any, owner: type | None = None, /) -> Array: ...  # type: ignore[override]
+
+
+def parameter(name: str, meaning: str) -> _Parameter:
     """Read-only attribute of a unit type for one of its parameters."""
 
     def value(unit: Unit) -> Array:
         return unit.parameters[name]
 
-    return property(value, doc=f"{meaning}, (n,).")
+    return _Parameter(value, doc=f"{meaning}, (n,).")
 
 
 #: The parameter that every unit has: it multiplies x in ``ln phi(x)``, as a field does, so that the derivative of
