@@ -88,7 +88,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     lines = HEAD.splitlines() + [f"reveal_type({code})" for code in [*EXPECTED, *NAMES]] + list(SLIPS)
     (folder / "script.py").write_text("\n".join(lines) + "\n", encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(folder / "cache"), "script.py"],
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--cache-dir", str(folder / "cache"), "script.py"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,
