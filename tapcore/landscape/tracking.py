@@ -193,7 +193,20 @@ class Tracker:
         return events
 
     def write(self, path: str | os.PathLike[str], summary: str | os.PathLike[str] | None = None) -> None:
-        """Write `events`, and `summaries` if a path is given for them, as CSV files with a header."""
+        """Write `events` and `summaries` as CSV files with a header.
+
+        Parameters
+        ----------
+        path : str or path
+            The file of `events`; replaced if it exists.
+        summary : str or path, optional
+            That of `summaries`, which are not written without it.
+
+        Raises
+        ------
+        OSError
+            A folder does not exist or cannot be written to.
+        """
         _write(Path(path), Event._fields, self.events)
         if summary is not None:
             _write(Path(summary), Summary._fields, self.summaries)

@@ -21,7 +21,19 @@ class Channel(abc.ABC):
 
     @abc.abstractmethod
     def entry(self, unit: Unit, Y: Array) -> Any:
-        """What observations (K, n) say of a visible layer, as an entry of the `fields` of `solve`.
+        """What observations say of a visible layer, as an entry of the `fields` of `solve`.
+
+        Parameters
+        ----------
+        unit : Unit
+            The visible layer.
+        Y : (K, n) array
+            Observations; NaN only where the channel does not look.
+
+        Returns
+        -------
+        Clamped or (fields, precisions)
+            Each of these broadcasts to (K, n).
 
         Raises
         ------
@@ -31,7 +43,21 @@ class Channel(abc.ABC):
 
     @abc.abstractmethod
     def corrupt(self, unit: Unit, X: ArrayLike, rng: np.random.Generator) -> Array:
-        """Send signals (K, n) of a visible layer through the channel.
+        """Send signals of a visible layer through the channel.
+
+        Parameters
+        ----------
+        unit : Unit
+            The visible layer.
+        X : (K, n) array_like
+            Signals in its support.
+        rng : numpy.random.Generator
+            Where the noise comes from.
+
+        Returns
+        -------
+        (K, n) array
+            What is observed; NaN where nothing is.
 
         Raises
         ------
@@ -40,7 +66,17 @@ class Channel(abc.ABC):
         """
 
     def observed(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
-        """Which units are observed at all, (K, n)."""
+        """Which units are observed at all.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Observations K and visible units n.
+
+        Returns
+        -------
+        (K, n) array of bool
+        """
         return np.ones(shape, np.bool_)
 
 

@@ -24,14 +24,22 @@ ROWS = 1024
 
 
 class Posterior(NamedTuple):
-    """What is known of signals after they have been observed."""
+    """What is known of signals after they have been observed.
 
-    mean: Array  # (K, n_visible)
-    var: Array  # (K, n_visible)
-    free_energy: NDArray[
-        np.float64
-    ]  # (K,) of the solution of least free energy: -ln of the evidence, but for a constant
-    converged: NDArray[np.bool_]  # (K,) whether every solution used has
+    Attributes
+    ----------
+    mean, var : (K, n_visible) array
+        Posterior means and variances.
+    free_energy : (K,) float64 array
+        Of the solution of least free energy: -ln of the evidence, but for a constant.
+    converged : (K,) bool array
+        Whether every solution used has.
+    """
+
+    mean: Array
+    var: Array
+    free_energy: NDArray[np.float64]
+    converged: NDArray[np.bool_]
 
 
 def denoise(machine: Machine, Y: ArrayLike, channel: Channel, **options: Any) -> Array:
@@ -224,6 +232,11 @@ def matthews_correlation(X: ArrayLike, estimate: ArrayLike, threshold: float = 0
     -------
     (K,) float64 array
         -1 to 1; 0 where a row is all one state.
+
+    Raises
+    ------
+    ValueError
+        `X` or `estimate` is no matrix of real numbers, or they differ in shape.
     """
     hit, missed, wrong, right = _confusion(X, estimate, threshold)
     size = np.sqrt((hit + wrong) * (hit + missed) * (right + wrong) * (right + missed))
@@ -231,7 +244,25 @@ def matthews_correlation(X: ArrayLike, estimate: ArrayLike, threshold: float = 0
 
 
 def f1_score(X: ArrayLike, estimate: ArrayLike, threshold: float = 0.5) -> NDArray[np.float64]:
-    """F1 score of each row of two-state signals, as `matthews_correlation`: (K,), 0 where both are low throughout."""
+    """F1 score of each row of two-state signals with its estimate: of the upper state.
+
+    Parameters
+    ----------
+    X, estimate : (K, n) array_like
+        Signals and their posterior means.
+    threshold : float
+        Above is one state, below the other: halfway between them.
+
+    Returns
+    -------
+    (K,) float64 array
+        0 to 1; 0 where both are low throughout.
+
+    Raises
+    ------
+    ValueError
+        As for `matthews_correlation`.
+    """
     hit, missed, wrong, _ = _confusion(X, estimate, threshold)
     size = 2 * hit + missed + wrong
     return np.where(size > 0, 2 * hit / np.where(size > 0, size, 1.0), 0.0)

@@ -106,7 +106,18 @@ class ReplicaExchange:
         gibbs.begin(None if starts is None else np.repeat(starts, self.betas.size, axis=0))
 
     def sweep(self, sweeps: int = 1) -> None:
-        """Draw all layers and try exchanges, so many times."""
+        """Draw all layers and try exchanges, so many times.
+
+        Parameters
+        ----------
+        sweeps : int
+            At least 0.
+
+        Raises
+        ------
+        ValueError
+            `sweeps` below 0, or no whole number.
+        """
         gibbs = self._gibbs
         for _ in range(checks.integer("sweeps", sweeps, minimum=0)):
             gibbs.sweep(1, even_first=False)

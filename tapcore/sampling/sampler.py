@@ -59,7 +59,18 @@ class GibbsSampler:
         self._chains.begin(starts)
 
     def sweep(self, sweeps: int = 1) -> None:
-        """Draw all layers so many times."""
+        """Draw all layers so many times.
+
+        Parameters
+        ----------
+        sweeps : int
+            At least 0.
+
+        Raises
+        ------
+        ValueError
+            `sweeps` below 0, or no whole number.
+        """
         self._chains.sweep(checks.integer("sweeps", sweeps, minimum=0))
 
     @property

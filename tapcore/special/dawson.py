@@ -25,12 +25,24 @@ Array = NDArray[Any]
 def dawson(x: ArrayLike, out: Array | None = None) -> Any:
     """Dawson's integral ``F(x) = e^(-x^2) int_0^x e^(t^2) dt``.
 
-    Parameters, errors and dtypes are those of `exp`.
+    Parameters
+    ----------
+    x : array_like of real numbers
+        Any value. float32 is computed in float32, everything else in float64.
+    out : array, optional
+        Where to write, of the result's shape and dtype.
 
     Returns
     -------
     array or scalar
         Odd, to the bit: about x next to 0, at most 0.5411 (at 0.9241), about ``1/(2 x)`` far out.
+
+    Raises
+    ------
+    TypeError
+        `x` is not of real numbers, or `out` no array of the result's dtype.
+    ValueError
+        `out` of another shape, or not writeable.
 
     Notes
     -----
@@ -42,12 +54,24 @@ def dawson(x: ArrayLike, out: Array | None = None) -> Any:
 def erfi_scaled(x: ArrayLike, out: Array | None = None) -> Any:
     """Scaled imaginary error function ``e^(-x^2) erfi(x) = 2/sqrt(pi) F(x)``, with F Dawson's integral.
 
-    Parameters, errors and dtypes are those of `exp`.
+    Parameters
+    ----------
+    x : array_like of real numbers
+        Any value. float32 is computed in float32, everything else in float64.
+    out : array, optional
+        Where to write, of the result's shape and dtype.
 
     Returns
     -------
     array or scalar
         Odd, to the bit: at most 0.6106 (at 0.9241), about ``1/(sqrt(pi) x)`` far out.
+
+    Raises
+    ------
+    TypeError
+        `x` is not of real numbers, or `out` no array of the result's dtype.
+    ValueError
+        `out` of another shape, or not writeable.
 
     Notes
     -----

@@ -23,12 +23,24 @@ Array = NDArray[Any]
 def erfcx(x: ArrayLike, out: Array | None = None) -> Any:
     """Scaled complementary error function ``e^(x^2) erfc(x)``.
 
-    Parameters, errors and dtypes are those of `exp`.
+    Parameters
+    ----------
+    x : array_like of real numbers
+        Any value. float32 is computed in float32, everything else in float64.
+    out : array, optional
+        Where to write, of the result's shape and dtype.
 
     Returns
     -------
     array or scalar
         Positive and decreasing: about ``1/(sqrt(pi) x)`` far to the right, inf below -26.7 (float32: -9.4).
+
+    Raises
+    ------
+    TypeError
+        `x` is not of real numbers, or `out` no array of the result's dtype.
+    ValueError
+        `out` of another shape, or not writeable.
 
     Notes
     -----

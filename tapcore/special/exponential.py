@@ -37,9 +37,9 @@ def exp(x: ArrayLike, out: Array | None = None) -> Any:
     Raises
     ------
     TypeError
-        `x` or `out` of another dtype.
+        `x` is not of real numbers, or `out` no array of the result's dtype.
     ValueError
-        `out` of another shape.
+        `out` of another shape, or not writeable.
 
     Notes
     -----
@@ -51,12 +51,24 @@ def exp(x: ArrayLike, out: Array | None = None) -> Any:
 def sigmoid(x: ArrayLike, out: Array | None = None) -> Any:
     """Logistic function ``1/(1 + e^-x)``.
 
-    Parameters, errors and dtypes are those of `exp`.
+    Parameters
+    ----------
+    x : array_like of real numbers
+        Any value. float32 is computed in float32, everything else in float64.
+    out : array, optional
+        Where to write, of the result's shape and dtype.
 
     Returns
     -------
     array or scalar
         Between 0 and 1, accurate in both tails: ``sigmoid(-700)`` is ``exp(-700)``.
+
+    Raises
+    ------
+    TypeError
+        `x` is not of real numbers, or `out` no array of the result's dtype.
+    ValueError
+        `out` of another shape, or not writeable.
 
     Notes
     -----
@@ -68,12 +80,24 @@ def sigmoid(x: ArrayLike, out: Array | None = None) -> Any:
 def log1pexp(x: ArrayLike, out: Array | None = None) -> Any:
     """Softplus ``log(1 + e^x)``, the log-normaliser of a binary unit.
 
-    Parameters, errors and dtypes are those of `exp`.
+    Parameters
+    ----------
+    x : array_like of real numbers
+        Any value. float32 is computed in float32, everything else in float64.
+    out : array, optional
+        Where to write, of the result's shape and dtype.
 
     Returns
     -------
     array or scalar
         Not negative; `x` itself far to the right and ``exp(x)`` far to the left.
+
+    Raises
+    ------
+    TypeError
+        `x` is not of real numbers, or `out` no array of the result's dtype.
+    ValueError
+        `out` of another shape, or not writeable.
 
     Notes
     -----
@@ -85,12 +109,24 @@ def log1pexp(x: ArrayLike, out: Array | None = None) -> Any:
 def tanh(x: ArrayLike, out: Array | None = None) -> Any:
     """Hyperbolic tangent.
 
-    Parameters, errors and dtypes are those of `exp`.
+    Parameters
+    ----------
+    x : array_like of real numbers
+        Any value. float32 is computed in float32, everything else in float64.
+    out : array, optional
+        Where to write, of the result's shape and dtype.
 
     Returns
     -------
     array or scalar
         Between -1 and 1, exactly odd; the sign of a zero is kept.
+
+    Raises
+    ------
+    TypeError
+        `x` is not of real numbers, or `out` no array of the result's dtype.
+    ValueError
+        `out` of another shape, or not writeable.
 
     Notes
     -----
@@ -102,12 +138,24 @@ def tanh(x: ArrayLike, out: Array | None = None) -> Any:
 def log2cosh(x: ArrayLike, out: Array | None = None) -> Any:
     """``log(2 cosh x)``, the log-normaliser of a spin.
 
-    Parameters, errors and dtypes are those of `exp`.
+    Parameters
+    ----------
+    x : array_like of real numbers
+        Any value. float32 is computed in float32, everything else in float64.
+    out : array, optional
+        Where to write, of the result's shape and dtype.
 
     Returns
     -------
     array or scalar
         At least log 2, exactly even, never overflows for a finite `x`.
+
+    Raises
+    ------
+    TypeError
+        `x` is not of real numbers, or `out` no array of the result's dtype.
+    ValueError
+        `out` of another shape, or not writeable.
 
     Notes
     -----

@@ -92,7 +92,12 @@ def load(source: str | os.PathLike[str], *, threshold: float | None = None, key:
 def load_with_shape(
     source: str | os.PathLike[str], *, threshold: float | None = None, key: str | None = None
 ) -> Dataset:
-    """Load data with the height and width of their images; see `load` for parameters and errors.
+    """Load data with the height and width of their images; errors are those of `load`.
+
+    Parameters
+    ----------
+    source, threshold, key
+        As for `load`.
 
     Returns
     -------

@@ -44,6 +44,11 @@ def save(path: PathLike, machine: Machine) -> None:
 def load(path: PathLike) -> Machine:
     """Read a machine from a file made by `save`, from a checkpoint of a run, or the newest one of a run's folder.
 
+    Parameters
+    ----------
+    path : str or path
+        The file or the folder.
+
     Returns
     -------
     Machine

@@ -21,7 +21,13 @@ SCORING_SWEEPS = 300
 
 
 class EpochRecord(NamedTuple):
-    """One epoch of training; see `History`."""
+    """One epoch of training.
+
+    Attributes
+    ----------
+    epoch, learning_rate, log_likelihood, free_energy, residual, unconverged, lost, seconds, stage
+        Numbers: a row of the columns of `History`, which says what they are.
+    """
 
     epoch: int
     learning_rate: float
@@ -42,6 +48,11 @@ class History(Sequence[EpochRecord]):
     After each epoch the machine is scored on a sample drawn once from the training data by the seed: `SCORED` = 10,000
     rows, or all of them if there are fewer. TAP solutions are sought from the first K = `chains` of these rows, damping
     adapting, until they are within 1e-4 of a solution by estimate or have taken 300 sweeps.
+
+    Parameters
+    ----------
+    records : sequence of EpochRecord
+        Those to begin with.
 
     Attributes
     ----------
@@ -75,7 +86,7 @@ class History(Sequence[EpochRecord]):
         self._records = list(records)
 
     def append(self, record: EpochRecord) -> None:
-        """Add the record of one more epoch."""
+        """Add `record`, that of one more epoch."""
         self._records.append(record)
 
     def __len__(self) -> int:
@@ -118,7 +129,7 @@ class History(Sequence[EpochRecord]):
 
     @classmethod
     def from_array(cls, array: NDArray[np.float64]) -> History:
-        """Inverse of `to_array`."""
+        """Inverse of `to_array`: the history of which it made `array`, (epochs, fields)."""
         kinds: list[Any] = [int if name in cls._COUNTS else float for name in EpochRecord._fields]
         # Runs begun before there were stages have no column of them.
         rows = ([kind(x) for kind, x in zip(kinds, row, strict=False)] for row in array)

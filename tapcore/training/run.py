@@ -29,7 +29,13 @@ AnyCourse = Course | StandardCourse
 
 
 class FitResult(NamedTuple):
-    """A trained machine and the record of its epochs."""
+    """A trained machine and the record of its epochs.
+
+    Attributes
+    ----------
+    machine : Machine
+    history : History
+    """
 
     machine: Machine
     history: History

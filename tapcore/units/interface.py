@@ -13,7 +13,7 @@ Kernels take `Sites` (`sites.py`) and never ask which units they hold.
 from __future__ import annotations
 
 import abc
-from typing import Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,13 +33,19 @@ def _moments_of_rows(sites: Sites, B: Array, A: Array, log_z: Array, mean: Array
         layer_log_z(sites, 0, B[k], A[k], log_z[k])
 
 
-def parameter(name: str, meaning: str) -> property:
+class _Parameter(property):
+    if TYPE_CHECKING:  # of a property that is made by a call, type checkers know no more than that it is one
+
+        def __get__(self, instance: Any, owner: type | None = None, /) -> Array: ...  # type: ignore[override]
+
+
+def parameter(name: str, meaning: str) -> _Parameter:
     """Read-only attribute of a unit type for one of its parameters."""
 
     def value(unit: Unit) -> Array:
         return unit.parameters[name]
 
-    return property(value, doc=f"{meaning}, (n,).")
+    return _Parameter(value, doc=f"{meaning}, (n,).")
 
 
 #: The parameter that every unit has: it multiplies x in ``ln phi(x)``, as a field does, so that the derivative of
@@ -120,7 +126,7 @@ class Unit(abc.ABC):
 
     @abc.abstractmethod
     def log_weight(self, x: ArrayLike) -> Array:
-        """Log of the unnormalised weight, ln phi_i(x_i): (..., n), -inf outside the support."""
+        """Log of the unnormalised weight at `x`, ln phi_i(x_i): (..., n), -inf outside the support."""
 
     @classmethod
     @abc.abstractmethod
@@ -132,11 +138,14 @@ class Unit(abc.ABC):
 
     @abc.abstractmethod
     def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
-        """Draw x from ``phi(x) exp(B x - A x^2/2)``, normalised: (..., n)."""
+        """Draw x from ``phi(x) exp(B x - A x^2/2)``, normalised, by the generator `rng`: (..., n)."""
 
     @abc.abstractmethod
     def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
-        """Per parameter, the average over rows of <d ln phi/d parameter> in fields B, A (Eqs. 40, 41)."""
+        """Per parameter, the average over rows of <d ln phi/d parameter> (Eqs. 40, 41).
+
+        The rows (K, n) are means `mean` and variances `var` in fields `B` and precisions `A`.
+        """
 
     @abc.abstractmethod
     def data_statistics(self, X: Array) -> dict[str, Array]:
@@ -153,7 +162,7 @@ class Unit(abc.ABC):
 
     @classmethod
     def check_parameters(cls, parameters: dict[str, Array]) -> None:
-        """Raise ValueError, naming the first bad index, unless the weight makes sense with these (n,) parameters."""
+        """Raise ValueError, naming the first bad index, unless the weight makes sense with `parameters`, (n,) each."""
         return
 
     def standard(self) -> tuple[Array, Array] | None:
@@ -201,7 +210,7 @@ class Unit(abc.ABC):
         return log_z, mean, var
 
     def check_fields(self, B: ArrayLike, A: ArrayLike) -> tuple[Array, Array]:
-        """Broadcast fields and precisions to contiguous (..., n) arrays of the layer's dtype, or raise ValueError."""
+        """Broadcast `B` and `A` to contiguous (..., n) arrays of the layer's dtype, or raise ValueError."""
         b, a = (checks.rounded(checks.real_array(name, x), self.dtype) for name, x in (("B", B), ("A", A)))
         try:
             b, a, _ = np.broadcast_arrays(b, a, np.empty(self.n, self.dtype))
@@ -215,7 +224,7 @@ class Unit(abc.ABC):
         return np.array(b, self.dtype, order="C"), np.array(a, self.dtype, order="C")
 
     def fitted(self, X: ArrayLike) -> Self:
-        """`from_data` with the support of this layer."""
+        """`from_data` of `X` with the support of this layer."""
         support: Any = {name: self.parameters[name] for name in self.fixed}
         return type(self).from_data(checks.rounded_rows(checks.real_array("X", X), self.dtype), **support)
 
@@ -225,7 +234,7 @@ class Unit(abc.ABC):
         return bool(self == type(self)(self.n, **support).astype(self.dtype))
 
     def random_means(self, count: int, rng: np.random.Generator) -> Array:
-        """Means drawn uniformly from the range of means: (count, n)."""
+        """Means drawn uniformly from the range of means by the generator `rng`: (`count`, n)."""
         lo, hi = self.bounds()
         return rng.uniform(lo, hi, (count, self.n))
 
@@ -238,7 +247,7 @@ class Unit(abc.ABC):
         return self.with_parameters({name: p.astype(self.dtype) for name, p in self._moved(wide, shift, scale).items()})
 
     def ascend(self, parameters: dict[str, Array], gradient: dict[str, Array], rate: float) -> None:
-        """Take a training step in place: ``theta += rate * gradient`` for each parameter array (Alg. 2)."""
+        """Take a training step in place: ``theta += rate * gradient`` for each array of `parameters` (Alg. 2)."""
         for name, slope in gradient.items():
             parameters[name] += rate * slope
 
@@ -248,7 +257,7 @@ class Unit(abc.ABC):
         return self.parameters[self.names[0]].dtype
 
     def with_parameters(self, parameters: dict[str, Array]) -> Self:
-        """Copy with other parameter arrays, taken over unchecked (they have just been computed)."""
+        """Copy with other `parameters`, taken over unchecked (they have just been computed)."""
         return _remade(type(self), self.n, parameters)
 
     def astype(self, dtype: Any) -> Self:
@@ -260,14 +269,15 @@ class Unit(abc.ABC):
     def check_data(self, name: str, X: Array) -> None:
         """Raise ValueError, naming the first bad index, unless all of `X` (rows, n) is finite and in the support.
 
-        The ends of a float32 layer's support are rounded, and so are data before they are compared with them.
+        `name` is that of the argument. The ends of a float32 layer's support are rounded, and so are data before they
+        are compared with them.
         """
         checks.every(name, X, self.rule(X), lambda x: self.contains(self.rounded(x)))
 
     def check_means(self, name: str, X: Array) -> None:
         """Raise ValueError, naming the first bad index, unless every entry of `X` (rows, n) can be a mean.
 
-        Means are rounded before they are compared, as data are.
+        `name` is that of the argument. Means are rounded before they are compared, as data are.
         """
         lo, hi = self.bounds()
         rule = f"must lie in the range of means of a {type(self).__name__} layer ({np.min(lo):g} to {np.max(hi):g})"

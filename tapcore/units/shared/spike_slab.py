@@ -221,7 +221,7 @@ class SpikeSlab(Unit):
 
     @abc.abstractmethod
     def sample_slab(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
-        """Draw from the slabs alone; (..., n)."""
+        """Draw from the slabs alone, in fields `B` and precisions `A`, by the generator `rng`; (..., n)."""
 
     def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
         """Averages of the derivatives for rho, x for U and ``-x^2/2`` for V."""
