@@ -34,12 +34,12 @@ EXPECTED = {
     "tc.merge_solutions(tc.harvest(machine, X), tc.harvest(machine, X))": "tapcore.inference.solution.Solutions",
     "tc.statistics(tc.harvest(machine, X))": "tapcore.landscape.statistics.LandscapeStatistics",
     "tc.fit(machine, X, epochs=1)": (
-        "tuple[tapcore.machine.Machine, tapcore.training.history.History, fallback=tapcore.training.fit.FitResult]"
+        "tuple[tapcore.machine.Machine, tapcore.training.history.History, fallback=tapcore.training.run.FitResult]"
     ),
     "tc.fit(machine, X, epochs=1).history[-1]": "tuple[int, float, float ...",
     "tc.fit(machine, X, epochs=1).history.log_likelihood": "A",
     "tc.Tracker(X)": "tapcore.landscape.tracking.Tracker",
-    "tc.L2(0.1)": "tapcore.training.optimisers.L2",
+    "tc.L2(0.1)": "tapcore.training.penalties.L2",
     "tc.gradient(machine, X, tc.solve(machine, X))": (
         "tuple[tuple[A, ...], tuple[dict[str, A], ...], fallback=tapcore.training.gradient.Gradient]"
     ),
@@ -63,7 +63,7 @@ SLIPS = {
     "tc.Binarry(3)": 'Module has no attribute "Binarry"',
     "from tapcore import Binarry": 'Module "tapcore" has no attribute "Binarry"',
     "tc.fit(machine, X, epoch=3)": 'Unexpected keyword argument "epoch" for "fit"',
-    "tc.fit(machine, X)": 'Missing named argument "epochs" for "fit"',
+    "tc.fit(machine, epochs=1)": 'Missing positional argument "X" in call to "fit"',
     'tc.solve(machine, X, max_sweeps="3")': 'Argument "max_sweeps" to "solve" has incompatible type "str"',
     "tc.solve(tc.Binary(3), X)": 'Argument 1 to "solve" has incompatible type "Binary"; expected "Machine"',
     "tc.RBM(3, tc.Binary(3))": 'Argument 1 to "RBM" has incompatible type "int"; expected "Unit"',

@@ -46,11 +46,24 @@ _PENALTY = {
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Settings:
-    """How to train, for `fit` and `Training`; the keywords of `fit` of the same names tell what each field means.
+    """How to train, for `fit` and `Training`.
 
     Checked when made, by ``dataclasses.replace`` too. None stands for what suits the machine and the gradient, and is
     kept: what a run makes of it is not part of the settings, so that the same ones serve for several machines. A
     learning rate that is a function is asked for all its values when a run begins.
+
+    Parameters
+    ----------
+    epochs, batch_size, chains, seed : int
+        As the keywords of `fit` of the same names, as all that follow.
+    learning_rate : float or callable
+    momentum, noisy : float
+    penalty : L1, L2 or None
+    sweeps, pretrain : int, optional
+    renew, damping : float, optional
+    chain_init : str, optional
+    gradient, pass_up : str
+    center : bool, optional
 
     Raises
     ------
