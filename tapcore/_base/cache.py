@@ -24,8 +24,9 @@ from typing import Any
 import numba
 import numpy as np
 from numba.core.caching import CompileResultCacheImpl
-from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
+
+from tapcore._base.inline import rebuild
 
 _PACKAGE = __name__.partition(".")[0]
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -69,7 +70,7 @@ class KernelCache:
             if hashlib.sha256(content).digest() != digest:
                 return None
             found, reduced = pickle.loads(content)
-            return CompileResult._rebuild(target, *reduced) if found == signature else None
+            return rebuild(target, reduced) if found == signature else None
         except Exception:  # not there, or whatever unpickling raises
             return None
 

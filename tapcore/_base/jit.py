@@ -18,6 +18,7 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from tapcore._base.cache import KernelCache
+from tapcore._base.inline import HelperCompiler
 from tapcore._base.intrinsics import JIT_DISABLED, call_block, take
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,6 +26,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 # The Python error model checks every division, and that check alone stops vectorisation.
 _SCALAR_OPTIONS = {"error_model": "numpy"}
 _KERNEL_OPTIONS = {"error_model": "numpy", "nogil": True}
+_HELPER_OPTIONS: dict[str, Any] = {
+    "pipeline_class": HelperCompiler, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, **_KERNEL_OPTIONS,
+}  # fmt: skip
 
 
 def kernel(*, reassociate: bool = False) -> Callable[[F], F]:
@@ -43,20 +47,31 @@ def _cached(dispatcher: Any) -> Any:
     return dispatcher
 
 
-def scalar(function: F) -> F:
-    """Compile a helper that compiled code calls.
+def helper(*, inline: bool = True, reassociate: bool = False) -> Callable[[F], F]:
+    """Compile a helper that compiled code calls; `inline`: into all that do, else where LLVM finds that worth it.
 
-    It has no wrappers that unpack Python's arguments, which would be a third of the time to compile: should Python call
-    it, it is compiled once more, with them.
+    It has no wrappers that unpack Python's arguments, and no machine code of its own: should Python call it, it is
+    compiled once more, with them.
     """
-    options = {"forceinline": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, **_KERNEL_OPTIONS}
-    helper = _cached(numba.njit(**options)(function))
-    if not JIT_DISABLED:
-        # Otherwise Numba's dispatcher would take the wrapper, which is not there, from its table.
-        whole = numba.njit(**_SCALAR_OPTIONS)(function)
-        helper._insert = lambda *entry: None
-        helper._compile_for_args = lambda *args, **named: whole
-    return cast(F, helper)
+    options: dict[str, Any] = {
+        "forceinline": inline, "fastmath": {"reassoc"} if reassociate else False, **_HELPER_OPTIONS,
+    }  # fmt: skip
+
+    def compile_lazily(function: F) -> F:
+        made = _cached(numba.njit(**options)(function))
+        if not JIT_DISABLED:
+            # Otherwise Numba's dispatcher would take the wrapper, which is not there, from its table.
+            whole = numba.njit(fastmath=options["fastmath"], **_SCALAR_OPTIONS)(function)
+            made._insert = lambda *entry: None
+            made._compile_for_args = lambda *args, **named: whole
+        return cast(F, made)
+
+    return compile_lazily
+
+
+def scalar(function: F) -> F:
+    """Compile a helper that is inlined wherever compiled code calls it."""
+    return helper()(function)
 
 
 class ByType(Protocol):
@@ -93,7 +108,7 @@ def by_type(stub: Callable[..., Any]) -> ByType:
         real = {types.float64: np.float64, types.float32: np.float32}.get(first)
         return None if real is None else methods.get(real)
 
-    overload(dispatch, strict=False, jit_options=_SCALAR_OPTIONS)(choose)
+    overload(dispatch, strict=False, jit_options=_HELPER_OPTIONS)(choose)
 
     def register(cls: type) -> Callable[[F], F]:
         def keep(implementation: F) -> F:
@@ -120,7 +135,7 @@ def also_compiled(face: Callable[..., Any]) -> Callable[[F], F]:
                 return lambda *args: compiled(*args)
             return (lambda x: compiled(x)) if isinstance(args[0], types.Float) else lambda x: compiled(np.float64(x))
 
-        overload(face, strict=False, jit_options=_SCALAR_OPTIONS)(choose)
+        overload(face, strict=False, jit_options=_HELPER_OPTIONS)(choose)
         return implementation
 
     return keep

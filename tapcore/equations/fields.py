@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tapcore._base.arrays import add
 from tapcore._base.blas import multiply
 from tapcore._base.blocks import block_kernel, call_block, run_blocks
 from tapcore._base.intrinsics import segment
@@ -76,10 +77,10 @@ def add_fields(job: Any, layer: int, lo: int, count: int, squares: bool) -> None
         if layer < last:
             spare = rows_of(job, chains.spare, layer, lo, count)
             send(job, chains.mean, layer + 1, layer, lo, count, machine.W, spare)
-            accumulate(into_B, spare)
+            add(spare, into_B)
             if squares:
                 send(job, chains.var, layer + 1, layer, lo, count, machine.W2, spare)
-                accumulate(into_A, spare)
+                add(spare, into_A)
     else:
         send(job, chains.mean, 1, 0, lo, count, machine.W, into_B)
         if squares:
@@ -95,13 +96,6 @@ def send(job: Any, x: Array, source: int, target: int, lo: int, count: int, powe
     pair = min(source, target)
     W = segment(powers, machine.at[pair], machine.size[source] * machine.size[target])
     multiply(rows_of(job, x, source, lo, count), W, count, source > target, out)
-
-
-@scalar
-def accumulate(total: Array, term: Array) -> None:
-    """Add `term` to `total`, in place."""
-    for i in range(total.size):
-        total[i] += term[i]
 
 
 @scalar
@@ -132,7 +126,7 @@ def add_third(i: int, job: Any) -> None:
         else:
             spare = rows_of(job, chains.spare, layer, lo, count)
             send(job, chains.third, layer + 1, layer, lo, count, machine.W3, spare)
-            accumulate(pull, spare)
+            add(spare, pull)
     sixth = pull.dtype.type(1.0 / 6.0)
     for k in range(lo, lo + count):
         layer_third(machine, layer, row_of(job, chains.mean, layer, k), row_of(job, chains.third, layer, k), slope)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tapcore._base.arrays import add, copy
 from tapcore._base.blas import multiply
 from tapcore._base.blocks import block_kernel
 from tapcore._base.jit import scalar
@@ -34,7 +35,7 @@ class Table(NamedTuple):
 def _row_of_block(table: Table, block: int, row: Array) -> float:
     """Write fields of the high bits of a block, and return their ln phi."""
     weight = table.weight
-    row[:] = table.fields
+    copy(table.fields, row)
     for u in range(len(table.high_weight)):
         if (block >> u) & 1:
             weight += table.high_weight[u]
@@ -134,13 +135,14 @@ def block_moments(t: int, job: StateSums) -> None:
                 job.ups[t, u] += shares[u, s]
                 job.downs[t, u] += p[s] - shares[u, s]
         multiply(p, means.reshape(means.size), 1, False, work)
-        job.mean[t] += work
+        add(work, job.mean[t])
         multiply(shares.reshape(shares.size), means.reshape(means.size), low, False, product.reshape(product.size))
-        job.pairs[t, :low] += product
+        for u in range(low):
+            add(product[u], job.pairs[t, u])
         for u in range(len(table.high_weight)):
             if (block >> u) & 1:
                 job.ups[t, low + u] += whole
-                job.pairs[t, low + u] += work
+                add(work, job.pairs[t, low + u])
             else:
                 job.downs[t, low + u] += whole
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks
+from tapcore._base.arrays import sum_of
 from tapcore._base.blas import multiply
 from tapcore._base.blocks import block_kernel, run_blocks
 from tapcore._base.intrinsics import segment
@@ -113,4 +114,4 @@ def _hidden_log_z(b: int, job: _HiddenLogZ) -> None:
     multiply(segment(job.x, lo * n, count * n), machine.W, count, False, fields)
     for k in range(count):
         layer_log_z(machine, 1, segment(fields, k * m, m), job.zero, job.log_z[b])
-        job.out[lo + k] = job.log_z[b].sum()
+        job.out[lo + k] = sum_of(job.log_z[b])

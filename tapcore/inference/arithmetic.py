@@ -7,7 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tapcore._base.intrinsics import bits_to_float, float_to_bits
-from tapcore._base.jit import kernel, scalar
+from tapcore._base.jit import helper, scalar
 
 Array = NDArray[Any]
 
@@ -31,7 +31,7 @@ def mix(mean: Array, var: Array, new_mean: Array, new_var: Array, damping: float
     return float(bits_to_float(top))
 
 
-@kernel(reassociate=True)
+@helper(reassociate=True)
 def squared_change(mean: Array, change: Array) -> float:
     """Sum of squares of `change`."""
     total = change.dtype.type(0.0)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks, footprint
+from tapcore._base.arrays import copy
 from tapcore._base.blocks import block_kernel, run_blocks
 from tapcore._base.intrinsics import segment
 from tapcore._base.jit import scalar
@@ -67,7 +68,7 @@ def sweep_block(b: int, job: Gibbs) -> None:
         _begin(job, lo, count)
     if job.fields.size > 0:
         n = job.machine.size[1]
-        segment(job.fields, lo * n, count * n)[:] = rows_of(job, job.chains.B, 1, lo, count)
+        copy(rows_of(job, job.chains.B, 1, lo, count), segment(job.fields, lo * n, count * n))
     first = 0 if job.even_first else 1
     for _ in range(job.sweeps):
         draw_parity(job, first, lo, count)
@@ -86,7 +87,7 @@ def _begin(job: Gibbs, lo: int, count: int) -> None:
     for layer in range(job.anew, job.machine.size.size, 2):
         for k in range(lo, lo + count):
             B, A = row_of(job, chains.B, layer, k), row_of(job, chains.A, layer, k)
-            B[:] = centre_of(job, job.at.fields, layer, k)
+            copy(centre_of(job, job.at.fields, layer, k), B)
             A[:] = 0
             layer_draw(job.machine, layer, B, A, job.words[k], row_of(job, chains.mean, layer, k))
     draw_parity(job, 1, lo, count)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks, footprint
+from tapcore._base.arrays import copy
 from tapcore._base.blocks import BlockKernel, Job, block_kernel
 from tapcore._base.intrinsics import segment
 from tapcore._base.jit import scalar
@@ -188,7 +189,7 @@ def _relabel(b: int, job: _Replicas) -> None:
             for i in range(x.size):
                 energy[k] += B[i] * x[i]
     for k in range(lo, lo + count):
-        logs[k] = job.shares.logs
+        copy(job.shares.logs, logs[k])
     for layer in range(layers):
         n = job.machine.size[layer]
         for c in range(logs.shape[1]):

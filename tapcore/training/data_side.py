@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tapcore._base.arrays import copy
 from tapcore._base.blas import multiply
 from tapcore._base.blocks import block_kernel, run_blocks
 from tapcore._base.intrinsics import segment
@@ -46,7 +47,8 @@ def first_hidden(b: int, job: FirstHidden) -> None:
     """Write fields, unless they are known, and moments of the first hidden layer."""
     machine, B, lo, count = job.machine, job.B, job.blocks[b, 0], job.blocks[b, 1]
     if job.fields.shape[0] > 0:
-        B[lo : lo + count] = job.fields[lo : lo + count]
+        for k in range(lo, lo + count):
+            copy(job.fields[k], B[k])
     else:
         n, m = machine.size[0], machine.size[1]
         out = segment(B.reshape(B.size), lo * m, count * m)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from tapcore._base.blocks import block_kernel
 from tapcore._base.intrinsics import stack_array
-from tapcore._base.jit import kernel, scalar
+from tapcore._base.jit import helper, scalar
 from tapcore.equations.layers import row_of
 from tapcore.inference.progress import CHECK, MOVED, is_steady
 
@@ -372,7 +372,7 @@ def add_multiple(x: Array, y: Array, weight: float) -> None:
         x[i] += w * y[i]
 
 
-@kernel(reassociate=True)
+@helper(reassociate=True)
 def dot(x: Array, y: Array) -> float:
     """Sum of products."""
     total = 0.0
@@ -381,7 +381,7 @@ def dot(x: Array, y: Array) -> float:
     return total
 
 
-@kernel(reassociate=True)
+@helper(reassociate=True)
 def weighted_square(x: Array, weights: Array) -> float:
     """Sum of squares of x times weights."""
     total = 0.0

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tapcore._base.arrays import sum_of
 from tapcore._base.blocks import block_kernel, call_block
 from tapcore._base.jit import scalar
 from tapcore.equations.compiled import Compiled
@@ -116,7 +117,7 @@ def _update(job: Sweeps, b: int, layer: int, k: int, first: bool) -> None:
 @scalar
 def _retire(job: Sweeps, lo: int, active: int) -> int:
     """Judge each active chain after a sweep; stopped ones move behind the active ones. How many are still active."""
-    units = job.machine.size.sum()
+    units = sum_of(job.machine.size)
     k = lo
     while k < lo + active:
         judge(job.progress, job.rule, k, units)

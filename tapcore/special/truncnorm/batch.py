@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore._base.intrinsics import JIT_DISABLED, fma, stack_array
-from tapcore._base.jit import kernel, scalar
+from tapcore._base.jit import helper, scalar
 from tapcore.special.elementary import exp2_normal, log_normal
 from tapcore.special.gauss_legendre import DISTANCES, LOG2_WEIGHTS, STARTS, WEIGHTS
 from tapcore.special.truncnorm.point import (
@@ -49,7 +49,7 @@ _REGIME = np.concatenate([RULE_FOR, _RISING + RULE_FOR[:10], (_INSIDE, _OUTSIDE,
 _LEAST_W, _MOST_W, _MOST_P = 1e-100, 1e100, 1e100
 
 
-@kernel()
+@helper(inline=False)
 def moments_of_chunk(
     count: int, s: Array, b: Array, lo: Array, hi: Array, with_log: bool, log_z: Array, mean: Array, var: Array
 ) -> None:

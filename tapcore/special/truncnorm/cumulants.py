@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from tapcore._base.intrinsics import stack_array
-from tapcore._base.jit import kernel, scalar
+from tapcore._base.jit import helper, scalar
 from tapcore.special.elementary import exp_negative
 from tapcore.special.gauss_legendre import DISTANCES, STARTS, WEIGHTS
 from tapcore.special.truncnorm.point import reduce
@@ -22,7 +22,7 @@ _ALL = 3 * _NODES
 _DEPTH = 50.0
 
 
-@kernel()
+@helper(inline=False)
 def cumulants(s: float, b: float, lo: float, hi: float) -> tuple[float, float]:
     """(third, fourth) cumulant; NaN unless lo < hi are finite, and s and b too.
 

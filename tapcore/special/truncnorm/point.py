@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from tapcore._base.intrinsics import fma
-from tapcore._base.jit import kernel, scalar
+from tapcore._base.jit import helper, scalar
 from tapcore.special.dawson import dawson_any
 from tapcore.special.elementary import exp2_normal, exp_negative
 from tapcore.special.erfcx import erfcx_positive
@@ -88,7 +88,7 @@ def energy_between(s: Any, b: Any, x: Any, reference: Any) -> Any:
     return d * (fma(-s, reference, b) - 0.5 * s * d)
 
 
-@kernel()
+@helper(inline=False)
 def describe(s: float, b: float, lo: float, hi: float) -> tuple[float, float, float, float, float]:
     """(reference, energy, log_mass, mean, var): ln Z is ``energy + log_mass``, energy the exponent at the reference.
 
