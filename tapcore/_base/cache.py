@@ -266,6 +266,18 @@ def _folder(function: Callable[..., Any]) -> str | None:
     return _folders[beside]
 
 
+def files_kept() -> tuple[str, int]:
+    """Folder under which files are kept, "" if there is none, and how many functions made of these sources it has."""
+    folders = {folder for folder in _folders.values() if folder is not None}
+    stamp = str(_loaded().stamp)
+    count = 0
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            names = (_FILE.search(name) for name in os.listdir(folder))
+            count += sum(1 for m in names if m and stamp.startswith(m[1]) and m[2] is None)
+    return os.path.commonpath(folders) if folders else "", count
+
+
 def _write(path: str, content: bytes) -> None:
     """Put the file there whole or not at all, whatever other processes do."""
     part = f"{path}.tmp.{uuid.uuid4().hex[:16]}"
