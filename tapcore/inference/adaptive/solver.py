@@ -82,7 +82,8 @@ class AdaptiveTap:
         )  # fmt: skip
         self.state = State(
             sites_of(machine.layers, MOMENTS, LOG_Z), layout, J, J.T.copy(), J * J,
-            wide=self.sides[0], narrow=self.sides[1], log_det=np.zeros(count), definite=np.zeros(count, np.bool_), retries=np.zeros(count, np.int64),
+            wide=self.sides[0], narrow=self.sides[1],
+            log_det=np.zeros(count), definite=np.zeros(count, np.bool_), retries=np.zeros(count, np.int64),
             free_energy=np.zeros(count), blocks=np.zeros((blocks, 2), np.int64), scratch=scratch, blas=blas(),
         )  # fmt: skip
         self.job = Job(self.state)
