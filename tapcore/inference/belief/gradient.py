@@ -179,7 +179,11 @@ def _sweep_back(job: Following, w: int, damping: float) -> float:
     """
     for layer in range(2):
         edges = _sent(job, layer)
-        edges.beta[w, :, :], edges.alpha[w, :, :], edges.total[w, :, :] = 0.0, 0.0, 0.0
+        for i in range(edges.beta.shape[1]):
+            for j in range(edges.beta.shape[2]):
+                edges.beta[w, i, j], edges.alpha[w, i, j] = 0.0, 0.0
+        for u in range(edges.total.shape[2]):
+            edges.total[w, 0, u], edges.total[w, 1, u] = 0.0, 0.0
     change = np.inf
     for sweep in range(job.backwards.most):
         change = 0.0
@@ -231,11 +235,15 @@ def begin_following(w: int, job: Following) -> None:
     begin_chain(chains, w, job.visible, job.hidden, job.fresh[k])
     if job.fresh[k]:
         return
-    visible, hidden = chains.visible, chains.hidden
-    visible.B[w], visible.A[w] = job.visible.B[k], job.visible.A[k]
-    hidden.B[w], hidden.A[w] = job.hidden.B[k], job.hidden.A[k]
+    for layer in range(2):
+        kept, to = job.visible if layer == 0 else job.hidden, received(chains, layer)
+        for i in range(to.B.shape[1]):
+            to.B[w, i], to.A[w, i] = kept.B[k, i], kept.A[k, i]
     # Of the messages only those to visible units count.
-    hidden.mean[w, :, :], hidden.var[w, :, :] = 0.0, 0.0
+    hidden = chains.hidden
+    for j in range(hidden.mean.shape[1]):
+        for i in range(hidden.mean.shape[2]):
+            hidden.mean[w, j, i], hidden.var[w, j, i] = 0.0, 0.0
     for layer in range(2):
         pass_messages(chains, w, w, layer, 0.0, 0, across(chains, layer).shape[0])
 

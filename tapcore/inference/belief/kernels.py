@@ -189,14 +189,14 @@ def begin_chain(job: Chains, w: int, visible: Kept, hidden: Kept, cold: bool) ->
     job.cold[w] = cold
     for layer in range(2):
         kept, to, back = visible if layer == 0 else hidden, received(job, layer), received(job, 1 - layer)
-        mean, var = kept.mean[k], kept.var[k]
-        to.B[w, :], to.A[w, :] = 0.0, 0.0
-        for i in range(mean.size):
-            a = 0.0 if cold and layer == 1 else mean[i]
-            c = 0.0 if cold else var[i]
-            to.a[w, i], to.c[w, i] = a, c
+        for i in range(to.a.shape[1]):
+            to.B[w, i], to.A[w, i] = 0.0, 0.0
+            to.a[w, i] = 0.0 if cold and layer == 1 else kept.mean[k, i]
+            to.c[w, i] = 0.0 if cold else kept.var[k, i]
+        # In loops: Numba takes seconds to compile the assignment of one array to another.
         for j in range(back.mean.shape[1]):
-            back.mean[w, j, :], back.var[w, j, :] = to.a[w], to.c[w]
+            for i in range(to.a.shape[1]):
+                back.mean[w, j, i], back.var[w, j, i] = to.a[w, i], to.c[w, i]
 
 
 @scalar
