@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore._base.blas import Blas, factor, multiply, solve_factored, solve_lower, square
-from tapcore._base.blocks import block_kernel
+from tapcore._base.blocks import block_kernel, call_block
 from tapcore._base.intrinsics import segment
 from tapcore._base.jit import scalar
 from tapcore.inference.arithmetic import larger
-from tapcore.inference.progress import Progress, Rule, judge
+from tapcore.inference.progress import ACTIVE, Progress, Rule, judge
 from tapcore.units.sites import Sites, layer_log_z, layer_moments
 
 Array = NDArray[Any]
@@ -71,6 +71,7 @@ class State(NamedTuple):
     definite: NDArray[np.bool_]  # (K,) whether the Gaussian exists
     retries: NDArray[np.int64]  # (K,) times in a row that precisions were lowered
     free_energy: Array  # (K,)
+    progress: Progress
     blocks: NDArray[np.int64]  # (blocks, 2) first row and number of rows
     scratch: Scratch
     blas: Blas
@@ -85,18 +86,23 @@ def _rows(x: Array, lo: int, count: int) -> Array:
 
 @block_kernel
 def solve_gaussians(b: int, job: State) -> None:
-    """The units of the chains of block `b` on their own, and the Gaussian that follows, but for its wide means."""
+    """The units of the active chains of block `b` on their own, and the Gaussian that follows, but for wide means.
+
+    Products are of all its rows: of a chain that has stopped nothing is read any more but its fields and precisions.
+    """
     lo, hi = job.blocks[b, 0], job.blocks[b, 0] + job.blocks[b, 1]
     for layer in range(job.sites.size.size):
         side = job.wide if job.layout.side[layer] == 0 else job.narrow
         a, z = job.layout.start[layer], job.layout.end[layer]
         for k in range(lo, hi):
-            layer_moments(job.sites, layer, side.B[k, a:z], side.A[k, a:z], side.a[k, a:z], side.c[k, a:z])
+            if job.progress.status[k] == ACTIVE:
+                layer_moments(job.sites, layer, side.B[k, a:z], side.A[k, a:z], side.a[k, a:z], side.c[k, a:z])
     _respond(job.wide, lo, hi)
     _respond(job.narrow, lo, hi)
     _pull_narrow(job, lo, hi)
     for k in range(lo, hi):
-        job.definite[k] = _gaussian(job, b, k)
+        if job.progress.status[k] == ACTIVE:
+            job.definite[k] = _gaussian(job, b, k)
 
 
 @scalar
@@ -196,22 +202,35 @@ def _gaussian_means(job: State, lo: int, hi: int) -> None:
     _across(job, wide.gauss, False, lo, hi, narrow.pull)
 
 
-class Exchange(NamedTuple):
-    """What the Gaussian tells the units, and when chains stop."""
+class Sweeps(NamedTuple):
+    """Sweeps of chains, and when these stop."""
 
     state: State
-    progress: Progress
     rule: Rule
+    most: NDArray[np.int64]  # (1,) sweeps of each block
+    calls: Any  # of `solve_gaussians`
 
 
 @block_kernel
-def exchange(b: int, job: Exchange) -> None:
-    """New fields and precisions from the Gaussian, and how far the two sides are apart."""
-    state, progress = job.state, job.progress
+def sweep_block(b: int, job: Sweeps) -> None:
+    """Sweep the chains of block `b` so many times, or until all have stopped."""
+    lo, hi = job.state.blocks[b, 0], job.state.blocks[b, 0] + job.state.blocks[b, 1]
+    left = job.most[0]
+    while left > 0:
+        call_block(job.calls[0], b, job.state)
+        left = left - 1 if _exchange(job, lo, hi) > 0 else 0
+
+
+@scalar
+def _exchange(job: Sweeps, lo: int, hi: int) -> int:
+    """New fields and precisions from the Gaussian, and how far the two sides are apart; how many chains are active."""
+    state, progress = job.state, job.state.progress
     wide, narrow = state.wide, state.narrow
-    lo, hi = state.blocks[b, 0], state.blocks[b, 0] + state.blocks[b, 1]
     _gaussian_means(state, lo, hi)
+    active = 0
     for k in range(lo, hi):
+        if progress.status[k] != ACTIVE:
+            continue
         progress.residual[k] = 0.0
         progress.square[k] = 0.0
         if state.definite[k]:
@@ -225,6 +244,8 @@ def exchange(b: int, job: Exchange) -> None:
             lost = state.retries[k] > MOST_RETRIES or not (all_finite(wide.a[k]) and all_finite(narrow.a[k]))
             progress.residual[k] = np.nan if lost else 1.0
         judge(progress, job.rule, k, wide.a.shape[1] + narrow.a.shape[1])
+        active += progress.status[k] == ACTIVE
+    return active
 
 
 @scalar

@@ -18,19 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore._base.blas import blas
-from tapcore._base.blocks import Job
+from tapcore._base.blocks import Job, no_calls
 from tapcore._base.threads import split, thread_count
 from tapcore.inference.adaptive.kernels import (
     Covariances,
-    Exchange,
     Layout,
     Scratch,
     Side,
     State,
+    Sweeps,
     covariances,
     energies,
-    exchange,
     solve_gaussians,
+    sweep_block,
 )
 from tapcore.inference.progress import ACTIVE, CONVERGED, FAILED, Rule, begin, empty_progress
 from tapcore.inference.solution import Solutions, empty_solutions
@@ -44,6 +44,8 @@ Array = NDArray[Any]
 HALF = 0.5
 # Chains at a time.
 AT_ONCE = 128
+# Between rounds of so many sweeps chains that have stopped are taken out, and the others dealt anew to threads.
+ROUND = 16
 
 
 def plan(machine: Machine) -> tuple[Layout, Array]:
@@ -84,10 +86,11 @@ class AdaptiveTap:
             sites_of(machine.layers, MOMENTS, LOG_Z), layout, J, J.T.copy(), J * J,
             wide=self.sides[0], narrow=self.sides[1],
             log_det=np.zeros(count), definite=np.zeros(count, np.bool_), retries=np.zeros(count, np.int64),
-            free_energy=np.zeros(count), blocks=np.zeros((blocks, 2), np.int64), scratch=scratch, blas=blas(),
+            free_energy=np.zeros(count), progress=self.progress,
+            blocks=np.zeros((blocks, 2), np.int64), scratch=scratch, blas=blas(),
         )  # fmt: skip
         self.job = Job(self.state)
-        self._exchange: Job | None = None
+        self._sweeps: Job | None = None
 
     def put(self, B: tuple[Array, ...], A: tuple[Array, ...], chains: NDArray[np.int64], damping: float) -> None:
         """Start all chains from fields and precisions, (K, n_l) arrays, one a layer."""
@@ -98,17 +101,18 @@ class AdaptiveTap:
         self.state.retries[:] = 0
         begin(self.progress, slice(None), chains, damping)
 
-    def sweep(self, active: int, rule: Rule) -> None:
-        """Sweep the first `active` chains once."""
-        if self._exchange is None or self._exchange.values.rule != rule:
-            self._exchange = Job(Exchange(self.state, self.progress, rule))
-        self._exchange.run(exchange, self.solve_gaussians(active))
+    def sweep(self, active: int, rule: Rule, sweeps: int = 1) -> None:
+        """Sweep the first `active` chains so many times, each until it stops."""
+        if self._sweeps is None or self._sweeps.values.rule != rule:
+            self._sweeps = Job(Sweeps(self.state, rule, np.zeros(1, np.int64), no_calls(1)))
+            self._sweeps.link(0, solve_gaussians, "state")
+        self._sweeps.values.most[0] = sweeps
+        self._sweeps.run(sweep_block, self._deal(active))
 
-    def solve_gaussians(self, active: int) -> int:
-        """The units' moments, and means and stretches of the Gaussian side; to how many blocks chains are dealt."""
+    def _deal(self, active: int) -> int:
+        """Deal the first `active` chains to blocks; how many."""
         dealt = split(active, self.threads)
         self.state.blocks[: len(dealt)] = dealt
-        self.job.run(solve_gaussians, len(dealt))
         return len(dealt)
 
     def layers(self, name: str, rows: Any) -> tuple[Array, ...]:
@@ -127,7 +131,9 @@ class AdaptiveTap:
 
     def free_energies(self) -> NDArray[np.float64]:
         """Free energies of all chains from their fields, NaN of those that are lost; moments are made anew."""
-        self.job.run(energies, self.solve_gaussians(self.count))
+        blocks = self._deal(self.count)
+        self.job.run(solve_gaussians, blocks)
+        self.job.run(energies, blocks)
         state = self.state
         return np.where(state.definite & (self.progress.status != FAILED), state.free_energy, np.nan)
 
@@ -155,7 +161,7 @@ def solve_adaptive(
         engine.put(tuple(x[rows] for x in fields), tuple(x[rows] for x in precisions), rows, damping)
         active = len(rows)
         while active:
-            engine.sweep(active, rule)
+            engine.sweep(active, rule, ROUND)
             stopped = np.flatnonzero(engine.progress.status[:active] != ACTIVE)
             if len(stopped):
                 _write(engine, stopped, found)
