@@ -58,9 +58,16 @@ class Job:
         self.values = values
         self._packed = None if JIT_DISABLED else pack(values)
 
-    def link(self, place: int, kernel: BlockKernel) -> None:
-        """Let kernels call `kernel` as number `place` of their ``calls``, made by `no_calls`."""
-        self.values.calls[place] = kernel if self._packed is None else kernel.address(self._packed.type)
+    def link(self, place: int, kernel: BlockKernel, part: str | None = None) -> None:
+        """Let kernels call `kernel` as number `place` of their ``calls``, made by `no_calls`.
+
+        It is called with the job, or with the NamedTuple in its field `part`.
+        """
+        if self._packed is None:
+            self.values.calls[place] = kernel
+        else:
+            job = self._packed.type
+            self.values.calls[place] = kernel.address(job if part is None else job.fields[part])
 
     def run(self, kernel: BlockKernel, count: int) -> None:
         """Run blocks 0..count-1 on all threads."""

@@ -219,7 +219,7 @@ def _call_block(typing_context, address, b, job):  # type: ignore[no-untyped-def
 
 
 @intrinsic
-def take(typing_context, counter):  # type: ignore[no-untyped-def]
+def _take(typing_context, counter):  # type: ignore[no-untyped-def]
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         at = arrayobj.make_array(counter)(context, builder, args[0]).data
         return builder.atomic_rmw("add", at, ir.Constant(ir.IntType(64), 1), "monotonic")
@@ -237,6 +237,15 @@ def _python_call_block(kernel: Any, b: int, job: Any) -> None:
 
 # A call, in a kernel, of another block kernel by its address (where nothing is compiled: of the kernel itself).
 call_block: Callable[[Any, int, Any], None] = _python_call_block if JIT_DISABLED else _call_block
+
+
+def _python_take(counter: Any) -> int:
+    counter[0] += 1
+    return int(counter[0]) - 1
+
+
+# The number in an array of one int64, which is one more for whoever asks next, in whatever thread.
+take: Callable[[Any], int] = _python_take if JIT_DISABLED else _take
 
 
 def _python_address_of(array: Any) -> int:

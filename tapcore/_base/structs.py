@@ -78,7 +78,7 @@ def _load(context: Any, builder: Any, reference: Reference, pointer: Any, name: 
 
 def array_value(context: Any, builder: Any, array: Any, address: Any, shape: list[Any]) -> Any:
     """A C-ordered array of that shape at an address, which nobody counts references of."""
-    item = context.get_value_type(array.dtype)
+    item = context.get_data_type(array.dtype)
     width = context.get_constant(types.intp, context.get_abi_sizeof(item))
     strides = [width]
     for n in shape[:0:-1]:

@@ -10,9 +10,7 @@ import numpy as np
 import tapcore as tc
 from tapcore.equations.compiled import compiled
 from tapcore.inference.adaptive.solver import HALF, AdaptiveTap
-from tapcore.inference.belief.kernels import Scratch, empty_messages
-from tapcore.inference.belief.solver import Pair, RelaxedBP
-from tapcore.inference.progress import begin, empty_progress
+from tapcore.inference.belief.solver import solve_relaxed
 from tapcore.inference.records import Starts
 from tapcore.inference.solve import rule_for
 from tapcore.inference.sweeps.chains import Chains
@@ -47,19 +45,8 @@ def adaptive(machine: tc.Machine, X: np.ndarray) -> Callable[[], object]:
 
 
 def relaxed(machine: tc.Machine, X: np.ndarray) -> Callable[[], object]:
-    """Ten sweeps of relaxed belief propagation, from the beginning: chains leave no messages behind."""
-    engine, rule = RelaxedBP(machine), rule_for(machine, "rbp", most=SWEEPS)
-    progress = empty_progress(CHAINS)
-
-    def work(k: int, to: Pair, scratch: Scratch) -> None:
-        engine.begin(to, Starts((X,), ()), k)
-        engine.run(k, to, scratch, progress, rule, SWEEPS, True)
-
-    def sweeps() -> None:
-        begin(progress, slice(None), np.arange(CHAINS), 0.0)
-        engine.each(CHAINS, work, lambda: empty_messages((VISIBLE, machine.sizes[1])))
-
-    return sweeps
+    """Ten sweeps of relaxed belief propagation from the beginning, as chains leave no messages behind, and F."""
+    return partial(solve_relaxed, machine, Starts((X,), ()), rule_for(machine, "rbp", most=SWEEPS), 0.0)
 
 
 def rows(repeats: int) -> list[Row]:

@@ -18,18 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore._base.blas import blas
-from tapcore._base.threads import for_each, split, thread_count
+from tapcore._base.blocks import Job, no_calls
+from tapcore._base.threads import split, thread_count
 from tapcore.inference.adaptive.kernels import (
+    Covariances,
     Layout,
     Scratch,
     Side,
+    State,
+    Sweeps,
     covariances,
     energies,
-    exchange,
-    gaussian_side,
-    responses,
-    unit_energies,
-    unit_moments,
+    solve_gaussians,
+    sweep_block,
 )
 from tapcore.inference.progress import ACTIVE, CONVERGED, FAILED, Rule, begin, empty_progress
 from tapcore.inference.solution import Solutions, empty_solutions
@@ -43,6 +44,8 @@ Array = NDArray[Any]
 HALF = 0.5
 # Chains at a time.
 AT_ONCE = 128
+# Between rounds of so many sweeps chains that have stopped are taken out, and the others dealt anew to threads.
+ROUND = 16
 
 
 def plan(machine: Machine) -> tuple[Layout, Array]:
@@ -68,80 +71,82 @@ class AdaptiveTap:
 
     def __init__(self, machine: Machine, count: int) -> None:
         machine = machine.replace(dtype="float64")
-        self.layout, self.J = plan(machine)
-        self.JT = self.J.T.copy()
-        self.squares = self.J * self.J
-        self.sites = sites_of(machine.layers, MOMENTS, LOG_Z)
-        self.count = count
-        wide, narrow = self.J.shape
-        self.sides = tuple(Side(*(np.zeros((count, n)) for _ in Side._fields)) for n in (wide, narrow))
-        self.log_det = np.zeros(count)
-        self.definite = np.zeros(count, np.bool_)
-        self.retries = np.zeros(count, np.int64)
+        layout, J = plan(machine)
+        self.count, self.threads = count, thread_count()
+        wide, narrow = J.shape
+        blocks = len(split(count, self.threads))
+        self.sides = _empty_side(count, wide), _empty_side(count, narrow)
         self.progress = empty_progress(count)
-        workers = min(thread_count(), count)
-        self.scratch = Scratch(
-            X=np.zeros((workers, wide, narrow)), S=np.zeros((workers, narrow, narrow)),
-            Y=np.zeros((workers, narrow, wide + narrow)), z=np.zeros((workers, narrow)),
-            integers=np.zeros((workers, 5), np.int32),
+        scratch = Scratch(
+            X=np.zeros((blocks, wide, narrow)), S=np.zeros((blocks, narrow, narrow)),
+            Y=np.zeros((blocks, narrow, wide + narrow)), z=np.zeros((blocks, narrow)), log_z=np.zeros((blocks, wide)),
+            integers=np.zeros((blocks, 5), np.int32),
         )  # fmt: skip
+        self.state = State(
+            sites_of(machine.layers, MOMENTS, LOG_Z), layout, J, J.T.copy(), J * J,
+            wide=self.sides[0], narrow=self.sides[1],
+            log_det=np.zeros(count), definite=np.zeros(count, np.bool_), retries=np.zeros(count, np.int64),
+            free_energy=np.zeros(count), progress=self.progress,
+            blocks=np.zeros((blocks, 2), np.int64), scratch=scratch, blas=blas(),
+        )  # fmt: skip
+        self.job = Job(self.state)
+        self._sweeps: Job | None = None
 
     def put(self, B: tuple[Array, ...], A: tuple[Array, ...], chains: NDArray[np.int64], damping: float) -> None:
         """Start all chains from fields and precisions, (K, n_l) arrays, one a layer."""
         for layer, (b, a) in enumerate(zip(B, A, strict=True)):
-            side = self.sides[self.layout.side[layer]]
-            columns = slice(self.layout.start[layer], self.layout.end[layer])
+            side = self.sides[self.state.layout.side[layer]]
+            columns = slice(self.state.layout.start[layer], self.state.layout.end[layer])
             side.B[:, columns], side.A[:, columns] = b, a
-        self.retries[:] = 0
+        self.state.retries[:] = 0
         begin(self.progress, slice(None), chains, damping)
 
-    def sweep(self, active: int, rule: Rule) -> None:
-        """Sweep the first `active` chains once."""
-        blocks = split(active, thread_count())
-        _each(unit_moments, len(blocks), self.sites, self.layout, self.sides, blocks)
-        _each(responses, len(blocks), self.sides, self.J, self.JT, blocks)
-        self.solve_gaussians(active)
-        _each(
-            exchange, len(blocks), self.sides, self.squares, self.J, self.JT, self.definite, self.retries,
-            self.progress, rule, blocks,
-        )  # fmt: skip
+    def sweep(self, active: int, rule: Rule, sweeps: int = 1) -> None:
+        """Sweep the first `active` chains so many times, each until it stops."""
+        if self._sweeps is None or self._sweeps.values.rule != rule:
+            self._sweeps = Job(Sweeps(self.state, rule, np.zeros(1, np.int64), no_calls(1)))
+            self._sweeps.link(0, solve_gaussians, "state")
+        self._sweeps.values.most[0] = sweeps
+        self._sweeps.run(sweep_block, self._deal(active))
 
-    def solve_gaussians(self, active: int) -> None:
-        """Means and stretches of the Gaussian side."""
-        workers = len(self.scratch.X)
-        _each(
-            gaussian_side, workers, workers, active, blas(), self.sides, self.J, self.JT, self.log_det, self.definite,
-            self.scratch,
-        )  # fmt: skip
+    def _deal(self, active: int) -> int:
+        """Deal the first `active` chains to blocks; how many."""
+        dealt = split(active, self.threads)
+        self.state.blocks[: len(dealt)] = dealt
+        return len(dealt)
 
     def layers(self, name: str, rows: Any) -> tuple[Array, ...]:
         """Copies of what the sides hold, one array a layer."""
         return tuple(
             np.array(getattr(self.sides[side], name)[rows, start:end])
-            for side, start, end in zip(*self.layout, strict=True)
+            for side, start, end in zip(*self.state.layout, strict=True)
         )
 
     def keep(self, which: NDArray[np.int64]) -> None:
         """Move the chains `which` to the front."""
         n = len(which)
-        for x in (*self.sides[0], *self.sides[1], self.log_det, self.definite, self.retries, *self.progress):
+        state = self.state
+        for x in (*self.sides[0], *self.sides[1], state.log_det, state.definite, state.retries, *self.progress):
             x[:n] = x[which]
 
     def free_energies(self) -> NDArray[np.float64]:
         """Free energies of all chains from their fields, NaN of those that are lost; moments are made anew."""
-        blocks = split(self.count, thread_count())
-        _each(unit_moments, len(blocks), self.sites, self.layout, self.sides, blocks)
-        _each(responses, len(blocks), self.sides, self.J, self.JT, blocks)
-        self.solve_gaussians(self.count)
-        out = np.zeros(self.count)
-        _each(energies, len(blocks), self.sides, self.log_det, self.J, self.JT, blocks, out)
-        scratch = np.empty((len(blocks), max(self.J.shape)))
-        _each(unit_energies, len(blocks), self.sites, self.layout, self.sides, blocks, scratch, out)
-        return np.where(self.definite & (self.progress.status != FAILED), out, np.nan)
+        blocks = self._deal(self.count)
+        self.job.run(solve_gaussians, blocks)
+        self.job.run(energies, blocks)
+        state = self.state
+        return np.where(state.definite & (self.progress.status != FAILED), state.free_energy, np.nan)
+
+    def covariances(self) -> Array:
+        """Sum over chains, after `free_energies`, of the Gaussian's covariances of the wide and the narrow side."""
+        blocks = len(self.state.blocks)
+        total = np.zeros((blocks, *self.state.J.shape))
+        Job(Covariances(self.state, total)).run(covariances, blocks)
+        return np.asarray(total.sum(axis=0))
 
 
-def _each(kernel: Any, count: int, *arguments: Any) -> None:
-    for_each(lambda b: kernel(b, *arguments), count)
+def _empty_side(count: int, n: int) -> Side:
+    return Side(*(np.zeros((count, n)) for _ in Side._fields))
 
 
 def solve_adaptive(
@@ -156,7 +161,7 @@ def solve_adaptive(
         engine.put(tuple(x[rows] for x in fields), tuple(x[rows] for x in precisions), rows, damping)
         active = len(rows)
         while active:
-            engine.sweep(active, rule)
+            engine.sweep(active, rule, ROUND)
             stopped = np.flatnonzero(engine.progress.status[:active] != ACTIVE)
             if len(stopped):
                 _write(engine, stopped, found)
@@ -181,12 +186,8 @@ def mean_covariance(machine: Machine, fields: tuple[Array, ...], precisions: tup
         engine = AdaptiveTap(machine, len(fields[0][part]))
         engine.put(tuple(x[part] for x in fields), tuple(x[part] for x in precisions), np.arange(engine.count), 0.0)
         engine.free_energies()
-        workers = len(engine.scratch.X)
-        m = engine.J.shape[1]
-        found, left, right = (np.zeros((workers, *shape)) for shape in (engine.J.shape, engine.JT.shape, (m, m)))
-        _each(covariances, workers, workers, blas(), engine.sides, engine.J, engine.scratch, left, right, found)
-        made = found.sum(axis=0)
-        total += made if engine.layout.side[0] == 0 else made.T
+        made = engine.covariances()
+        total += made if engine.state.layout.side[0] == 0 else made.T
     return np.asarray(total / len(fields[0]))
 
 

@@ -20,15 +20,27 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._base.jit import kernel, scalar
+from tapcore._base.blocks import block_kernel, no_calls
+from tapcore._base.jit import scalar
 from tapcore._base.threads import split
 from tapcore.inference.arithmetic import larger
-from tapcore.inference.belief.kernels import TILE, Messages, Scratch, empty_messages, fetch, less_one
-from tapcore.inference.belief.solver import Pair, engine_for
-from tapcore.inference.progress import CONVERGED, FAILED, Rule, begin, empty_progress
-from tapcore.inference.records import Starts
+from tapcore.inference.belief.kernels import (
+    TILE,
+    Chains,
+    Deal,
+    Kept,
+    across,
+    begin_chain,
+    fetch,
+    keep,
+    less_one,
+    pass_messages,
+    received,
+)
+from tapcore.inference.belief.solver import RelaxedBP
+from tapcore.inference.progress import CONVERGED, FAILED, Rule
 from tapcore.machine import Machine
-from tapcore.units.sites import CUMULANTS, SLAB, Sites, layer_cumulants, layer_moments, layer_slab
+from tapcore.units.sites import CUMULANTS, SLAB, layer_cumulants, layer_moments, layer_slab
 
 Array = NDArray[Any]
 
@@ -42,7 +54,7 @@ NEAR = 1e-3
 
 
 class Edges(NamedTuple):
-    """Messages that one layer sends, (n_visible, n_hidden) each, and its units."""
+    """Messages that one layer sends, (n_visible, n_hidden) each, and its units; first axis: workers."""
 
     a: Array
     c: Array
@@ -64,116 +76,196 @@ class Slopes(NamedTuple):
     hidden: Array
 
 
-def empty_edges(sizes: tuple[int, int]) -> tuple[Edges, Edges]:
-    """Arrays for one chain: what hidden units send, and what visible units do."""
-    hidden, visible = (
-        Edges(*(np.zeros(sizes) for _ in range(7)), *(np.zeros((rows, n)) for rows in (3, 2, 2))) for n in sizes[::-1]
-    )
-    return hidden, visible
+class Backwards(NamedTuple):
+    """How to solve for derivatives: until sums change by less than `tol` of themselves, in at most so many sweeps."""
+
+    tol: float
+    most: int
 
 
-def empty_slopes(sizes: tuple[int, int]) -> Slopes:
-    """Sums of nothing."""
-    return Slopes(np.zeros(sizes), np.zeros((3, sizes[0])), np.zeros((3, sizes[1])))
+class Following(NamedTuple):
+    """Chains that are swept on from where `visible` and `hidden` say, and differentiated where they end."""
+
+    chains: Chains
+    deal: Deal
+    visible: Kept
+    hidden: Kept
+    fresh: NDArray[np.bool_]  # (K,) from visible means alone
+    from_visible: Edges
+    from_hidden: Edges
+    backwards: Backwards
+    lost: NDArray[np.bool_]  # (K,): not finite, or without derivatives
+    slopes: Slopes  # first axis: groups of chains
+    calls: Any  # of kernels that begin a chain, run it and end it
 
 
-@kernel()
-def gather(
-    sites: Sites, layer: int, W: Array, sent: Messages, to_visible: bool, scratch: Scratch, edges: Edges
-) -> None:
-    """Cumulants of the messages from the layer `layer`, which received `sent`. W: (receivers, senders)."""
-    n = W.shape[1]
-    B, A, mean, var = scratch.rows[0, :n], scratch.rows[1, :n], scratch.rows[2, :n], scratch.rows[3, :n]
-    third, fourth, slab = scratch.rows[4, :n], scratch.rows[5, :n], scratch.rows[6, :n]
-    layer_moments(sites, layer, sent.B, sent.A, mean, var)
-    layer_slab(sites, layer, sent.B, sent.A, slab)
+def _empty_edges(workers: int, sizes: tuple[int, int], n: int) -> Edges:
+    pairs = (np.zeros((workers, *sizes)) for _ in range(7))
+    return Edges(*pairs, *(np.zeros((workers, rows, n)) for rows in (3, 2, 2)))
+
+
+@scalar
+def _sent(job: Following, layer: int) -> Edges:
+    """What a layer sends."""
+    return job.from_visible if layer == 0 else job.from_hidden
+
+
+@scalar
+def _gather(job: Following, w: int, layer: int) -> None:
+    """Cumulants of the messages from a layer."""
+    chains, edges, W = job.chains, _sent(job, layer), across(job.chains, layer)
+    sites, sent, n = chains.sites, received(chains, layer), W.shape[1]
+    B, A, mean, var = chains.rows[w, 0, :n], chains.rows[w, 1, :n], chains.rows[w, 2, :n], chains.rows[w, 3, :n]
+    third, fourth, slab = chains.rows[w, 4, :n], chains.rows[w, 5, :n], chains.rows[w, 6, :n]
+    layer_moments(sites, layer, sent.B[w], sent.A[w], mean, var)
+    layer_slab(sites, layer, sent.B[w], sent.A[w], slab)
     own = 1.0 - 0.5 * W.shape[0]
     for j in range(n):
-        edges.unit[0, j] = own * mean[j]
-        edges.unit[1, j] = -0.5 * own * (var[j] + mean[j] * mean[j])
-        edges.unit[2, j] = own * slab[j]
+        edges.unit[w, 0, j] = own * mean[j]
+        edges.unit[w, 1, j] = -0.5 * own * (var[j] + mean[j] * mean[j])
+        edges.unit[w, 2, j] = own * slab[j]
     for first in range(0, W.shape[0], TILE):
-        count = fetch(sent, first, scratch.columns)
+        count = fetch(chains, w, w, layer, first)
         for t in range(count):
             i = first + t
-            less_one(sent, W[i], scratch.columns, t, B, A)
+            less_one(sent, w, W[i], (chains.columns[w, 0, t], chains.columns[w, 1, t]), B, A)
             layer_moments(sites, layer, B, A, mean, var)
             layer_cumulants(sites, layer, B, A, third, fourth)
             layer_slab(sites, layer, B, A, slab)
             for j in range(n):
-                v, h = (i, j) if to_visible else (j, i)
-                edges.a[v, h], edges.c[v, h] = mean[j], var[j]
-                edges.third[v, h], edges.fourth[v, h] = third[j], fourth[j]
-                edges.slab[v, h] = slab[j]
+                v, h = (i, j) if layer == 1 else (j, i)
+                edges.a[w, v, h], edges.c[w, v, h] = mean[j], var[j]
+                edges.third[w, v, h], edges.fourth[w, v, h] = third[j], fourth[j]
+                edges.slab[w, v, h] = slab[j]
 
 
 @scalar
-def _half_sweep(W: Array, sent: Edges, back: Edges, to_visible: bool, damping: float) -> float:
-    """Renew beta and alpha of what one layer sends from those of what it receives; the largest change of a sum."""
-    sent.before[:] = sent.total
-    sent.total[:] = sent.unit[:2]
+def _half_sweep(job: Following, w: int, layer: int, damping: float) -> float:
+    """Renew beta and alpha of what a layer sends from those of what it receives; the largest change of a sum."""
+    W, sent, back = job.chains.W, _sent(job, layer), _sent(job, 1 - layer)
+    total, before, unit = sent.total[w], sent.before[w], sent.unit[w]
+    back_total, back_beta, back_alpha = back.total[w], back.beta[w], back.alpha[w]
+    betas, alphas = sent.beta[w], sent.alpha[w]
+    for part in range(2):
+        for u in range(total.shape[1]):
+            before[part, u], total[part, u] = total[part, u], unit[part, u]
     for i in range(W.shape[0]):
         for j in range(W.shape[1]):
-            to, of = (i, j) if to_visible else (j, i)
-            w = W[i, j]
-            lam, mu = w * (back.total[0, to] - back.beta[i, j]), -w * w * (back.total[1, to] - back.alpha[i, j])
-            a, c, third = sent.a[i, j], sent.c[i, j], sent.third[i, j]
+            to, source = (i, j) if layer == 1 else (j, i)
+            x = W[i, j]
+            lam, mu = x * (back_total[0, to] - back_beta[i, j]), -x * x * (back_total[1, to] - back_alpha[i, j])
+            a, c, third, fourth = sent.a[w, i, j], sent.c[w, i, j], sent.third[w, i, j], sent.fourth[w, i, j]
             beta = 0.5 * a + lam * c + mu * third
             alpha = -0.25 * (c + a * a) - 0.5 * (
-                lam * (third + 2.0 * a * c) + mu * (sent.fourth[i, j] + 2.0 * c * c + 2.0 * a * third)
+                lam * (third + 2.0 * a * c) + mu * (fourth + 2.0 * c * c + 2.0 * a * third)
             )
-            sent.beta[i, j] = beta + damping * (sent.beta[i, j] - beta)
-            sent.alpha[i, j] = alpha + damping * (sent.alpha[i, j] - alpha)
-            sent.total[0, of] += sent.beta[i, j]
-            sent.total[1, of] += sent.alpha[i, j]
+            betas[i, j] = beta + damping * (betas[i, j] - beta)
+            alphas[i, j] = alpha + damping * (alphas[i, j] - alpha)
+            total[0, source] += betas[i, j]
+            total[1, source] += alphas[i, j]
     top = 0.0
     for part in range(2):
-        for of in range(sent.total.shape[1]):
-            now = sent.total[part, of]
-            top = larger(top, abs(now - sent.before[part, of]) / (1.0 + abs(now)))
+        for u in range(total.shape[1]):
+            now = total[part, u]
+            top = larger(top, abs(now - before[part, u]) / (1.0 + abs(now)))
     return top
 
 
-@kernel()
-def sweep_back(W: Array, hidden: Edges, visible: Edges, damping: float, tol: float, most: int) -> float:
-    """Solve for beta and alpha; the change of the last sweep, over the size of what changed: above `tol` if not solved.
+@scalar
+def _sweep_back(job: Following, w: int, damping: float) -> float:
+    """Solve for beta and alpha; the change of the last sweep, over the size of what changed.
 
-    `hidden`, `visible`: what these send.
+    It is above the tolerance where they are not solved for.
     """
-    for edges in (hidden, visible):
-        edges.beta[:], edges.alpha[:], edges.total[:] = 0.0, 0.0, 0.0
+    for layer in range(2):
+        edges = _sent(job, layer)
+        for i in range(edges.beta.shape[1]):
+            for j in range(edges.beta.shape[2]):
+                edges.beta[w, i, j], edges.alpha[w, i, j] = 0.0, 0.0
+        for u in range(edges.total.shape[2]):
+            edges.total[w, 0, u], edges.total[w, 1, u] = 0.0, 0.0
     change = np.inf
-    for sweep in range(most):
-        # There is nothing to mix the first ones with.
-        change = _half_sweep(W, hidden, visible, True, damping if sweep > 0 else 0.0)
-        change = larger(change, _half_sweep(W, visible, hidden, False, damping if sweep > 0 else 0.0))
-        if not change > tol:
+    for sweep in range(job.backwards.most):
+        change = 0.0
+        for half in range(2):
+            # There is nothing to mix the first ones with.
+            change = larger(change, _half_sweep(job, w, 1 - half, damping if sweep > 0 else 0.0))
+        if not change > job.backwards.tol:
             break
     return change
 
 
-@kernel()
-def add_slopes(W: Array, hidden: Edges, visible: Edges, slopes: Slopes) -> None:
-    """Add what follows for a chain to the sums."""
-    for edges, to in ((hidden, slopes.hidden), (visible, slopes.visible)):
-        to[:2] += edges.total[:2]
-        to[2] += edges.unit[2]
+@scalar
+def _add_slopes(job: Following, w: int) -> None:
+    """Add what follows for a chain to the sums of its group."""
+    W, g = job.chains.W, job.deal.group[w]
+    weights, visible, hidden = job.slopes.weights[g], job.slopes.visible[g], job.slopes.hidden[g]
+    for layer in range(2):
+        edges, to = _sent(job, layer), visible if layer == 0 else hidden
+        for u in range(to.shape[1]):
+            to[0, u] += edges.total[w, 0, u]
+            to[1, u] += edges.total[w, 1, u]
+            to[2, u] += edges.unit[w, 2, u]
     for i in range(W.shape[0]):
         for j in range(W.shape[1]):
-            from_hidden, slab = _edge_slopes(i, j, i, W[i, j], hidden, visible)
-            slopes.hidden[2, j] += slab
-            from_visible, slab = _edge_slopes(i, j, j, W[i, j], visible, hidden)
-            slopes.visible[2, i] += slab
-            slopes.weights[i, j] += from_hidden + from_visible
+            by_hidden, slab = _edge_slopes(job, w, 1, i, j)
+            hidden[2, j] += slab
+            by_visible, slab = _edge_slopes(job, w, 0, i, j)
+            visible[2, i] += slab
+            weights[i, j] += by_hidden + by_visible
 
 
 @scalar
-def _edge_slopes(i: int, j: int, to: int, w: float, sent: Edges, back: Edges) -> tuple[float, float]:
-    """Derivatives of Phi with the weight by way of a message to unit `to`, and with that of its sender's slab."""
-    fields, precisions = back.total[0, to] - back.beta[i, j], back.total[1, to] - back.alpha[i, j]
-    a, c, p = sent.a[i, j], sent.c[i, j], sent.slab[i, j]
-    along_slab = w * fields * a - w * w * precisions * (c - a * a)
-    return a * fields - 2.0 * w * c * precisions, 0.5 * p + (1.0 - p) * along_slab
+def _edge_slopes(job: Following, w: int, layer: int, i: int, j: int) -> tuple[float, float]:
+    """Derivatives of Phi with the weight by way of a message from a layer, and with that of its sender's slab."""
+    sent, back, x = _sent(job, layer), _sent(job, 1 - layer), job.chains.W[i, j]
+    to = i if layer == 1 else j
+    fields = back.total[w, 0, to] - back.beta[w, i, j]
+    precisions = back.total[w, 1, to] - back.alpha[w, i, j]
+    a, c, p = sent.a[w, i, j], sent.c[w, i, j], sent.slab[w, i, j]
+    along_slab = x * fields * a - x * x * precisions * (c - a * a)
+    return a * fields - 2.0 * x * c * precisions, 0.5 * p + (1.0 - p) * along_slab
+
+
+@block_kernel
+def begin_following(w: int, job: Following) -> None:
+    """Begin a chain of worker w: unless it is fresh, from messages that its fields and precisions make."""
+    chains = job.chains
+    k = chains.chain[w]
+    begin_chain(chains, w, job.visible, job.hidden, job.fresh[k])
+    if job.fresh[k]:
+        return
+    for layer in range(2):
+        kept, to = job.visible if layer == 0 else job.hidden, received(chains, layer)
+        for i in range(to.B.shape[1]):
+            to.B[w, i], to.A[w, i] = kept.B[k, i], kept.A[k, i]
+    # Of the messages only those to visible units count.
+    hidden = chains.hidden
+    for j in range(hidden.mean.shape[1]):
+        for i in range(hidden.mean.shape[2]):
+            hidden.mean[w, j, i], hidden.var[w, j, i] = 0.0, 0.0
+    for layer in range(2):
+        pass_messages(chains, w, w, layer, 0.0, 0, across(chains, layer).shape[0])
+
+
+@block_kernel
+def end_following(w: int, job: Following) -> None:
+    """Differentiate at the end of the chain of worker w, add that up, and write down where it is.
+
+    A chain is lost where derivatives still change by more than LEAST in the last sweep back.
+    """
+    chains = job.chains
+    k = chains.chain[w]
+    change = np.inf
+    if chains.progress.status[k] != FAILED:
+        for half in range(2):
+            _gather(job, w, 1 - half)
+        change = _sweep_back(job, w, chains.progress.damping[k])
+    lost = not change <= LEAST
+    if not lost:
+        _add_slopes(job, w)
+    job.lost[k] = lost
+    keep(chains, w, job.visible, job.hidden, lost)
 
 
 class Marginals(NamedTuple):
@@ -193,13 +285,6 @@ class Followed(NamedTuple):
     status: NDArray[np.int64]  # (K,)
 
 
-class Backwards(NamedTuple):
-    """How to solve for derivatives: until sums change by less than `tol` of themselves, in at most so many sweeps."""
-
-    tol: float
-    most: int
-
-
 def follow(
     machine: Machine, chains: Marginals, fresh: NDArray[np.bool_], rule: Rule, damping: float, backwards: Backwards
 ) -> Followed:
@@ -207,45 +292,23 @@ def follow(
 
     A chain is lost, and NaN from then on, where derivatives still change by more than LEAST in the last sweep back.
     """
-    sizes = (machine.sizes[0], machine.sizes[1])
+    n, m = sizes = machine.sizes[0], machine.sizes[1]
     count = len(fresh)
-    engine = engine_for(machine, count)
-    engine.sites.need(CUMULANTS, SLAB)
-    progress = empty_progress(count)
-    begin(progress, slice(None), np.arange(count), damping)
-    lost = np.zeros(count, np.bool_)
     # As many groups whatever the number of threads, each added up in order: sums are the same to the bit.
     groups = split(count, GROUPS, count)
-    sums = [empty_slopes(sizes) for _ in groups]
-
-    def work(g: int, to: Pair, scratch: Scratch, edges: tuple[Edges, Edges]) -> None:
-        first, length = groups[g]
-        for k in range(first, first + length):
-            if fresh[k]:
-                engine.begin(to, Starts((chains.mean[0],), ()), k)
-            else:
-                engine.recall(to, scratch, chains, k)
-            engine.run(k, to, scratch, progress, rule, rule.most, bool(fresh[k]))
-            change = np.inf
-            if progress.status[k] != FAILED:
-                gather(engine.sites, 1, engine.W, to[1], True, scratch, edges[0])
-                gather(engine.sites, 0, engine.WT, to[0], False, scratch, edges[1])
-                change = sweep_back(engine.W, *edges, progress.damping[k], *backwards)
-            lost[k] = not change <= LEAST
-            if not lost[k]:
-                add_slopes(engine.W, *edges, sums[g])
-            _keep(chains, to, k, lost[k])
-
-    engine.each(len(groups), work, lambda: (*empty_messages(sizes), empty_edges(sizes)))
-    total = [np.sum(parts, axis=0) / max(1, int((~lost).sum())) for parts in zip(*sums, strict=True)]
-    return Followed(Slopes(*total), lost, progress.status)
-
-
-def _keep(chains: Marginals, to: Pair, k: int, lost: bool) -> None:
-    for layer in range(2):
-        made = to[layer].a, to[layer].c, to[layer].B, to[layer].A
-        for into, x in zip(chains, made, strict=True):
-            into[layer][k] = np.nan if lost else x
+    engine = RelaxedBP(machine, groups, rule, damping)
+    engine.chains.sites.need(CUMULANTS, SLAB)
+    visible, hidden = (Kept(*(x[layer] for x in chains)) for layer in range(2))
+    shapes = sizes, (3, n), (3, m)
+    job = Following(
+        engine.chains, engine.deal, visible, hidden, fresh,
+        from_visible=_empty_edges(engine.workers, sizes, n), from_hidden=_empty_edges(engine.workers, sizes, m),
+        backwards=backwards, lost=np.zeros(count, np.bool_),
+        slopes=Slopes(*(np.zeros((len(groups), *shape)) for shape in shapes)), calls=no_calls(3),
+    )  # fmt: skip
+    engine.run(job, begin_following, end_following)
+    average = Slopes(*(x.sum(axis=0) / max(1, int((~job.lost).sum())) for x in job.slopes))
+    return Followed(average, job.lost, engine.chains.progress.status)
 
 
 def found_again(machine: Machine, solutions: Marginals) -> Slopes:
@@ -256,7 +319,7 @@ def found_again(machine: Machine, solutions: Marginals) -> Slopes:
     ValueError
         A chain does not converge, or ends elsewhere.
     """
-    chains = Marginals(*(tuple(x.copy() for x in layers) for layers in solutions))
+    chains = Marginals(*(tuple(np.array(x, np.float64, order="C") for x in layers) for layers in solutions))
     found = follow(machine, chains, np.zeros(len(chains.mean[0]), np.bool_), CLOSELY, 0.0, Backwards(1e-14, 10_000))
     moved = np.max(
         [np.abs(new - old).max(axis=1) for new, old in zip(chains.mean, solutions.mean, strict=True)], axis=0
