@@ -11,7 +11,7 @@ from tapcore._base import checks
 from tapcore._base.random import Stream
 from tapcore.special.exponential import log1pexp, sigmoid, sigmoid_moments
 from tapcore.units.interface import Unit, parameter
-from tapcore.units.rows import Array, all_slab, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
+from tapcore.units.rows import Array, row_cumulants, row_draw, row_log_z, row_moments, row_third
 from tapcore.units.shared.two_states import draw_states
 
 
@@ -41,9 +41,6 @@ def _row_cumulants(site: BinarySite, B: Array, A: Array, third: Array, fourth: A
     for i in range(B.size):
         a, c = sigmoid_moments(B[i] + site.U[i] - half * A[i])
         third[i], fourth[i] = c * (one - (a + a)), c * (one - six * c)
-
-
-row_slab.register(BinarySite)(all_slab)
 
 
 @row_draw.register(BinarySite)
@@ -85,7 +82,6 @@ class Binary(Unit):
     site_type = BinarySite
     support = "0 or 1"
     states = (0.0, 1.0)
-    third_order = True
 
     U = parameter("U", "Fields")
 

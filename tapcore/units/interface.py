@@ -4,8 +4,8 @@ A unit type is one file that defines
 
 - a `Unit` subclass with parameters, support and statistics;
 - a NamedTuple of its parameter arrays, the *site*;
-- ``row_moments``, ``row_log_z``, ``row_third``, ``row_cumulants``, ``row_slab`` and ``row_draw`` for that NamedTuple
-  (`rows.py`).
+- ``row_moments`` and ``row_log_z`` for that NamedTuple and, as far as the type can do what they are for, ``row_third``,
+  ``row_cumulants``, ``row_slab`` and ``row_draw`` (`rows.py`).
 
 Kernels take `Sites` (`sites.py`) and never ask which units they hold.
 """
@@ -74,8 +74,6 @@ class Unit(abc.ABC):
     support: ClassVar[str]
     #: The two states, where there are no others.
     states: ClassVar[tuple[float, float] | None] = None
-    #: Whether the third cumulant is a function of the mean alone, so that the third-order term is known (`row_third`).
-    third_order: ClassVar[bool] = False
 
     #: Every unit type by name.
     registry: ClassVar[dict[str, type[Unit]]] = {}

@@ -11,7 +11,7 @@ from tapcore._base import checks
 from tapcore._base.random import Stream
 from tapcore.special.exponential import log2cosh, sigmoid, tanh_moments
 from tapcore.units.interface import Unit, parameter
-from tapcore.units.rows import Array, all_slab, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
+from tapcore.units.rows import Array, row_cumulants, row_draw, row_log_z, row_moments, row_third
 from tapcore.units.shared.two_states import draw_states
 
 
@@ -41,9 +41,6 @@ def _row_cumulants(site: SpinSite, B: Array, A: Array, third: Array, fourth: Arr
     for i in range(B.size):
         a, c = tanh_moments(B[i] + site.U[i] + (A[i] - A[i]))
         third[i], fourth[i] = -two * a * c, c * (four - six * c)
-
-
-row_slab.register(SpinSite)(all_slab)
 
 
 @row_draw.register(SpinSite)
@@ -82,7 +79,6 @@ class Spin(Unit):
 
     names = ("U",)
     states = (-1.0, 1.0)
-    third_order = True
     site_type = SpinSite
     support = "-1 or +1"
 

@@ -16,14 +16,10 @@ from tapcore.special.truncnorm.draw import draw
 from tapcore.units.interface import Unit, parameter
 from tapcore.units.rows import (
     Array,
-    all_slab,
-    no_third,
     row_cumulants,
     row_draw,
     row_log_z,
     row_moments,
-    row_slab,
-    row_third,
 )
 from tapcore.units.shared.fitting import IntervalMoments, below, ends
 from tapcore.units.shared.slabs import log_gaussian, moved_gaussian, truncated_chunk, truncated_cumulants
@@ -67,17 +63,11 @@ def _row_cumulants(site: TruncatedGaussianSite, B: Array, A: Array, third: Array
     truncated_cumulants(site.U, site.V, site.lo, site.hi, B, A, third, fourth)
 
 
-row_slab.register(TruncatedGaussianSite)(all_slab)
-
-
 @row_draw.register(TruncatedGaussianSite)
 def _row_draw(site: TruncatedGaussianSite, B: Array, A: Array, stream: Stream, x: Array) -> None:
     for i in range(B.size):
         s, b = np.float64(A[i]) + np.float64(site.V[i]), np.float64(B[i]) + np.float64(site.U[i])
         x[i] = draw(stream, s, b, np.float64(site.lo[i]), np.float64(site.hi[i]))
-
-
-row_third.register(TruncatedGaussianSite)(no_third)
 
 
 class TruncatedGaussian(Unit):
