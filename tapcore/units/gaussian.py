@@ -155,14 +155,6 @@ class Gaussian(OnTheLine):
         _, mean, var = self.moments(B, A)
         return np.asarray(rng.normal(mean, np.sqrt(var)), self.dtype)
 
-    def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
-        """Averages of x and ``-x^2/2``, for U and V."""
-        return {"U": mean.mean(axis=0), "V": -0.5 * (var + mean * mean).mean(axis=0)}
-
-    def data_statistics(self, X: Array) -> dict[str, Array]:
-        """Averages of x and ``-x^2/2``, for U and V."""
-        return {"U": X.mean(axis=0), "V": -0.5 * (X * X).mean(axis=0)}
-
     def ascend(self, parameters: dict[str, Array], gradient: dict[str, Array], rate: float) -> None:
         """Take a training step in place, in U and ln V."""
         parameters["U"] += rate * gradient["U"]

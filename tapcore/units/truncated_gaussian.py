@@ -110,10 +110,6 @@ class TruncatedGaussian(Unit):
         """Raise ValueError unless every lo is below its hi."""
         below("lo", parameters["lo"], "hi", parameters["hi"])
 
-    def contains(self, x: Array) -> NDArray[np.bool_]:
-        """Which entries lie between lo and hi."""
-        return np.asarray((x >= self.lo) & (x <= self.hi))
-
     def bounds(self) -> tuple[Array, Array]:
         """Means lie between lo and hi."""
         return self.lo, self.hi
@@ -166,11 +162,3 @@ class TruncatedGaussian(Unit):
         """Draw from the weight at ``s = A + V`` and ``b = B + U``, exactly; (..., n)."""
         b, a = (x.astype(np.float64) for x in self.check_fields(B, A))
         return np.asarray(truncnorm.sample(a + self.V, b + self.U, self.lo, self.hi, rng), self.dtype)
-
-    def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
-        """Averages of x and ``-x^2/2``, for U and V."""
-        return {"U": mean.mean(axis=0), "V": -0.5 * (var + mean * mean).mean(axis=0)}
-
-    def data_statistics(self, X: Array) -> dict[str, Array]:
-        """Averages of x and ``-x^2/2``, for U and V."""
-        return {"U": X.mean(axis=0), "V": -0.5 * (X * X).mean(axis=0)}
