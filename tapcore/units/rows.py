@@ -11,7 +11,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tapcore._base.jit import by_type
-from tapcore._base.random import Stream
+from tapcore._base.random import Stream, normal, uniform
+
+# For `row_draw`: a uniform number below 1, and a normal one, from a stream.
+__all__ = [
+    "Array", "Stream", "normal", "row_cumulants", "row_draw", "row_log_z", "row_moments", "row_slab", "row_third",
+    "uniform",
+]  # fmt: skip
 
 Array = NDArray[Any]
 
