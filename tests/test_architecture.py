@@ -38,7 +38,7 @@ INNER = {
         ["outside", "solution"],
         ["records", "progress", "arithmetic"],
     ],
-    "units": [["shared"], ["interface"], ["sites"], ["rows"]],
+    "units": [["shared"], ["interface"], ["sites", "natural_fit"], ["rows"]],
 }
 ROOMS = 21
 LINES = 400

@@ -77,13 +77,19 @@ def scalar(function: F) -> F:
 class ByType(Protocol):
     """A function whose implementations are chosen by the type of its first argument."""
 
-    implementations: dict[type, Callable[..., Any]]
+    __name__: str
 
     def __call__(self, *args: Any) -> Any:
         """Call the implementation for the type of the first argument."""
 
     def register(self, cls: type) -> Callable[[F], F]:
-        """Take the decorated implementation for a NamedTuple class, or for ``np.float64`` or ``np.float32`` scalars."""
+        """Take the decorated implementation for a NamedTuple class, or for ``np.float64`` or ``np.float32`` scalars.
+
+        That for `object` is of all NamedTuples that have none of their own.
+        """
+
+    def implementation(self, cls: type) -> Callable[..., Any] | None:
+        """What is called for a NamedTuple class; None if there is nothing."""
 
 
 def by_type(stub: Callable[..., Any]) -> ByType:
@@ -96,15 +102,18 @@ def by_type(stub: Callable[..., Any]) -> ByType:
     @functools.wraps(stub)
     def dispatch(*args: Any) -> Any:
         # Python floats count as float64.
-        found = methods.get(type(args[0])) or methods.get(np.float64)
+        found = methods.get(type(args[0])) or methods.get(np.float64) or methods.get(object)
         if found is None:
             raise TypeError(f"{stub.__name__} has no implementation for {type(args[0]).__name__}")
         return found(*args)
 
+    def implementation(cls: type) -> Callable[..., Any] | None:
+        return methods.get(cls) or methods.get(object)
+
     def choose(*args: Any) -> Callable[..., Any] | None:
         first = args[0]
         if isinstance(first, types.BaseNamedTuple):
-            return methods.get(first.instance_class)
+            return implementation(first.instance_class)
         real = {types.float64: np.float64, types.float32: np.float32}.get(first)
         return None if real is None else methods.get(real)
 
@@ -117,7 +126,7 @@ def by_type(stub: Callable[..., Any]) -> ByType:
 
         return keep
 
-    dispatch.implementations = methods  # type: ignore[attr-defined]
+    dispatch.implementation = implementation  # type: ignore[attr-defined]
     dispatch.register = register  # type: ignore[attr-defined]
     return cast(ByType, dispatch)
 

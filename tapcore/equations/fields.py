@@ -19,7 +19,7 @@ from tapcore._base.jit import scalar
 from tapcore.equations.compiled import Compiled
 from tapcore.equations.layers import empty_state, row_of, rows_of
 from tapcore.units.sites import THIRD as THIRD_CUMULANT
-from tapcore.units.sites import layer_third
+from tapcore.units.sites import can, layer_third
 
 if TYPE_CHECKING:
     from tapcore.machine import Machine
@@ -36,11 +36,10 @@ def check_order(machine: Machine, method: str) -> int:
     """Order of a method of sweeps; ValueError where the machine has units for which it is not known."""
     order = ORDERS[method]
     for i, layer in enumerate(machine.layers if order > 2 else ()):
-        if not layer.third_order:
+        if not can(layer, THIRD_CUMULANT):
             raise ValueError(
-                f"method {method!r} needs the third cumulant of each unit as a function of its mean; that of "
-                f"layers[{i}] ({type(layer).__name__}) depends on the variance too, and its slopes on the fifth "
-                "cumulant: use 'tap'"
+                f"method {method!r} needs the third cumulant of each unit as a function of its mean, which those of "
+                f"layers[{i}] ({type(layer).__name__}) do not have: use 'tap'"
             )
     return order
 

@@ -91,7 +91,10 @@ def machine_from(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Ar
         for i, layer in enumerate(header["layers"]):
             unit = UNITS.get(layer["type"])
             if unit is None:
-                raise CheckpointError(f"{path}: unknown unit type {layer['type']!r}: is it of a newer tapcore?")
+                raise CheckpointError(
+                    f"{path}: unknown unit type {layer['type']!r}: import the module that defines it first; or is it "
+                    "of a newer tapcore?"
+                )
             layers.append(unit(layer["n"], **{name: tensors[f"layers.{i}.{name}"] for name in unit.names}))
         return Machine(layers, [tensors[f"weights.{i}"] for i in range(len(layers) - 1)], header["dtype"])
     except CheckpointError:

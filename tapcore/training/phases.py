@@ -25,6 +25,7 @@ from tapcore.sampling.gibbs_chains import GibbsChains
 from tapcore.training.plan import Plan
 from tapcore.training.weights import Moments
 from tapcore.units import Unit
+from tapcore.units.sites import CUMULANTS, check_can
 
 Array = NDArray[Any]
 # How closely the derivatives of relaxed belief propagation are found in a batch.
@@ -211,6 +212,7 @@ class RelaxedPhase:
 
     def __init__(self, machine: Machine, settings: Plan) -> None:
         count = settings.chains
+        check_can(machine.layers, CUMULANTS)
         footprint.check("chains", count, count * 4 * footprint.per_row(machine.sizes))
         self.rule = rule_for(machine, "rbp", most=settings.sweeps)
         self.damping = settings.damping or 0.0

@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 
-from tapcore.units.interface import Unit
+from tapcore.units.interface import Unit, parameter
 
 for _module in pkgutil.iter_modules(__path__):
     if not _module.name.startswith("_"):
@@ -13,4 +13,4 @@ for _module in pkgutil.iter_modules(__path__):
 UNITS = Unit.registry
 
 globals().update(UNITS)
-__all__ = ["UNITS", "Unit", *UNITS]
+__all__ = ["UNITS", "Unit", "parameter", *UNITS]

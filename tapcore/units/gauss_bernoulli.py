@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from tapcore._base import checks
 from tapcore._base.random import Stream
-from tapcore.units.rows import Array, no_third, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
+from tapcore.units.rows import Array, row_cumulants, row_draw, row_log_z, row_moments, row_slab
 from tapcore.units.shared.fitting import ColumnMoments, column_moments, nonzero, share_of_few, typical
 from tapcore.units.shared.slabs import OnTheLine, ascend_positive, line_chunk, line_cumulants, line_draw
 from tapcore.units.shared.spike_slab import (
@@ -77,9 +77,6 @@ def _slab_draw(site: GaussBernoulliSite, i: int, s: float, b: float, stream: Str
 @row_draw.register(GaussBernoulliSite)
 def _row_draw(site: GaussBernoulliSite, B: Array, A: Array, stream: Stream, x: Array) -> None:
     mixed_draw(site, B, A, stream, x)
-
-
-row_third.register(GaussBernoulliSite)(no_third)
 
 
 class GaussBernoulli(OnTheLine, SpikeSlab):

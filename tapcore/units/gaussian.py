@@ -14,13 +14,10 @@ from tapcore.special.truncnorm.batch import CHUNK
 from tapcore.units.interface import parameter
 from tapcore.units.rows import (
     Array,
-    all_slab,
-    no_third,
     row_cumulants,
     row_draw,
     row_log_z,
     row_moments,
-    row_slab,
     row_third,
 )
 from tapcore.units.shared.fitting import column_moments, usable_variances
@@ -60,9 +57,6 @@ def _row_cumulants(site: GaussianSite, B: Array, A: Array, third: Array, fourth:
     line_cumulants(site.V, B, A, third, fourth)
 
 
-row_slab.register(GaussianSite)(all_slab)
-
-
 @row_draw.register(GaussianSite)
 def _row_draw(site: GaussianSite, B: Array, A: Array, stream: Stream, x: Array) -> None:
     for i in range(B.size):
@@ -70,7 +64,10 @@ def _row_draw(site: GaussianSite, B: Array, A: Array, stream: Stream, x: Array) 
         x[i] = line_draw(stream, s, b)
 
 
-row_third.register(GaussianSite)(no_third)
+@row_third.register(GaussianSite)
+def _row_third(site: GaussianSite, mean: Array, third: Array, slope: Array) -> None:
+    third[:] = 0
+    slope[:] = 0
 
 
 class Gaussian(OnTheLine):
@@ -98,7 +95,6 @@ class Gaussian(OnTheLine):
     """
 
     names = ("U", "V")
-    third_order = True  # there is none
     site_type = GaussianSite
 
     U = parameter("U", "Fields")
@@ -158,14 +154,6 @@ class Gaussian(OnTheLine):
         checks.generator("rng", rng)
         _, mean, var = self.moments(B, A)
         return np.asarray(rng.normal(mean, np.sqrt(var)), self.dtype)
-
-    def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
-        """Averages of x and ``-x^2/2``, for U and V."""
-        return {"U": mean.mean(axis=0), "V": -0.5 * (var + mean * mean).mean(axis=0)}
-
-    def data_statistics(self, X: Array) -> dict[str, Array]:
-        """Averages of x and ``-x^2/2``, for U and V."""
-        return {"U": X.mean(axis=0), "V": -0.5 * (X * X).mean(axis=0)}
 
     def ascend(self, parameters: dict[str, Array], gradient: dict[str, Array], rate: float) -> None:
         """Take a training step in place, in U and ln V."""

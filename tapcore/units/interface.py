@@ -2,10 +2,10 @@
 
 A unit type is one file that defines
 
-- a `Unit` subclass with parameters, support and statistics;
 - a NamedTuple of its parameter arrays, the *site*;
-- ``row_moments``, ``row_log_z``, ``row_third``, ``row_cumulants``, ``row_slab`` and ``row_draw`` for that NamedTuple
-  (`rows.py`).
+- ``row_moments`` and ``row_log_z`` for that NamedTuple and, as far as the type can do what they are for, ``row_third``,
+  ``row_cumulants``, ``row_slab`` and ``row_draw`` (`rows.py`);
+- a `Unit` subclass with parameters, their check, its support and its weight; what else it does has defaults.
 
 Kernels take `Sites` (`sites.py`) and never ask which units they hold.
 """
@@ -20,7 +20,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks, footprint
 from tapcore._base.jit import kernel
-from tapcore.units.sites import LOG_Z, MOMENTS, Sites, layer_log_z, layer_moments, sites_of
+from tapcore._base.random import Stream, stream_from
+from tapcore.units import natural_fit
+from tapcore.units.sites import DRAW, LOG_Z, MOMENTS, Sites, layer_draw, layer_log_z, layer_moments, sites_of
 
 Array = NDArray[Any]
 AnyUnit = TypeVar("AnyUnit", bound="Unit")
@@ -31,6 +33,12 @@ def _moments_of_rows(sites: Sites, B: Array, A: Array, log_z: Array, mean: Array
     for k in range(B.shape[0]):
         layer_moments(sites, 0, B[k], A[k], mean[k], var[k])
         layer_log_z(sites, 0, B[k], A[k], log_z[k])
+
+
+@kernel()
+def _draws_of_rows(sites: Sites, B: Array, A: Array, stream: Stream, x: Array) -> None:
+    for k in range(B.shape[0]):
+        layer_draw(sites, 0, B[k], A[k], stream, x[k])
 
 
 class _Parameter(property):
@@ -49,8 +57,8 @@ def parameter(name: str, meaning: str) -> _Parameter:
 
 
 #: The parameter that every unit has: it multiplies x in ``ln phi(x)``, as a field does, so that the derivative of
-#: ``ln phi`` averages to the mean.
-FIELD = "U"
+#: ``ln phi`` averages to the mean. A parameter "V", where there is one, multiplies ``-x^2/2``, as a precision does.
+FIELD, PRECISION = "U", "V"
 
 
 class Unit(abc.ABC):
@@ -74,8 +82,6 @@ class Unit(abc.ABC):
     support: ClassVar[str]
     #: The two states, where there are no others.
     states: ClassVar[tuple[float, float] | None] = None
-    #: Whether the third cumulant is a function of the mean alone, so that the third-order term is known (`row_third`).
-    third_order: ClassVar[bool] = False
 
     #: Every unit type by name.
     registry: ClassVar[dict[str, type[Unit]]] = {}
@@ -85,12 +91,21 @@ class Unit(abc.ABC):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if "site_type" in cls.__dict__:  # not what only some types share
-            if cls.site_type._fields != cls.names:
-                raise TypeError(f"{cls.__name__}: site_type must have the fields {cls.names} in this order")
-            if FIELD not in cls.names:
-                raise TypeError(f"{cls.__name__}: names must contain {FIELD!r}")
-            Unit.registry[cls.__name__] = cls
+        if "site_type" not in cls.__dict__:  # what only some types share
+            return
+        name, others = cls.__name__, {*cls.names} - {FIELD, PRECISION, *cls.fixed}
+        if cls.site_type._fields != cls.names:
+            raise TypeError(f"{name}: site_type must have the fields {cls.names} in this order")
+        if FIELD not in cls.names:
+            raise TypeError(f"{name}: names must contain {FIELD!r}")
+        if others and (cls.statistics is Unit.statistics or cls.data_statistics is Unit.data_statistics):
+            raise TypeError(f"{name}: parameters other than U and V need statistics and data_statistics of their own")
+        if cls.states is None and cls.bounds is Unit.bounds:
+            raise TypeError(f"{name}: bounds must be defined, or states")
+        known = Unit.registry.get(name)
+        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(f"{name}: {known.__module__} has a unit type of this name, which files know it by")
+        Unit.registry[name] = cls
 
     def __init__(self, n: int, **parameters: ArrayLike) -> None:
         n = checks.integer("n", n, minimum=1)
@@ -117,41 +132,78 @@ class Unit(abc.ABC):
     # -- what a unit type defines ------------------------------------------------------------------------------------
 
     @abc.abstractmethod
-    def contains(self, x: Array) -> NDArray[np.bool_]:
-        """Which entries of `x` (..., n) lie in the support."""
-
-    @abc.abstractmethod
-    def bounds(self) -> tuple[Array, Array]:
-        """Ends of the interval in which every mean lies, each broadcasting to (n,)."""
-
-    @abc.abstractmethod
     def log_weight(self, x: ArrayLike) -> Array:
         """Log of the unnormalised weight at `x`, ln phi_i(x_i): (..., n), -inf outside the support."""
 
+    def bounds(self) -> tuple[Array, Array]:
+        """Ends of the interval in which every mean lies, each broadcasting to (n,); for types with `states` known."""
+        assert self.states is not None
+        low, high = self.states
+        return np.full(1, low), np.full(1, high)
+
+    # -- what a unit type may refine -----------------------------------------------------------------------------------
+
     @classmethod
-    @abc.abstractmethod
-    def from_data(cls, X: ArrayLike) -> Self:
+    def check_parameters(cls, parameters: dict[str, Array]) -> None:
+        """Raise ValueError, naming the first bad index, unless the weight makes sense with `parameters`, (n,) each."""
+        return
+
+    def contains(self, x: Array) -> NDArray[np.bool_]:
+        """Which entries of `x` (..., n) lie in the support: the `states`, or what is finite within the `bounds`."""
+        if self.states is not None:
+            low, high = self.states
+            return np.asarray((x == low) | (x == high))
+        lo, hi = self.bounds()
+        return np.asarray(np.isfinite(x) & (x >= lo) & (x <= hi))
+
+    @classmethod
+    def from_data(cls, X: ArrayLike, *args: Any, **kwargs: Any) -> Self:
         """Fit every site to its column of `X` (samples, n) on its own: the theta(0) <- X of Alg. 2.
 
-        A unit type with `fixed` parameters takes them by name.
+        By default U and, where there is one, V are those that give each unit the mean and the square of its column and
+        of one imaginary sample from the layer with default parameters; others keep their defaults. `args` and `kwargs`
+        are the `fixed` parameters of a type that has some. ValueError for `X` of the wrong shape or not in the support.
         """
+        array = checks.matrix("X", X, None, rows="samples")
+        unit = cls(array.shape[1], **dict(zip(cls.fixed[: len(args)], args, strict=True)), **kwargs)
+        unit.check_data("X", array)
+        aim = natural_fit.wanted(array, unit.moments)
+        for _ in range(2):  # from afar rounding leaves some digits of small parameters out
+            shifts = dict(
+                zip((FIELD, PRECISION), natural_fit.fit(unit.moments, aim, PRECISION in cls.names), strict=True)
+            )
+            unit = cls(unit.n, **{name: p + shifts.get(name, 0.0) for name, p in unit.parameters.items()})
+        return unit
 
-    @abc.abstractmethod
     def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
-        """Draw x from ``phi(x) exp(B x - A x^2/2)``, normalised, by the generator `rng`: (..., n)."""
+        """Draw x from ``phi(x) exp(B x - A x^2/2)``, normalised, by the generator `rng`: (..., n).
 
-    @abc.abstractmethod
+        ValueError for types without `row_draw`.
+        """
+        stream = stream_from(checks.generator("rng", rng))
+        b, a = self.check_fields(B, A)
+        x = np.empty(b.shape, self.dtype)
+        b, a, rows = (z.reshape(-1, self.n) for z in (b, a, x))
+        _draws_of_rows(sites_of([self], DRAW), b, a, stream, rows)
+        return x
+
     def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
         """Per parameter, the average over rows of <d ln phi/d parameter> (Eqs. 40, 41).
 
-        The rows (K, n) are means `mean` and variances `var` in fields `B` and precisions `A`.
+        The rows (K, n) are means `mean` and variances `var` in fields `B` and precisions `A`. By default x for U and
+        ``-x^2/2`` for V.
         """
+        averages = {FIELD: mean.mean(axis=0)}
+        return (
+            averages
+            if PRECISION not in self.names
+            else {**averages, PRECISION: -0.5 * (var + mean * mean).mean(axis=0)}
+        )
 
-    @abc.abstractmethod
     def data_statistics(self, X: Array) -> dict[str, Array]:
         """Per parameter, the average of d ln phi/d parameter over the samples `X` (samples, n)."""
-
-    # -- what a unit type may refine -----------------------------------------------------------------------------------
+        averages = {FIELD: X.mean(axis=0)}
+        return averages if PRECISION not in self.names else {**averages, PRECISION: -0.5 * (X * X).mean(axis=0)}
 
     def parameter_slopes(self, slopes: Array) -> dict[str, Array]:
         """Per parameter, the derivative of a function of ln Z and moments.
@@ -159,11 +211,6 @@ class Unit(abc.ABC):
         `slopes` (3, n) are those with B, with A, and with the logarithm of the slab's weight: U adds to B, V to A.
         """
         return {name: slopes[("U", "V").index(name)] for name in self.names if name in ("U", "V")}
-
-    @classmethod
-    def check_parameters(cls, parameters: dict[str, Array]) -> None:
-        """Raise ValueError, naming the first bad index, unless the weight makes sense with `parameters`, (n,) each."""
-        return
 
     def standard(self) -> tuple[Array, Array] | None:
         """Shift and scale, (n,) float64 each, of the coordinates z, ``x = shift + scale z``, that suit the layer's law.

@@ -1,6 +1,7 @@
 """What the units of a layer do in a kernel, for one chain: functions chosen by the type of the layer's site.
 
-Each unit type registers its own for the NamedTuple of its parameter arrays, the site.
+Each unit type registers its own for the NamedTuple of its parameter arrays, the site. Moments and ln Z all have; what
+else a type registers is what else it can do.
 """
 
 from __future__ import annotations
@@ -10,7 +11,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tapcore._base.jit import by_type
-from tapcore._base.random import Stream
+from tapcore._base.random import Stream, normal, uniform
+
+# For `row_draw`: a uniform number below 1, and a normal one, from a stream.
+__all__ = [
+    "Array", "Stream", "normal", "row_cumulants", "row_draw", "row_log_z", "row_moments", "row_slab", "row_third",
+    "uniform",
+]  # fmt: skip
 
 Array = NDArray[Any]
 
@@ -27,7 +34,10 @@ def row_log_z(site: Any, B: Array, A: Array, log_z: Array) -> None:
 
 @by_type
 def row_third(site: Any, mean: Array, third: Array, slope: Array) -> None:
-    """Third cumulant of every site of a layer as a function of its mean, and its derivative; zeros where it is none."""
+    """Third cumulant of every site of a layer as a function of its mean, and its derivative.
+
+    For types of which it is one: others do without, and third order refuses them.
+    """
 
 
 @by_type
@@ -45,12 +55,7 @@ def row_draw(site: Any, B: Array, A: Array, stream: Stream, x: Array) -> None:
     """A value of every site of a layer, for one chain, from the weight in fields B, A; NaN where it is no law."""
 
 
-def no_third(site: Any, mean: Array, third: Array, slope: Array) -> None:
-    """`row_third` of sites without skewness, or whose third cumulant is not a function of the mean alone."""
-    third[:] = 0
-    slope[:] = 0
-
-
-def all_slab(site: Any, B: Array, A: Array, probability: Array) -> None:
-    """`row_slab` of sites without an atom."""
+@row_slab.register(object)
+def _all_slab(site: Any, B: Array, A: Array, probability: Array) -> None:
+    """Of types without an atom."""
     probability[:] = 1

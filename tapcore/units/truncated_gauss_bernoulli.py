@@ -12,7 +12,7 @@ from tapcore._base.random import Stream
 from tapcore.special import truncnorm
 from tapcore.special.truncnorm.draw import draw
 from tapcore.units.interface import parameter
-from tapcore.units.rows import Array, no_third, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
+from tapcore.units.rows import Array, row_cumulants, row_draw, row_log_z, row_moments, row_slab
 from tapcore.units.shared.fitting import IntervalMoments, below, ends, nonzero, share_of_few
 from tapcore.units.shared.slabs import truncated_chunk, truncated_cumulants
 from tapcore.units.shared.spike_slab import (
@@ -87,9 +87,6 @@ def _slab_draw(site: TruncatedGaussBernoulliSite, i: int, s: float, b: float, st
 @row_draw.register(TruncatedGaussBernoulliSite)
 def _row_draw(site: TruncatedGaussBernoulliSite, B: Array, A: Array, stream: Stream, x: Array) -> None:
     mixed_draw(site, B, A, stream, x)
-
-
-row_third.register(TruncatedGaussBernoulliSite)(no_third)
 
 
 class TruncatedGaussBernoulli(SpikeSlab):

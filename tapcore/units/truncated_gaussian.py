@@ -16,14 +16,10 @@ from tapcore.special.truncnorm.draw import draw
 from tapcore.units.interface import Unit, parameter
 from tapcore.units.rows import (
     Array,
-    all_slab,
-    no_third,
     row_cumulants,
     row_draw,
     row_log_z,
     row_moments,
-    row_slab,
-    row_third,
 )
 from tapcore.units.shared.fitting import IntervalMoments, below, ends
 from tapcore.units.shared.slabs import log_gaussian, moved_gaussian, truncated_chunk, truncated_cumulants
@@ -67,17 +63,11 @@ def _row_cumulants(site: TruncatedGaussianSite, B: Array, A: Array, third: Array
     truncated_cumulants(site.U, site.V, site.lo, site.hi, B, A, third, fourth)
 
 
-row_slab.register(TruncatedGaussianSite)(all_slab)
-
-
 @row_draw.register(TruncatedGaussianSite)
 def _row_draw(site: TruncatedGaussianSite, B: Array, A: Array, stream: Stream, x: Array) -> None:
     for i in range(B.size):
         s, b = np.float64(A[i]) + np.float64(site.V[i]), np.float64(B[i]) + np.float64(site.U[i])
         x[i] = draw(stream, s, b, np.float64(site.lo[i]), np.float64(site.hi[i]))
-
-
-row_third.register(TruncatedGaussianSite)(no_third)
 
 
 class TruncatedGaussian(Unit):
@@ -119,10 +109,6 @@ class TruncatedGaussian(Unit):
     def check_parameters(cls, parameters: dict[str, Array]) -> None:
         """Raise ValueError unless every lo is below its hi."""
         below("lo", parameters["lo"], "hi", parameters["hi"])
-
-    def contains(self, x: Array) -> NDArray[np.bool_]:
-        """Which entries lie between lo and hi."""
-        return np.asarray((x >= self.lo) & (x <= self.hi))
 
     def bounds(self) -> tuple[Array, Array]:
         """Means lie between lo and hi."""
@@ -176,11 +162,3 @@ class TruncatedGaussian(Unit):
         """Draw from the weight at ``s = A + V`` and ``b = B + U``, exactly; (..., n)."""
         b, a = (x.astype(np.float64) for x in self.check_fields(B, A))
         return np.asarray(truncnorm.sample(a + self.V, b + self.U, self.lo, self.hi, rng), self.dtype)
-
-    def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
-        """Averages of x and ``-x^2/2``, for U and V."""
-        return {"U": mean.mean(axis=0), "V": -0.5 * (var + mean * mean).mean(axis=0)}
-
-    def data_statistics(self, X: Array) -> dict[str, Array]:
-        """Averages of x and ``-x^2/2``, for U and V."""
-        return {"U": X.mean(axis=0), "V": -0.5 * (X * X).mean(axis=0)}

@@ -226,14 +226,12 @@ class SpikeSlab(Unit):
     def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
         """Averages of the derivatives for rho, x for U and ``-x^2/2`` for V."""
         p = self.nonzero_probability(B, A).mean(axis=0)
-        return {
-            "rho": self._rho_slope(p), "U": mean.mean(axis=0), "V": -0.5 * (var + mean * mean).mean(axis=0),
-        }  # fmt: skip
+        return {"rho": self._rho_slope(p), **super().statistics(mean, var, B, A)}
 
     def data_statistics(self, X: Array) -> dict[str, Array]:
         """Averages of the derivatives for rho, x for U and ``-x^2/2`` for V."""
         p = (X != 0).mean(axis=0, dtype=self.dtype)
-        return {"rho": self._rho_slope(p), "U": X.mean(axis=0), "V": -0.5 * (X * X).mean(axis=0)}
+        return {"rho": self._rho_slope(p), **super().data_statistics(X)}
 
     def parameter_slopes(self, slopes: Array) -> dict[str, Array]:
         """As for other units, and for rho, of which the slab's weight is made."""
