@@ -132,7 +132,7 @@ def compiled():
     from tapcore.units import sites as _sites
     made = _sites._compiled(_sites.MOMENTS, Site, "float64")
     values, size, out = np.zeros(1), np.ones(1, np.int64), np.zeros(2)
-    from tapcore._base.jit import _python_call_address
+    from tapcore._base.intrinsics import _python_call_address
     at = [x.ctypes.data for x in (values, size, np.ones(1), np.ones(1), out, out[1:])]
     _python_call_address(made.address, at)
     return made.cache_hits, float(out[0])
