@@ -18,7 +18,7 @@ from tapcore._base.jit import block_function, parallel_loop
 from tapcore._base.structs import Reference, pack
 from tapcore._base.threads import blas_held, for_each, parallel_loops_allowed, thread_count
 
-__all__ = ["BlockKernel", "Job", "block_kernel", "call_block", "no_calls", "run_blocks", "run_here"]
+__all__ = ["BlockKernel", "Job", "block_kernel", "call_block", "no_calls", "run_blocks"]
 
 
 class BlockKernel:
@@ -77,15 +77,12 @@ class Job:
             return
         address, packed = kernel.address(self._packed.type), self._packed.address
         threads = min(thread_count(), count)
-        if threads > 1 and not parallel_loops_allowed():
+        if threads > 1 and parallel_loops_allowed():
+            with blas_held():
+                parallel_loop(address, packed, count, threads, np.zeros(1, np.int64))
+        else:
             block = _CALL(address)
             for_each(lambda b: block(b, packed), count)
-            return
-        with blas_held():
-            if threads > 1:
-                parallel_loop(address, packed, count, threads, np.zeros(1, np.int64))
-            else:
-                _call_each(address, packed, count)
 
     def run_here(self, kernel: BlockKernel, b: int = 0) -> None:
         """Run one block in the calling thread."""
@@ -103,17 +100,6 @@ def no_calls(count: int) -> Any:
 def run_blocks(kernel: BlockKernel, count: int, values: Any) -> None:
     """Run blocks 0..count-1 of a job made of `values`."""
     Job(values).run(kernel, count)
-
-
-def run_here(kernel: BlockKernel, values: Any, b: int = 0) -> None:
-    """Run one block of a job made of `values` in the calling thread."""
-    Job(values).run_here(kernel, b)
-
-
-def _call_each(address: int, packed: int, count: int) -> None:
-    block = _CALL(address)
-    for b in range(count):
-        block(b, packed)
 
 
 _CALL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)

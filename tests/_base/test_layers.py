@@ -136,10 +136,27 @@ def test_nothing_is_ended(layer: str, case: str) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-def test_idle_threads_soon_sleep_and_the_environment_is_as_it_was() -> None:
-    program = "import os, tapcore._base.threads as t\nt.thread_count()\nprint(os.environ.get('GOMP_SPINCOUNT'))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(os.environ.get("GOMP_SPINCOUNT"))
+LOOK = """
+import os, numba
+import tapcore._base.threads as threads
+start = numba.get_num_threads
+def look():
+    print(os.environ.get("GOMP_SPINCOUNT"))
+    return start()
+numba.get_num_threads = look
+threads.thread_count()
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [({}, ["2000", "None"]), ({"GOMP_SPINCOUNT": "7"}, ["7", "7"]), ({"OMP_WAIT_POLICY": "active"}, ["None", "None"])],
+)
+def test_idle_threads_soon_sleep_unless_the_user_says_how_they_wait(given: dict[str, str], seen: list[str]) -> None:
+    """When OpenMP is loaded, and afterwards."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")} | given
+    done = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split() == seen
 
 
 def blas() -> list[int]:
@@ -151,7 +168,7 @@ def test_limits_of_another_thread_that_end_meanwhile_are_not_undone() -> None:
     with threadpool_limits(2, user_api="blas"):
         before = blas()
         if set(before) != {2}:
-            pytest.skip("BLAS has one thread here")
+            pytest.skip("this BLAS was built without threads: there is no number to give back")
         begun, end = threading.Event(), threading.Event()
 
         def other() -> None:
@@ -169,9 +186,9 @@ def test_limits_of_another_thread_that_end_meanwhile_are_not_undone() -> None:
 
 
 def test_what_another_thread_sets_meanwhile_stays() -> None:
-    with threadpool_limits(1, user_api="blas"):
+    with threadpool_limits(2, user_api="blas"):
         with threads.blas_held():
             for library in threads._blas():
-                library.set_num_threads(2)
+                library.set_num_threads(3)
             as_set = blas()
         assert blas() == as_set
