@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tapcore.cli.data import data_of
+from tapcore.inference.methods import DEFAULT, choices
 
 if TYPE_CHECKING:
     from tapcore.inference.solution import Solutions
@@ -29,7 +30,7 @@ def add_to(commands: Any) -> None:
     add("--key", metavar="NAME", help="which array of a .npz file")
     add("--starts", type=int, default=1000, metavar="K", help="samples to start from, drawn at random")
     add("--seed", type=int, default=0, metavar="N", help="of the draw")
-    add("--method", choices=("tap", "nmf", "tap3"), default="tap", help="second, first or third order")
+    add("--method", choices=choices(lambda m: m.harvest), default=DEFAULT, help="second, first or third order")
     add("--tol", type=float, default=1e-6, help="how far from its solution a chain may stop, in any mean")
     add("--max-sweeps", type=int, default=10_000, metavar="N", help="most sweeps of a chain")
     add("--show", type=int, default=10, metavar="N", help="solutions to list")

@@ -6,7 +6,7 @@ A `job` is what a block kernel is given. Functions here use of it ``machine`` (`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,28 +20,10 @@ from tapcore.equations.layers import empty_state, row_of, rows_of
 from tapcore.units.sites import THIRD as THIRD_CUMULANT
 from tapcore.units.sites import layer_third
 
-if TYPE_CHECKING:
-    from tapcore.machine import Machine
-
 Array = NDArray[Any]
 
-# Order of the small-weight expansion that each method of sweeps takes into account.
-ORDERS = {"nmf": 1, "tap": 2, "tap3": 3}
 # Place of `add_third` in the `calls` of a job.
 THIRD = 0
-
-
-def check_order(machine: Machine, method: str) -> int:
-    """Order of a method of sweeps; ValueError where the machine has units for which it is not known."""
-    order = ORDERS[method]
-    for i, layer in enumerate(machine.layers if order > 2 else ()):
-        if not layer.third_order:
-            raise ValueError(
-                f"method {method!r} needs the third cumulant of each unit as a function of its mean; that of "
-                f"layers[{i}] ({type(layer).__name__}) depends on the variance too, and its slopes on the fifth "
-                "cumulant: use 'tap'"
-            )
-    return order
 
 
 @scalar

@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 
 from tapcore._base import footprint
 from tapcore.equations.compiled import Compiled
-from tapcore.equations.fields import ORDERS, check_order, third_cumulants
-from tapcore.inference.adaptive.solver import HALF, mean_covariance, solve_adaptive
+from tapcore.equations.fields import third_cumulants
+from tapcore.inference.adaptive.solver import mean_covariance, solve_adaptive
 from tapcore.inference.belief.gradient import Backwards, Marginals, follow
+from tapcore.inference.methods import ADAPTIVE, BELIEF, SWEEPS, TABLE, check_method, names, quoted
 from tapcore.inference.solution import Solutions
 from tapcore.inference.solve import rule_for, solve
 from tapcore.inference.sweeps.chains import Chains
 from tapcore.machine import Machine
 from tapcore.sampling.gibbs_chains import GibbsChains
 from tapcore.training.plan import Plan
+from tapcore.training.settings import SAMPLED
 from tapcore.training.weights import Moments
 from tapcore.units import Unit
 
@@ -73,18 +75,18 @@ class Phase(Protocol):
 
 def phase_for(machine: Machine, settings: Plan) -> Phase:
     """Chains for the gradient of these settings."""
-    if settings.gradient in ORDERS:
-        return SweepPhase(machine, settings)
-    if len(machine.layers) > 2:
-        known = ", ".join(map(repr, ORDERS))
+    gradient, deep = settings.gradient, names(lambda m: m.deep_gradient)
+    if len(machine.layers) > 2 and gradient not in deep:
         raise ValueError(
-            f"gradient must be one of {known} for a machine of more than two layers, got {settings.gradient!r}"
+            f"gradient must be one of {quoted(deep)} for a machine of more than two layers, got {gradient!r}"
         )
-    if settings.gradient == "adatap":
-        return AdaptivePhase(machine, settings)
-    if settings.gradient == "rbp":
-        return RelaxedPhase(machine, settings)
-    return GibbsPhase(machine, settings)
+    if gradient in SAMPLED:
+        return GibbsPhase(machine, settings)
+    return _PHASES[check_method(machine, gradient).engine](machine, settings)
+
+
+def _damping(settings: Plan) -> float:
+    return TABLE[settings.gradient].damping_unless(settings.damping)
 
 
 def _moments_statistics(layers: Sequence[Unit], *moments: Layers) -> tuple[dict[str, Array], ...]:
@@ -99,10 +101,9 @@ class SweepPhase:
     """Chains of naive mean field, TAP or third order."""
 
     def __init__(self, machine: Machine, settings: Plan) -> None:
-        order = check_order(machine, settings.gradient)
-        self.chains = Chains(machine.sizes, settings.chains, machine.dtype, order=order)
         self.rule = rule_for(machine, settings.gradient)
-        self.sweeps, self.damping = settings.sweeps, settings.damping or 0.0
+        self.chains = Chains(machine.sizes, settings.chains, machine.dtype, order=self.rule.order)
+        self.sweeps, self.damping = settings.sweeps, _damping(settings)
 
     def start(self, X: Array) -> None:
         """All chains from visible means, without variances."""
@@ -153,8 +154,8 @@ class AdaptivePhase:
     def __init__(self, machine: Machine, settings: Plan) -> None:
         count = settings.chains
         footprint.check("chains", count, count * 4 * footprint.per_row(machine.sizes))
-        self.rule = rule_for(machine, "adatap", most=settings.sweeps)
-        self.damping = HALF if settings.damping is None else settings.damping
+        self.rule = rule_for(machine, settings.gradient, most=settings.sweeps)
+        self.damping = _damping(settings)
         self.B, self.A = (tuple(np.zeros((count, n)) for n in machine.sizes) for _ in range(2))
         self.waiting: tuple[NDArray[np.bool_], Array] | None = None
 
@@ -212,8 +213,8 @@ class RelaxedPhase:
     def __init__(self, machine: Machine, settings: Plan) -> None:
         count = settings.chains
         footprint.check("chains", count, count * 4 * footprint.per_row(machine.sizes))
-        self.rule = rule_for(machine, "rbp", most=settings.sweeps)
-        self.damping = settings.damping or 0.0
+        self.rule = rule_for(machine, settings.gradient, most=settings.sweeps)
+        self.damping = _damping(settings)
         self.chains = Marginals(*(tuple(np.zeros((count, n)) for n in machine.sizes) for _ in Marginals._fields))
         self.fresh = np.zeros(count, np.bool_)
         self.left_out = np.zeros(count, np.bool_)
@@ -311,6 +312,13 @@ class GibbsPhase:
 
     def restored(self) -> None:
         """Nothing else is kept."""
+
+
+_PHASES: dict[str, Callable[[Machine, Plan], Phase]] = {
+    SWEEPS: SweepPhase,
+    BELIEF: RelaxedPhase,
+    ADAPTIVE: AdaptivePhase,
+}
 
 
 def _means_only(mean: Layers) -> Moments:
