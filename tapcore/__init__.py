@@ -12,12 +12,12 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from tapcore import special as special
-    from tapcore.equations.energy import free_energy as free_energy
     from tapcore.evaluation import exact as exact
     from tapcore.evaluation.annealed import AnnealedEstimate as AnnealedEstimate
     from tapcore.evaluation.annealed import ais as ais
     from tapcore.evaluation.likelihood import log_likelihood as log_likelihood
     from tapcore.evaluation.pseudo_likelihood import pseudo_log_likelihood as pseudo_log_likelihood
+    from tapcore.inference.free_energy import free_energy as free_energy
     from tapcore.inference.outside import Clamped as Clamped
     from tapcore.inference.solution import Solutions as Solutions
     from tapcore.inference.solve import solve as solve
@@ -100,7 +100,7 @@ _HOMES = {
     "exact": "evaluation.exact",
     "f1_score": "priors.denoising",
     "fit": "training.fit",
-    "free_energy": "equations.energy",
+    "free_energy": "inference.free_energy",
     "gradient": "training.gradient",
     "harvest": "landscape.harvest",
     "load": "storage.machines",

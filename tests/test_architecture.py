@@ -35,8 +35,9 @@ INNER = {
         ["conditional"],
         ["solve"],
         ["sweeps", "adaptive", "belief"],
-        ["outside", "solution"],
-        ["records", "progress", "arithmetic"],
+        ["outside", "solution", "free_energy"],
+        ["records"],
+        ["progress", "arithmetic", "methods"],
     ],
     "units": [["shared"], ["interface"], ["sites", "natural_fit"], ["rows"]],
 }

@@ -86,13 +86,14 @@ def _solve(machine: Machine) -> None:
 
 
 def _methods(machine: Machine) -> None:
-    from tapcore.inference.solve import METHODS, solve
+    from tapcore.inference.methods import names
+    from tapcore.inference.solve import solve
     from tapcore.training.fit import fit
 
     X = _samples(machine)
-    for method in METHODS:
+    for method in names():
         solve(machine, X, method=method, max_sweeps=2).unique()
-    for gradient in (*METHODS, "cd"):
+    for gradient in (*names(), "cd"):
         fit(machine, X, epochs=1, gradient=gradient, progress=False)
 
 

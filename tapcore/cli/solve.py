@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tapcore.cli.data import data_of
+from tapcore.inference.methods import DEFAULT, choices
 
 if TYPE_CHECKING:
     from tapcore.inference.solution import Solutions
@@ -29,7 +30,7 @@ def add_to(commands: Any) -> None:
     add("--key", metavar="NAME", help="which array of a .npz file")
     add("--starts", type=int, default=1000, metavar="K", help="samples to start from, drawn at random")
     add("--seed", type=int, default=0, metavar="N", help="of the draw")
-    add("--method", choices=("tap", "nmf", "tap3"), default="tap", help="second, first or third order")
+    add("--method", choices=choices(lambda m: m.harvest), default=DEFAULT, help="second, first or third order")
     add("--tol", type=float, default=1e-6, help="how far from its solution a chain may stop, in any mean")
     add("--max-sweeps", type=int, default=10_000, metavar="N", help="most sweeps of a chain")
     add("--show", type=int, default=10, metavar="N", help="solutions to list")
@@ -43,6 +44,7 @@ def _solve(options: argparse.Namespace) -> None:
 
     from tapcore._base import checks
     from tapcore._base.threads import thread_limit
+    from tapcore.grouping.merging import tolerance_for
     from tapcore.inference.solve import solve
     from tapcore.storage.machines import load
 
@@ -57,7 +59,7 @@ def _solve(options: argparse.Namespace) -> None:
     rows = np.sort(rng.permutation(X.shape[0])[:starts])
     with thread_limit(options.threads):
         solutions = solve(machine, X[rows], method=options.method, tol=options.tol, max_sweeps=options.max_sweeps)
-    _report(solutions, max(1e-4, 100 * options.tol), show)
+    _report(solutions, tolerance_for("--tol", None, options.tol, machine.dtype), show)
 
 
 def _follow(options: argparse.Namespace) -> None:

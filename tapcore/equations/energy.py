@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from tapcore._base import checks
 from tapcore._base.blocks import Job, block_kernel, call_block, no_calls
 from tapcore._base.jit import scalar
 from tapcore._base.threads import split, thread_count
 from tapcore.equations.compiled import Compiled, compiled
-from tapcore.equations.fields import ORDERS, THIRD, add_third, check_order, set_fields
+from tapcore.equations.fields import THIRD, add_third, set_fields
 from tapcore.equations.layers import Layers, empty_state, row_of
 from tapcore.equations.outside import (
     HELD,
@@ -28,7 +27,7 @@ from tapcore.equations.outside import (
     outside_of,
     outside_row,
 )
-from tapcore.machine import Machine, check_machine
+from tapcore.machine import Machine
 from tapcore.units.sites import LOG_Z, layer_log_z, layer_third
 from tapcore.units.sites import THIRD as THIRD_CUMULANT
 
@@ -40,60 +39,19 @@ CHAINS_AT_ONCE = 1024
 TERMS = 1
 
 
-def free_energy(
-    machine: Machine, mean: Sequence[ArrayLike], var: Sequence[ArrayLike], *, method: str = "tap"
-) -> NDArray[np.float64]:
-    """Free energy F = -ln Z of chains with the given means and variances.
-
-    ``-F = sum_units [ln Z(B, A) - B a + A (a^2 + c)/2] + sum_ij [W a_i a_j + W^2 c_i c_j/2]`` with ``A = -sum W^2 c``
-    and ``B = A a + sum W a`` (Eqs. 32, 33, 35); naive mean field drops the terms in W^2. Third order adds
-    ``sum_ij W^3 kappa3_i kappa3_j/6``, kappa3 the third cumulant as a function of the mean: ``a (1 - a) (1 - 2 a)`` of
-    binary units, ``-2 a (1 - a^2)`` of spins; B gains ``kappa3'(a) sum W^3 kappa3/6``. Where (mean, var) solve the
-    equations, F is stationary in them.
-
-    Parameters
-    ----------
-    machine : Machine
-    mean, var : sequence of (K, n_l) array_like, one a layer
-        As in `Solutions`; one chain may be given as (n_l,) arrays.
-    method : {"tap", "nmf", "tap3"}
-
-    Returns
-    -------
-    (K,) float64 array
-        In float64 also for a float32 machine; NaN for a chain with NaN.
-
-    Raises
-    ------
-    ValueError
-        Arrays of the wrong number or shape; third order of units other than binary, spin and Gaussian ones.
-
-    Notes
-    -----
-    Relative error about 1e-15 times the sum of the magnitudes of the terms.
-    """
-    check_machine(machine)
-    check_order(machine, checks.choice("method", method, tuple(ORDERS)))
-    means, variances = _layers(machine, "mean", mean), _layers(machine, "var", var)
-    count = means[0].shape[0]
-    if any(x.shape[0] != count for x in (*means, *variances)):
-        raise ValueError(f"mean and var must have the same number of chains in every layer, got {count} in mean[0]")
-    return evaluate(machine, means, variances, method)
-
-
 def evaluate(
     machine: Machine,
     means: Sequence[Array],
     variances: Sequence[Array],
-    method: str,
+    order: int,
     fields: tuple[Sequence[Array], Sequence[Array]] = ((), ()),
     given: Given | None = None,
 ) -> NDArray[np.float64]:
     """Free energy of arrays already checked; B and A are written to the arrays of `fields`, one a layer, if there are.
 
-    Of units that are held, ln phi is left out.
+    `order` is that of the expansion in the weights. Of units that are held, ln phi is left out.
     """
-    order, wide = ORDERS[method], np.float64
+    wide = np.float64
     functions = (LOG_Z, THIRD_CUMULANT) if order > 2 else (LOG_Z,)
     layers = [layer.astype(wide) for layer in machine.layers]
     own = compiled(layers, machine.weights, order, *functions)
@@ -113,16 +71,6 @@ def evaluate(
         for into, made in zip((*fields[0], *fields[1]), state.B + state.A, strict=False):
             into[rows] = made
     return out
-
-
-def _layers(machine: Machine, name: str, given: Sequence[ArrayLike]) -> list[Array]:
-    if len(given) != len(machine.layers):
-        raise ValueError(f"{name} must hold one array for each of {len(machine.layers)} layers, got {len(given)}")
-    arrays = []
-    for i, (x, layer) in enumerate(zip(given, machine.layers, strict=True)):
-        array = np.atleast_2d(checks.real_array(f"{name}[{i}]", x))
-        arrays.append(checks.matrix(f"{name}[{i}]", array, layer.n, rows="chains"))
-    return arrays
 
 
 class _Energies(NamedTuple):

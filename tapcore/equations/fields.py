@@ -6,7 +6,7 @@ A `job` is what a block kernel is given. Functions here use of it ``machine`` (`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,29 +19,12 @@ from tapcore._base.jit import scalar
 from tapcore.equations.compiled import Compiled
 from tapcore.equations.layers import empty_state, row_of, rows_of
 from tapcore.units.sites import THIRD as THIRD_CUMULANT
-from tapcore.units.sites import can, layer_third
-
-if TYPE_CHECKING:
-    from tapcore.machine import Machine
+from tapcore.units.sites import layer_third
 
 Array = NDArray[Any]
 
-# Order of the small-weight expansion that each method of sweeps takes into account.
-ORDERS = {"nmf": 1, "tap": 2, "tap3": 3}
 # Place of `add_third` in the `calls` of a job.
 THIRD = 0
-
-
-def check_order(machine: Machine, method: str) -> int:
-    """Order of a method of sweeps; ValueError where the machine has units for which it is not known."""
-    order = ORDERS[method]
-    for i, layer in enumerate(machine.layers if order > 2 else ()):
-        if not can(layer, THIRD_CUMULANT):
-            raise ValueError(
-                f"method {method!r} needs the third cumulant of each unit as a function of its mean, which those of "
-                f"layers[{i}] ({type(layer).__name__}) do not have: use 'tap'"
-            )
-    return order
 
 
 @scalar

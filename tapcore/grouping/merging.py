@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks
 from tapcore.grouping.rows import Integers, Rows, hash_rows
@@ -37,6 +37,30 @@ def merging_distance(distance: NDArray[np.float64], dtype: Any) -> float:
     finite = distance[np.isfinite(distance)]
     largest = float(finite.max()) if finite.size else 0.0
     return max(min(SAFETY * largest, LOOSEST), float(np.sqrt(np.finfo(dtype).eps)))
+
+
+def tolerance_for(name: str, tol: float | None, distances: ArrayLike, dtype: Any) -> float:
+    """The difference in means up to which chains count as one solution: a user's choice or `merging_distance`.
+
+    Parameters
+    ----------
+    name : str
+        Of the user's argument, for the message.
+    tol : float or None
+        What the user gave.
+    distances : float or (K,) array
+        How far converged chains are from their solutions: estimated, or what they converged to.
+    dtype : dtype
+        Of the means.
+
+    Raises
+    ------
+    ValueError
+        `tol` is negative or not a finite number.
+    """
+    if tol is None:
+        return merging_distance(np.atleast_1d(np.asarray(distances, np.float64)), dtype)
+    return checks.number(name, tol, minimum=0)
 
 
 def merge(means: tuple[NDArray[Any], ...], distance: NDArray[np.float64], tol: float) -> tuple[Integers, Integers]:

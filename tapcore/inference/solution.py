@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore._base import checks
-from tapcore.grouping.merging import merge, merging_distance
+from tapcore.grouping.merging import merge, tolerance_for
+from tapcore.inference.records import LAYERS, NUMBERS, Stopped
 from tapcore.machine import Machine
 
 Array = NDArray[Any]
@@ -78,9 +79,7 @@ class Solutions:
         if rows.ndim > 1:
             raise IndexError(f"chains have one axis, got an index of {rows.ndim}")
         rows = np.atleast_1d(rows)
-        picked: dict[str, Any] = {
-            name: tuple(x[rows] for x in getattr(self, name)) for name in ("mean", "var", "B", "A")
-        }
+        picked: dict[str, Any] = {name: tuple(x[rows] for x in getattr(self, name)) for name in LAYERS}
         picked |= {name: getattr(self, name)[rows] for name in _PER_CHAIN}
         counts = None if self.counts is None else self.counts[rows]
         return replace(self, **picked, counts=counts, labels=None)
@@ -104,9 +103,7 @@ class Solutions:
             One row a solution, lowest free energy first, with `counts` and `labels`. Chains that did not converge are
             left out, with label -1. Rows that have `counts` count as so many chains.
         """
-        if tol is None:
-            tol = merging_distance(self.distance[self.converged], self.mean[0].dtype)
-        tol = checks.number("tol", tol, minimum=0)
+        tol = tolerance_for("tol", tol, self.distance[self.converged], self.mean[0].dtype)
         leaders, labels = merge(self.mean, np.where(self.converged, self.distance, np.nan), tol)
         by_energy = np.argsort(self.free_energy[leaders], kind="stable")
         rank = np.empty(len(leaders) + 1, dtype=np.int64)
@@ -131,17 +128,28 @@ def empty_solutions(machine: Machine, count: int, method: str) -> Solutions:
     )  # fmt: skip
 
 
+def record(solutions: Solutions, stopped: Stopped) -> None:
+    """Write what is known of chains that have stopped to their rows."""
+    rows = stopped.chain
+    for name in NUMBERS:
+        getattr(solutions, name)[rows] = getattr(stopped, name)
+    for name in LAYERS:
+        layers = getattr(stopped, name)
+        for to, values in zip(getattr(solutions, name) if layers else (), layers, strict=True):
+            to[rows] = values
+
+
 def stacked(first: Solutions, second: Solutions, counts: NDArray[np.int64] | None) -> Solutions:
     """The chains of `first`, then those of `second`, of the same layers, with these counts."""
     layers: dict[str, Any] = {
         name: tuple(np.concatenate(pair) for pair in zip(getattr(first, name), getattr(second, name), strict=True))
-        for name in ("mean", "var", "B", "A")
+        for name in LAYERS
     }
     layers |= {name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in _PER_CHAIN}
     return replace(first, **layers, counts=counts, labels=None)
 
 
-_PER_CHAIN = ("free_energy", "residual", "distance", "mse", "sweeps", "converged")
+_PER_CHAIN = ("free_energy", *NUMBERS)
 
 
 def check_solutions(name: str, solutions: Any, sizes: tuple[int, ...], dtype: Any = None) -> None:

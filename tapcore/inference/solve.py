@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,18 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from tapcore._base import checks, footprint
 from tapcore.equations.compiled import compiled
 from tapcore.equations.energy import evaluate
-from tapcore.equations.fields import ORDERS, check_order
 from tapcore.equations.outside import Given
-from tapcore.inference.adaptive.solver import HALF, solve_adaptive
+from tapcore.inference.adaptive.solver import solve_adaptive
 from tapcore.inference.belief.solver import solve_relaxed
+from tapcore.inference.methods import ADAPTIVE, BELIEF, SWEEPS, TABLE, Method, check_method, names, quoted
 from tapcore.inference.outside import checked_fields, held_starts, held_weights
 from tapcore.inference.progress import Rule
-from tapcore.inference.records import Starts, Stopped
-from tapcore.inference.solution import Solutions, check_solutions, empty_solutions
+from tapcore.inference.records import Starts
+from tapcore.inference.solution import Solutions, check_solutions, empty_solutions, record
 from tapcore.inference.sweeps.chains import pool
 from tapcore.machine import Machine, check_machine
 
-METHODS = (*ORDERS, "rbp", "adatap")
 CRITERIA = ("distance", "mse")
 
 
@@ -100,21 +100,13 @@ def solve(
     rule = checked_rule(machine, method, damping, tol, max_sweeps, acceleration, criterion)
     starts = _checked(machine, init)
     count = len(starts.mean[0])
-    # What is found, in float64 by some methods.
+    # The result, in float64 by some methods.
     footprint.check("init", f"{count} chains", count * 4 * footprint.per_row(machine.sizes, machine.dtype))
     given = checked_fields(machine, fields, count)
-    if given is not None and method not in ORDERS:
-        raise ValueError(f"fields are for methods {', '.join(map(repr, ORDERS))}, got {method!r}")
-    if method not in ORDERS:  # computed in float64 whatever the machine's dtype
-        rule = rule._replace(floor=_floor(np.float64))
-    if method == "adatap":
-        first = init if isinstance(init, Solutions) else solve(machine, init, method="nmf", max_sweeps=1)
-        return solve_adaptive(
-            machine, first.B, first.A, rule._replace(adapt=False), HALF if damping is None else damping
-        )
-    if method == "rbp":
-        return solve_relaxed(machine, starts, rule, damping or 0.0)
-    return run(machine, starts, method, rule, damping or 0.0, given)
+    row = TABLE[method]
+    if given is not None and not row.fields:
+        raise ValueError(f"fields are for methods {quoted(names(lambda m: m.fields))}, got {method!r}")
+    return _ENGINES[row.engine](machine, starts, method, rule, row.damping_unless(damping), given)
 
 
 def run(
@@ -128,22 +120,40 @@ def run(
     if given is not None:
         starts = held_starts(starts, given)
     for stopped in chains.stream(own, rule, (starts,), damping, given=given):
-        fill(found, stopped)
+        record(found, stopped)
     # The fields left by the last sweep are those before its update: evaluate writes the ones that belong to the result.
-    found.free_energy[:] = evaluate(machine, found.mean, found.var, method, (found.B, found.A), given)
+    found.free_energy[:] = evaluate(machine, found.mean, found.var, rule.order, (found.B, found.A), given)
     if given is not None:
         found.free_energy[:] -= held_weights(machine, given)
     return found
 
 
+def _relaxed(
+    machine: Machine, starts: Starts, method: str, rule: Rule, damping: float, given: Given | None
+) -> Solutions:
+    return solve_relaxed(machine, starts, method, rule, damping)
+
+
+def _adaptive(
+    machine: Machine, starts: Starts, method: str, rule: Rule, damping: float, given: Given | None
+) -> Solutions:
+    """From fields and precisions, or those that a sweep without variances makes."""
+    if not starts.B:
+        first = solve(machine, starts.mean[0], method="nmf", max_sweeps=1)
+        starts = starts._replace(B=first.B, A=first.A)
+    return solve_adaptive(machine, starts, method, rule, damping)
+
+
+_ENGINES = {SWEEPS: run, BELIEF: _relaxed, ADAPTIVE: _adaptive}
+
+
 def checked_rule(
     machine: Machine, method: str, damping: Any, tol: Any, max_sweeps: Any, acceleration: Any, criterion: Any,
-    methods: tuple[str, ...] = METHODS,
+    able: Callable[[Method], bool] | None = None,
 ) -> Rule:  # fmt: skip
-    """How to iterate and when to stop, from a user's arguments."""
+    """How to iterate and when to stop, from a user's arguments; the method must be one that is `able`."""
     check_machine(machine)
-    if checks.choice("method", method, methods) in ORDERS:
-        check_order(machine, method)
+    check_method(machine, method, able)
     checks.choice("criterion", criterion, CRITERIA)
     if acceleration is not None and acceleration != "auto":
         raise ValueError(f"acceleration must be 'auto' or None, got {acceleration!r}")
@@ -168,22 +178,15 @@ def rule_for(
     tol: float = 0.0,
     most: int = 2**62,
 ) -> Rule:
-    """How to iterate and when to stop."""
-    return Rule(ORDERS.get(method, 0), adapt, accelerate, by_distance, tol, _floor(machine.dtype), most)
+    """How to iterate and when to stop, as far as the method can."""
+    row = TABLE[method]
+    floor = _floor(np.float64 if row.wide else machine.dtype)
+    return Rule(row.order, adapt and row.adapts, accelerate and row.accelerates, by_distance, tol, floor, most)
 
 
 def _floor(dtype: Any) -> float:
     """Residuals below are rounding errors."""
     return 8 * float(np.finfo(dtype).eps)
-
-
-def fill(solutions: Solutions, stopped: Stopped) -> None:
-    """Write chains that have stopped to their rows."""
-    rows = stopped.chain
-    for name in ("residual", "distance", "mse", "sweeps", "converged"):
-        getattr(solutions, name)[rows] = getattr(stopped, name)
-    for to, given in zip(solutions.mean + solutions.var, stopped.mean + stopped.var, strict=True):
-        to[rows] = given
 
 
 def check_start(machine: Machine, name: str, X: Any) -> NDArray[Any]:
@@ -197,5 +200,5 @@ def _checked(machine: Machine, init: ArrayLike | Solutions) -> Starts:
     check_machine(machine)
     if isinstance(init, Solutions):
         check_solutions("init", init, machine.sizes, machine.dtype)
-        return Starts(init.mean, init.var)
+        return Starts(init.mean, init.var, init.B, init.A)
     return Starts((check_start(machine, "init", init),), ())

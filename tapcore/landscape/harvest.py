@@ -15,16 +15,17 @@ from tapcore._base import checks
 from tapcore._base.interrupts import interrupts_wait
 from tapcore.equations.compiled import compiled
 from tapcore.equations.energy import evaluate
-from tapcore.equations.fields import ORDERS
-from tapcore.grouping.merging import Gathered, merging_distance
-from tapcore.inference.records import Starts, Stopped
-from tapcore.inference.solution import Solutions, check_solutions, empty_solutions
+from tapcore.grouping.merging import Gathered, tolerance_for
+from tapcore.inference.methods import TABLE
+from tapcore.inference.records import Starts, Stopped, joined
+from tapcore.inference.solution import Solutions, check_solutions, empty_solutions, record
 from tapcore.inference.solve import check_start, checked_rule
 from tapcore.inference.sweeps.chains import pool
 from tapcore.machine import Machine, check_machine
 
 # Rows of an array converted at a time.
 CHUNK = 2048
+# What is kept of each solution besides its means and distance.
 _KEPT = ("residual", "mse", "sweeps")
 
 
@@ -80,10 +81,8 @@ def harvest(
     tol = checks.number("tol", tol, minimum=0)
     if tol == 0:
         raise ValueError("tol must be positive: chains that never converge give no solutions")
-    rule = checked_rule(machine, method, damping, tol, max_sweeps, acceleration, "distance", tuple(ORDERS))
-    if merge is None:
-        merge = merging_distance(np.full(1, tol), machine.dtype)
-    merge = checks.number("merge", merge, minimum=0)
+    rule = checked_rule(machine, method, damping, tol, max_sweeps, acceleration, "distance", lambda m: m.harvest)
+    merge = tolerance_for("merge", merge, tol, machine.dtype)
     starts, count = _starts(machine, init)
     chains = pool(machine, count, rule)
     own = compiled(machine.layers, machine.weights, rule.order)
@@ -123,19 +122,12 @@ class _Store:
         if not self.waiting:
             return
         parts, self.waiting = self.waiting, []
-        chain = np.concatenate([s.chain for s in parts])
-        self._make_room(int(chain.max()) + 1)
-        ok = np.concatenate([s.converged for s in parts])
-        columns: dict[str, NDArray[Any]] = {
-            name: np.concatenate([getattr(s, name) for s in parts])[ok]
-            for name in ("residual", "distance", "mse", "sweeps")
-        }
-        means, variances = (
-            [np.concatenate(layers)[ok] for layers in zip(*(getattr(s, name) for s in parts), strict=True)]
-            for name in ("mean", "var")
-        )
-        columns |= {_var(i): x for i, x in enumerate(variances)}
-        self.labels[chain[ok]] = self.gathered.add(means, **columns)
+        stopped = joined(parts)
+        self._make_room(int(stopped.chain.max()) + 1)
+        ok = stopped.converged
+        columns: dict[str, NDArray[Any]] = {name: getattr(stopped, name)[ok] for name in ("distance", *_KEPT)}
+        columns |= {_var(i): x[ok] for i, x in enumerate(stopped.var)}
+        self.labels[stopped.chain[ok]] = self.gathered.add([x[ok] for x in stopped.mean], **columns)
 
     def _make_room(self, count: int) -> None:
         self.begun = max(self.begun, count)
@@ -147,16 +139,15 @@ class _Store:
         """What has been found, lowest free energy first."""
         gathered = self.gathered
         found = empty_solutions(self.machine, len(gathered), method)
-        found.converged[:] = True
         if len(gathered):
             kept = gathered.kept
-            variances = (kept[_var(i)] for i in range(len(gathered.means)))
-            for to, given in zip(found.mean + found.var, (*gathered.means, *variances), strict=True):
-                to[:] = given
-            for name in _KEPT:
-                getattr(found, name)[:] = kept[name]
-            found.distance[:] = gathered.distance
-            found.free_energy[:] = evaluate(self.machine, found.mean, found.var, method, (found.B, found.A))
+            columns: dict[str, Any] = {name: kept[name] for name in _KEPT}
+            columns |= {"mean": gathered.means, "var": tuple(kept[_var(i)] for i in range(len(gathered.means)))}
+            columns |= {"chain": np.arange(len(gathered)), "converged": np.ones(len(gathered), np.bool_)}
+            record(found, Stopped(distance=gathered.distance, **columns))
+            found.free_energy[:] = evaluate(
+                self.machine, found.mean, found.var, TABLE[method].order, (found.B, found.A)
+            )
         order = np.argsort(found.free_energy, kind="stable")
         rank = np.append(np.argsort(order), -1)  # the last for the label -1
         return replace(found[order], counts=gathered.counts[order], labels=rank[self.labels[: self.begun]])

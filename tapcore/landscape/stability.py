@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from tapcore._base import checks, footprint
 from tapcore.equations.compiled import compiled
-from tapcore.equations.fields import ORDERS
+from tapcore.inference.methods import names
 from tapcore.inference.records import Starts
 from tapcore.inference.solution import Solutions, check_solutions
 from tapcore.inference.solve import rule_for
@@ -52,7 +52,7 @@ def spectral_radius(
     """
     check_machine(machine)
     check_solutions("solutions", solutions, machine.sizes)
-    checks.choice("method of solutions", solutions.method, tuple(ORDERS))
+    checks.choice("method of solutions", solutions.method, names(lambda m: m.stability))
     iterations = checks.integer("iterations", iterations, minimum=2)
     footprint.check("iterations", iterations, iterations * 8 * min(len(solutions), AT_ONCE))
     rng = np.random.default_rng(checks.integer("seed", seed, minimum=0))

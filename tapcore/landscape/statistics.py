@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from tapcore._base import checks
-from tapcore.grouping.merging import merging_distance
 from tapcore.inference.solution import Solutions, check_solutions, stacked
 
 # A solution that takes this share of many starts hints at a machine that tells its data apart too little; as many
@@ -195,8 +194,6 @@ def merge_solutions(first: Solutions, second: Solutions, tol: float | None = Non
     if first.method != second.method:
         raise ValueError(f"second must be by the method of first, {first.method!r}, got {second.method!r}")
     both = stacked(first, second, np.concatenate([a, b]))
-    if tol is None:
-        tol = merging_distance(both.distance, both.mean[0].dtype)
     merged = both.unique(tol)
     assert merged.labels is not None
     labels = None

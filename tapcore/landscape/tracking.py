@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks
-from tapcore.grouping.merging import merging_distance
+from tapcore.grouping.merging import tolerance_for
 from tapcore.inference.solution import Solutions, stacked
 from tapcore.inference.solve import checked_rule, solve
 from tapcore.landscape.harvest import harvest
@@ -144,9 +144,7 @@ class Tracker:
         after = solve(machine, before, **self.how)
         assert found.counts is not None
         counts = np.concatenate([found.counts, np.zeros(len(after), np.int64)])
-        tol = self.merge
-        if tol is None:
-            tol = merging_distance(np.full(1, self.how["tol"]), machine.dtype)
+        tol = tolerance_for("merge", self.merge, self.how["tol"], machine.dtype)
         both = stacked(found, after, counts).unique(tol)
         assert both.labels is not None
         return both, both.labels[len(found) :]

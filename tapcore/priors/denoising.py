@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks, footprint
-from tapcore.equations.fields import ORDERS
+from tapcore.inference.methods import names
 from tapcore.inference.outside import Clamped
 from tapcore.inference.solution import Solutions
 from tapcore.inference.solve import solve
@@ -128,7 +128,7 @@ def posterior(
     each = footprint.per_row((visible.n,)) + 4 * footprint.per_row(machine.sizes, machine.dtype)
     footprint.check("starts", starts, starts * at_once * each)
     checks.choice("combine", combine, ("best", "mean"))
-    checks.choice("method", method, tuple(ORDERS))
+    checks.choice("method", method, names(lambda m: m.fields))
     rng = np.random.default_rng(checks.integer("seed", seed, minimum=0))
     entry = channel.entry(visible, observations)
     parts = []

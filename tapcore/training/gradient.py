@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from tapcore._base import checks
 from tapcore._base.blocks import run_blocks
 from tapcore.equations.compiled import compiled
-from tapcore.equations.fields import ORDERS, third_cumulants
+from tapcore.equations.fields import third_cumulants
 from tapcore.inference.adaptive.solver import mean_covariance
 from tapcore.inference.belief.gradient import Marginals, found_again
 from tapcore.inference.conditional import clamped_rule, given_samples
+from tapcore.inference.methods import ADAPTIVE, BELIEF, TABLE, clamped, names, quoted
 from tapcore.inference.solution import Solutions, check_solutions
 from tapcore.machine import Machine, check_machine
 from tapcore.training.weights import Moments, Sum, add_weight_gradient, averages, no_center, workspace
@@ -85,9 +86,9 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
     samples = checks.matrix("X", X, machine.layers[0].n, rows="samples")
     machine.layers[0].check_data("X", samples)
     check_solutions("solutions", solutions, machine.sizes)
-    if len(machine.sizes) > 2 and solutions.method not in ORDERS:
-        known = ", ".join(map(repr, ORDERS))
-        raise ValueError(f"solutions of a deep machine must be of method {known}, got {solutions.method!r}")
+    deep = names(lambda m: m.deep_gradient)
+    if len(machine.sizes) > 2 and solutions.method not in deep:
+        raise ValueError(f"solutions of a deep machine must be of method {quoted(deep)}, got {solutions.method!r}")
     wide = machine.replace(dtype="float64")
     model = _model(wide, solutions)
     weights = tuple(-w for w in model.weights)
@@ -114,10 +115,9 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
 
 def _data(machine: Machine, x: Array, method: str) -> tuple[Moments, list[dict[str, Array]]]:
     """Moments of all layers given samples, and averages of d ln phi/d parameter."""
-    # What has no clamped equations of its own has no layers for which they would be needed.
-    method = method if method in ORDERS else "nmf"
+    method = clamped(method)
     found = given_samples(machine, x, method, clamped_rule(machine, method, TOL))
-    order, none = ORDERS[method], np.empty((0, x.shape[1]))
+    order, none = TABLE[method].order, np.empty((0, x.shape[1]))
     deep = len(machine.sizes) > 2
     upper = third_cumulants(compiled(machine.layers[1:], machine.weights[1:], 1), found.mean, order if deep else 0)
     var = found.var if deep and order > 1 else tuple(v[:0] for v in found.var)
@@ -134,15 +134,15 @@ def _model(machine: Machine, solutions: Solutions) -> _Model:
     )
     none = tuple(x[:0] for x in means)
     zero = tuple(np.zeros_like(W) for W in machine.weights)
-    if solutions.method == "rbp":
+    method = TABLE[solutions.method]
+    if method.engine == BELIEF:
         slopes = found_again(machine, Marginals(means, variances, fields, precisions))
         pairs = zip(machine.layers, (slopes.visible, slopes.hidden), strict=True)
         model = tuple(layer.parameter_slopes(x) for layer, x in pairs)
         return _Model(Moments(none, none, none), (slopes.weights,), model)
     rows = zip(machine.layers, means, variances, fields, precisions, strict=True)
     model = tuple(layer.statistics(*moments) for layer, *moments in rows)
-    if solutions.method == "adatap":
+    if method.engine == ADAPTIVE:
         return _Model(Moments(means, none, none), (mean_covariance(machine, fields, precisions),), model)
-    order = ORDERS[solutions.method]
-    third = third_cumulants(compiled(machine.layers, machine.weights, 1), means, order)
-    return _Model(Moments(means, variances if order > 1 else none, third), zero, model)
+    third = third_cumulants(compiled(machine.layers, machine.weights, 1), means, method.order)
+    return _Model(Moments(means, variances if method.order > 1 else none, third), zero, model)

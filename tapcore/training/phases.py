@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 
 from tapcore._base import footprint
 from tapcore.equations.compiled import Compiled
-from tapcore.equations.fields import ORDERS, check_order, third_cumulants
-from tapcore.inference.adaptive.solver import HALF, mean_covariance, solve_adaptive
+from tapcore.equations.fields import third_cumulants
+from tapcore.inference.adaptive.solver import mean_covariance, solve_adaptive
 from tapcore.inference.belief.gradient import Backwards, Marginals, follow
+from tapcore.inference.methods import ADAPTIVE, BELIEF, SWEEPS, TABLE, check_method, names, quoted
+from tapcore.inference.records import Starts
 from tapcore.inference.solution import Solutions
 from tapcore.inference.solve import rule_for, solve
 from tapcore.inference.sweeps.chains import Chains
 from tapcore.machine import Machine
 from tapcore.sampling.gibbs_chains import GibbsChains
 from tapcore.training.plan import Plan
+from tapcore.training.settings import SAMPLED
 from tapcore.training.weights import Moments
 from tapcore.units import Unit
 from tapcore.units.sites import CUMULANTS, check_can
@@ -74,18 +77,18 @@ class Phase(Protocol):
 
 def phase_for(machine: Machine, settings: Plan) -> Phase:
     """Chains for the gradient of these settings."""
-    if settings.gradient in ORDERS:
-        return SweepPhase(machine, settings)
-    if len(machine.layers) > 2:
-        known = ", ".join(map(repr, ORDERS))
+    gradient, deep = settings.gradient, names(lambda m: m.deep_gradient)
+    if len(machine.layers) > 2 and gradient not in deep:
         raise ValueError(
-            f"gradient must be one of {known} for a machine of more than two layers, got {settings.gradient!r}"
+            f"gradient must be one of {quoted(deep)} for a machine of more than two layers, got {gradient!r}"
         )
-    if settings.gradient == "adatap":
-        return AdaptivePhase(machine, settings)
-    if settings.gradient == "rbp":
-        return RelaxedPhase(machine, settings)
-    return GibbsPhase(machine, settings)
+    if gradient in SAMPLED:
+        return GibbsPhase(machine, settings)
+    return _PHASES[check_method(machine, gradient).engine](machine, settings)
+
+
+def _damping(settings: Plan) -> float:
+    return TABLE[settings.gradient].damping_unless(settings.damping)
 
 
 def _moments_statistics(layers: Sequence[Unit], *moments: Layers) -> tuple[dict[str, Array], ...]:
@@ -100,10 +103,9 @@ class SweepPhase:
     """Chains of naive mean field, TAP or third order."""
 
     def __init__(self, machine: Machine, settings: Plan) -> None:
-        order = check_order(machine, settings.gradient)
-        self.chains = Chains(machine.sizes, settings.chains, machine.dtype, order=order)
         self.rule = rule_for(machine, settings.gradient)
-        self.sweeps, self.damping = settings.sweeps, settings.damping or 0.0
+        self.chains = Chains(machine.sizes, settings.chains, machine.dtype, order=self.rule.order)
+        self.sweeps, self.damping = settings.sweeps, _damping(settings)
 
     def start(self, X: Array) -> None:
         """All chains from visible means, without variances."""
@@ -154,8 +156,8 @@ class AdaptivePhase:
     def __init__(self, machine: Machine, settings: Plan) -> None:
         count = settings.chains
         footprint.check("chains", count, count * 4 * footprint.per_row(machine.sizes))
-        self.rule = rule_for(machine, "adatap", most=settings.sweeps)
-        self.damping = HALF if settings.damping is None else settings.damping
+        self.method, self.rule = settings.gradient, rule_for(machine, settings.gradient, most=settings.sweeps)
+        self.damping = _damping(settings)
         self.B, self.A = (tuple(np.zeros((count, n)) for n in machine.sizes) for _ in range(2))
         self.waiting: tuple[NDArray[np.bool_], Array] | None = None
 
@@ -184,7 +186,9 @@ class AdaptivePhase:
             for to, made in zip(self.B + self.A, first.B + first.A, strict=True):
                 to[which] = made
             self.waiting = None
-        self.found: Solutions = solve_adaptive(self.machine, self.B, self.A, self.rule, self.damping)
+        self.found: Solutions = solve_adaptive(
+            self.machine, Starts((), (), self.B, self.A), self.method, self.rule, self.damping
+        )
         # After few sweeps fields may be finite, yet make no Gaussian: there is no covariance then.
         without = ~np.isfinite(self.found.free_energy)
         for to, made in zip(self.B + self.A, self.found.B + self.found.A, strict=True):
@@ -214,8 +218,8 @@ class RelaxedPhase:
         count = settings.chains
         check_can(machine.layers, CUMULANTS)
         footprint.check("chains", count, count * 4 * footprint.per_row(machine.sizes))
-        self.rule = rule_for(machine, "rbp", most=settings.sweeps)
-        self.damping = settings.damping or 0.0
+        self.rule = rule_for(machine, settings.gradient, most=settings.sweeps)
+        self.damping = _damping(settings)
         self.chains = Marginals(*(tuple(np.zeros((count, n)) for n in machine.sizes) for _ in Marginals._fields))
         self.fresh = np.zeros(count, np.bool_)
         self.left_out = np.zeros(count, np.bool_)
@@ -313,6 +317,13 @@ class GibbsPhase:
 
     def restored(self) -> None:
         """Nothing else is kept."""
+
+
+_PHASES: dict[str, Callable[[Machine, Plan], Phase]] = {
+    SWEEPS: SweepPhase,
+    BELIEF: RelaxedPhase,
+    ADAPTIVE: AdaptivePhase,
+}
 
 
 def _means_only(mean: Layers) -> Moments:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
 
+from tapcore.inference.methods import choices
 from tapcore.training.options import (
     Flag,
     Rule,
@@ -28,6 +29,7 @@ LearningRate = float | Callable[[int], float]
 
 # Contrastive divergence, and where its chains start.
 SAMPLED = {"cd": "data", "pcd": "persistent"}
+GRADIENTS = (*choices(), *SAMPLED)
 # Bytes of an epoch's learning rate, here and in checkpoints.
 _RATE = 16
 
@@ -117,7 +119,7 @@ class Settings:
     gradient: str = field(
         default="tap",
         metadata=option(
-            choice("tap", "nmf", "tap3", "rbp", "adatap", "cd", "pcd"),
+            choice(*GRADIENTS),
             "of TAP or a relative of it; or contrastive divergence, from the data or persistent",
         ),
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tapcore._base.blocks import run_blocks
 from tapcore.equations.compiled import compiled
-from tapcore.equations.fields import ORDERS
+from tapcore.inference.methods import TABLE, clamped
 from tapcore.inference.solve import rule_for
 from tapcore.machine import Machine
 from tapcore.training.data_side import DataSide
@@ -53,7 +53,7 @@ class Trainer:
     ) -> None:
         self.machine, self.X, self.settings, self.key = machine, X, settings, key
         self.phase = phase_for(machine, settings)
-        self.order = ORDERS.get(settings.gradient, 1)
+        self.order = TABLE[clamped(settings.gradient)].order
         self.own = compiled(machine.layers, machine.weights, self.order, MOMENTS)
         self.weights = [W for W, _, _ in self.own.weights]
         self.steps = tuple(np.zeros_like(W) for W in self.weights)
@@ -216,7 +216,7 @@ class Trainer:
 
     def _data_side(self, samples: int) -> DataSide:
         if samples not in self._data:
-            rule = rule_for(self.machine, self.settings.gradient)
+            rule = rule_for(self.machine, clamped(self.settings.gradient))
             self._data[samples] = DataSide(self.machine.sizes, samples, self.machine.dtype, rule, self.settings.sweeps)
         return self._data[samples]
 

@@ -9,8 +9,9 @@ import numpy as np
 
 import tapcore as tc
 from tapcore.equations.compiled import compiled
-from tapcore.inference.adaptive.solver import HALF, AdaptiveTap
+from tapcore.inference.adaptive.solver import AdaptiveTap
 from tapcore.inference.belief.solver import solve_relaxed
+from tapcore.inference.methods import TABLE
 from tapcore.inference.records import Starts
 from tapcore.inference.solve import rule_for
 from tapcore.inference.sweeps.chains import Chains
@@ -40,13 +41,13 @@ def adaptive(machine: tc.Machine, X: np.ndarray) -> Callable[[], object]:
     """One iteration of adaptive TAP."""
     first = tc.solve(machine, X, method="nmf", max_sweeps=1)
     engine = AdaptiveTap(machine, len(X))
-    engine.put(first.B, first.A, np.arange(len(X)), HALF)
+    engine.put(first.B, first.A, np.arange(len(X)), TABLE["adatap"].damping)
     return partial(engine.sweep, len(X), rule_for(machine, "adatap"))
 
 
 def relaxed(machine: tc.Machine, X: np.ndarray) -> Callable[[], object]:
     """Ten sweeps of relaxed belief propagation from the beginning, as chains leave no messages behind, and F."""
-    return partial(solve_relaxed, machine, Starts((X,), ()), rule_for(machine, "rbp", most=SWEEPS), 0.0)
+    return partial(solve_relaxed, machine, Starts((X,), ()), "rbp", rule_for(machine, "rbp", most=SWEEPS), 0.0)
 
 
 def rows(repeats: int) -> list[Row]:

@@ -32,16 +32,14 @@ from tapcore.inference.adaptive.kernels import (
     solve_gaussians,
     sweep_block,
 )
-from tapcore.inference.progress import ACTIVE, CONVERGED, FAILED, Rule, begin, empty_progress
-from tapcore.inference.solution import Solutions, empty_solutions
+from tapcore.inference.progress import ACTIVE, FAILED, Rule, begin, empty_progress
+from tapcore.inference.records import Starts, Stopped, stopped_chains
+from tapcore.inference.solution import Solutions, empty_solutions, record
 from tapcore.machine import Machine
 from tapcore.units.sites import LOG_Z, MOMENTS, sites_of
 
 Array = NDArray[Any]
 
-# Damping where none is given. Machines trained on digits oscillate below 0.4; damping that rises chain by chain ends
-# with chains that hardly move.
-HALF = 0.5
 # Chains at a time.
 AT_ONCE = 128
 # Between rounds of so many sweeps chains that have stopped are taken out, and the others dealt anew to threads.
@@ -115,12 +113,19 @@ class AdaptiveTap:
         self.state.blocks[: len(dealt)] = dealt
         return len(dealt)
 
-    def layers(self, name: str, rows: Any) -> tuple[Array, ...]:
-        """Copies of what the sides hold, one array a layer."""
+    def layers(self, name: str) -> tuple[Array, ...]:
+        """What the sides hold, one (K, n_l) view a layer."""
         return tuple(
-            np.array(getattr(self.sides[side], name)[rows, start:end])
-            for side, start, end in zip(*self.state.layout, strict=True)
+            getattr(self.sides[side], name)[:, start:end] for side, start, end in zip(*self.state.layout, strict=True)
         )
+
+    def stopped(self, rows: NDArray[np.int64]) -> Stopped:
+        """What is known of chains that have stopped: fields and precisions, NaN where a chain is lost."""
+        units = sum(side.a.shape[1] for side in self.sides)
+        stopped = stopped_chains(self.progress, rows, units, B=self.layers("B"), A=self.layers("A"))
+        for x in (*stopped.B, *stopped.A):
+            x[self.progress.status[rows] == FAILED] = np.nan
+        return stopped
 
     def keep(self, which: NDArray[np.int64]) -> None:
         """Move the chains `which` to the front."""
@@ -149,28 +154,26 @@ def _empty_side(count: int, n: int) -> Side:
     return Side(*(np.zeros((count, n)) for _ in Side._fields))
 
 
-def solve_adaptive(
-    machine: Machine, fields: tuple[Array, ...], precisions: tuple[Array, ...], rule: Rule, damping: float
-) -> Solutions:
-    """Sweep chains from fields and precisions, (K, n_l) arrays, one a layer, until each has stopped."""
-    count = len(fields[0])
-    found = empty_solutions(machine, count, "adatap")
+def solve_adaptive(machine: Machine, starts: Starts, method: str, rule: Rule, damping: float) -> Solutions:
+    """Sweep chains from fields and precisions until each has stopped."""
+    count = len(starts.B[0])
+    found = empty_solutions(machine, count, method)
     for first in range(0, count, AT_ONCE):
         rows = np.arange(first, min(first + AT_ONCE, count))
         engine = AdaptiveTap(machine, len(rows))
-        engine.put(tuple(x[rows] for x in fields), tuple(x[rows] for x in precisions), rows, damping)
+        engine.put(tuple(x[rows] for x in starts.B), tuple(x[rows] for x in starts.A), rows, damping)
         active = len(rows)
         while active:
             engine.sweep(active, rule, ROUND)
             stopped = np.flatnonzero(engine.progress.status[:active] != ACTIVE)
             if len(stopped):
-                _write(engine, stopped, found)
+                record(found, engine.stopped(stopped))
                 engine.keep(np.flatnonzero(engine.progress.status[:active] == ACTIVE))
                 active -= len(stopped)
         engine.put(tuple(x[rows] for x in found.B), tuple(x[rows] for x in found.A), rows, 0.0)
         found.free_energy[rows] = engine.free_energies()
         for name, into in (("a", found.mean), ("c", found.var)):
-            for x, made in zip(into, engine.layers(name, slice(None)), strict=True):
+            for x, made in zip(into, engine.layers(name), strict=True):
                 x[rows] = made
     return found
 
@@ -189,15 +192,3 @@ def mean_covariance(machine: Machine, fields: tuple[Array, ...], precisions: tup
         made = engine.covariances()
         total += made if engine.state.layout.side[0] == 0 else made.T
     return np.asarray(total / len(fields[0]))
-
-
-def _write(engine: AdaptiveTap, stopped: NDArray[np.int64], found: Solutions) -> None:
-    p, rows = engine.progress, engine.progress.chain[stopped]
-    units = sum(x.shape[1] for x in found.mean)
-    lost = p.status[stopped] == FAILED
-    for name, into in (("B", found.B), ("A", found.A)):
-        for x, made in zip(into, engine.layers(name, stopped), strict=True):
-            x[rows] = np.where(lost[:, None], np.nan, made)
-    found.residual[rows], found.distance[rows] = p.residual[stopped], p.distance[stopped]
-    found.mse[rows], found.sweeps[rows] = p.square[stopped] / units, p.sweeps[stopped]
-    found.converged[rows] = p.status[stopped] == CONVERGED

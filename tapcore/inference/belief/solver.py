@@ -40,9 +40,9 @@ from tapcore.inference.belief.kernels import (
     send,
     settle,
 )
-from tapcore.inference.progress import ACTIVE, CONVERGED, Rule, begin, empty_progress
-from tapcore.inference.records import Starts
-from tapcore.inference.solution import Solutions, empty_solutions
+from tapcore.inference.progress import ACTIVE, Rule, begin, empty_progress
+from tapcore.inference.records import Starts, stopped_chains
+from tapcore.inference.solution import Solutions, empty_solutions, record
 from tapcore.machine import Machine
 from tapcore.units.sites import LOG_Z, MOMENTS, sites_of
 
@@ -61,8 +61,6 @@ class RelaxedBP:
     """
 
     def __init__(self, machine: Machine, groups: NDArray[np.int64], rule: Rule, damping: float) -> None:
-        if len(machine.layers) != 2:
-            raise ValueError(f"method 'rbp' is for machines of two layers, got {len(machine.layers)}: use 'tap'")
         machine = machine.replace(dtype="float64")
         n, m = machine.sizes
         count, threads = int(groups[:, 1].sum()), thread_count()
@@ -121,12 +119,12 @@ class RelaxedBP:
                 job.run_here(last)
 
 
-def solve_relaxed(machine: Machine, starts: Starts, rule: Rule, damping: float) -> Solutions:
+def solve_relaxed(machine: Machine, starts: Starts, method: str, rule: Rule, damping: float) -> Solutions:
     """Run chains until each has stopped."""
     count = len(starts.mean[0])
     each = np.stack([np.arange(count), np.ones(count, np.int64)], axis=1)
     engine = RelaxedBP(machine, each, rule, damping)
-    solutions = empty_solutions(machine, count, "rbp")
+    solutions = empty_solutions(machine, count, method)
     names = Kept._fields
     kept = [Kept(*(np.asarray(getattr(solutions, name)[layer], np.float64) for name in names)) for layer in range(2)]
     for layer in range(2 if starts.var else 1):
@@ -139,8 +137,5 @@ def solve_relaxed(machine: Machine, starts: Starts, rule: Rule, damping: float) 
         for name, x in zip(names, kept[layer], strict=True):
             if x is not getattr(solutions, name)[layer]:
                 getattr(solutions, name)[layer][:] = x
-    progress = engine.chains.progress
-    solutions.residual[:], solutions.distance[:] = progress.residual, progress.distance
-    solutions.mse[:], solutions.sweeps[:] = progress.square / sum(machine.sizes), progress.sweeps
-    solutions.converged[:] = progress.status == CONVERGED
+    record(solutions, stopped_chains(engine.chains.progress, slice(None), sum(machine.sizes)))
     return solutions

@@ -15,8 +15,8 @@ from tapcore.equations.compiled import Compiled
 from tapcore.equations.fields import THIRD, add_third
 from tapcore.equations.layers import empty_state, state_bytes
 from tapcore.equations.outside import Given, Outside, no_given, outside_of
-from tapcore.inference.progress import ACTIVE, CONVERGED, FAILED, PROGRESS_BYTES, Rule, begin, empty_progress
-from tapcore.inference.records import Starts, Stopped
+from tapcore.inference.progress import ACTIVE, FAILED, PROGRESS_BYTES, Rule, begin, empty_progress
+from tapcore.inference.records import Starts, Stopped, stopped_chains
 from tapcore.inference.sweeps.acceleration import accelerate, empty_memory, forget
 from tapcore.inference.sweeps.kernels import (
     ACCELERATE,
@@ -170,13 +170,9 @@ class Chains:
             job.run(sweep_block, len(blocks))
 
     def _copy(self, rows: slice) -> Stopped:
-        state, p = self.state, self.progress
+        state = self.state
         units = sum(x.shape[1] for x in state.mean)
-        return Stopped(
-            p.chain[rows].copy(), tuple(x[rows].copy() for x in state.mean), tuple(x[rows].copy() for x in state.var),
-            p.residual[rows].copy(), p.distance[rows].copy(), p.square[rows] / units, p.sweeps[rows].copy(),
-            p.status[rows] == CONVERGED,
-        )  # fmt: skip
+        return stopped_chains(self.progress, rows, units, state.mean, state.var)
 
     def _restore_order(self) -> None:
         chain = self.progress.chain
