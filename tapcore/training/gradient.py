@@ -83,7 +83,7 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
         those of relaxed belief propagation that do not converge, or a deep machine's by it or by adaptive TAP.
     """
     check_machine(machine)
-    samples = checks.matrix("X", X, machine.layers[0].n, rows="samples")
+    samples = checks.matrix("X", X, machine.layers[0].columns, rows="samples")
     machine.layers[0].check_data("X", samples)
     check_solutions("solutions", solutions, machine.sizes)
     deep = names(lambda m: m.deep_gradient)

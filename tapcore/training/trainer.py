@@ -192,8 +192,9 @@ class Trainer:
     def _keep_fields(self, centres: list[Array]) -> None:
         """Take from each unit's field what the weights' step adds to it where its neighbours are at their centres."""
         for lower, step in enumerate(self.steps):
-            self.parameters[lower][FIELD] -= step @ centres[lower + 1]
-            self.parameters[lower + 1][FIELD] -= centres[lower] @ step
+            below, above = self.machine.layers[lower : lower + 2]
+            below.add_fields(self.parameters[lower], -(step @ centres[lower + 1]))
+            above.add_fields(self.parameters[lower + 1], -(centres[lower] @ step))
 
     def _kept(self, layers: list[Unit]) -> Any:
         """Which chains are not lost."""
