@@ -304,7 +304,7 @@ def _alone(machine: Machine) -> Unit:
     visible, hidden = machine.layers[0], machine.layers[1]
     push = machine.weights[0] @ hidden.moments(0.0, 0.0)[1]
     parameters = {name: p.copy() for name, p in visible.parameters.items()}
-    parameters["U"] += push
+    visible.add_fields(parameters, push)
     return visible.with_parameters(parameters)
 
 

@@ -13,7 +13,7 @@ Kernels take `Sites` (`sites.py`) and never ask which units they hold.
 from __future__ import annotations
 
 import abc
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,6 +26,7 @@ from tapcore.units.parameters import Parameters
 from tapcore.units.sites import DRAW, LOG_Z, MOMENTS, Sites, layer_draw, layer_log_z, layer_moments, sites_of
 
 Array = NDArray[Any]
+AnyUnit = TypeVar("AnyUnit", bound="Unit")
 
 
 @kernel()
@@ -94,7 +95,8 @@ class Unit(Parameters, abc.ABC):
     def __init__(self, n: int, **parameters: ArrayLike) -> None:
         n = checks.integer("n", n, minimum=1)
         footprint.check("n", n, n * 8 * len(self.names))
-        arrays = {name: checks.per_site(name, parameters[name], n) for name in self.names}
+        lengths = self.lengths(n, parameters)
+        arrays = {name: checks.per_site(name, parameters[name], lengths[name]) for name in self.names}
         self.check_parameters(arrays)
         self._set(n, arrays)
 
@@ -120,6 +122,11 @@ class Unit(Parameters, abc.ABC):
         ``diag(p) - p p^T``, p the means. Their ln Z stands in the first column, 0 in the others.
         """
         return None
+
+    @classmethod
+    def lengths(cls, n: int, parameters: dict[str, ArrayLike]) -> dict[str, int]:
+        """Numbers in each parameter array of n sites, of parameters as the constructor was given them."""
+        return dict.fromkeys(cls.names, n)
 
     @property
     def columns(self) -> int:
@@ -285,6 +292,19 @@ class Unit(Parameters, abc.ABC):
         wide = {name: p.astype(np.float64) for name, p in self.parameters.items()}
         return self.with_parameters({name: p.astype(self.dtype) for name, p in self._moved(wide, shift, scale).items()})
 
+    def inward(self, shift: Array, scale: Array) -> Self:
+        """The layer of z for this one of ``x = shift + scale z``; ends of a support are moved as data are."""
+        ends = {name: ((self.parameters[name] - shift) / scale).astype(self.dtype) for name in self.fixed}
+        return self._with(self.moved(-shift / scale, 1 / scale), ends)
+
+    def outward(self, shift: Array, scale: Array, before: Self) -> Self:
+        """The layer of ``x = shift + scale z`` for this one of z, with the support of `before`, to the bit."""
+        return self._with(self.moved(shift, scale), {name: before.parameters[name] for name in self.fixed})
+
+    @staticmethod
+    def _with(layer: AnyUnit, some: dict[str, Array]) -> AnyUnit:
+        return layer.with_parameters(layer.parameters | some) if some else layer
+
     def ascend(self, parameters: dict[str, Array], gradient: dict[str, Array], rate: float) -> None:
         """Take a training step in place: ``theta += rate * gradient`` for each array of `parameters` (Alg. 2)."""
         for name, slope in gradient.items():
@@ -293,6 +313,10 @@ class Unit(Parameters, abc.ABC):
     def add_fields(self, parameters: dict[str, Array], fields: Array) -> None:
         """Change `parameters`, in place, as fields (columns,) that are added to those of the neighbours would."""
         parameters[FIELD] += fields
+
+    def field_statistic(self, statistics: dict[str, Array]) -> Array:
+        """The average of x, (columns,), among averages of d ln phi/d parameter; or of differences of such."""
+        return statistics[FIELD]
 
     def check_data(self, name: str, X: Array) -> None:
         """Raise ValueError, naming the first bad index, unless all of `X` (rows, n) is finite and in the support.
