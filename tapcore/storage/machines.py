@@ -78,14 +78,15 @@ def describe(machine: Machine) -> dict[str, Any]:
 
 def _described(layer: Unit) -> dict[str, Any]:
     """Type and size; of a layer of several blocks, those of each."""
-    if isinstance(layer, Mixed):
-        return {"type": Mixed.__name__, "blocks": [_described(block) for block in layer.blocks]}
-    return {"type": type(layer).__name__, "n": layer.n}
+    kind = type(layer).__name__
+    if layer.blocks == (layer,):
+        return {"type": kind, "n": layer.n}
+    return {"type": kind, "blocks": [_described(block) for block in layer.blocks]}
 
 
 def _layer_from(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Array], prefix: str) -> Unit:
     """Rebuild a layer whose parameters have names with this prefix."""
-    if header["type"] == Mixed.__name__:
+    if "blocks" in header:
         blocks = enumerate(header["blocks"])
         return Mixed(*(_layer_from(path, block, tensors, f"{prefix}{i}.") for i, block in blocks))
     unit = UNITS.get(header["type"])

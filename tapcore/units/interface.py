@@ -125,7 +125,7 @@ class Unit(Parameters, abc.ABC):
 
     @classmethod
     def lengths(cls, n: int, parameters: dict[str, ArrayLike]) -> dict[str, int]:
-        """Numbers in each parameter array of n sites, of parameters as the constructor was given them."""
+        """Numbers in each parameter array of `n` sites, for `parameters` as the constructor was given them."""
         return dict.fromkeys(cls.names, n)
 
     @property
@@ -293,12 +293,12 @@ class Unit(Parameters, abc.ABC):
         return self.with_parameters({name: p.astype(self.dtype) for name, p in self._moved(wide, shift, scale).items()})
 
     def inward(self, shift: Array, scale: Array) -> Self:
-        """The layer of z for this one of ``x = shift + scale z``; ends of a support are moved as data are."""
+        """The layer of z for this one of x, ``x = shift + scale z``; ends of a support are moved as data are."""
         ends = {name: ((self.parameters[name] - shift) / scale).astype(self.dtype) for name in self.fixed}
         return self._with(self.moved(-shift / scale, 1 / scale), ends)
 
     def outward(self, shift: Array, scale: Array, before: Self) -> Self:
-        """The layer of ``x = shift + scale z`` for this one of z, with the support of `before`, to the bit."""
+        """The layer of ``x = shift + scale z`` for this one of z, with the support of `before`, the same to the bit."""
         return self._with(self.moved(shift, scale), {name: before.parameters[name] for name in self.fixed})
 
     @staticmethod
@@ -311,11 +311,11 @@ class Unit(Parameters, abc.ABC):
             parameters[name] += rate * slope
 
     def add_fields(self, parameters: dict[str, Array], fields: Array) -> None:
-        """Change `parameters`, in place, as fields (columns,) that are added to those of the neighbours would."""
+        """Change `parameters`, in place, as if `fields` (columns,) were added to what neighbours send."""
         parameters[FIELD] += fields
 
     def field_statistic(self, statistics: dict[str, Array]) -> Array:
-        """The average of x, (columns,), among averages of d ln phi/d parameter; or of differences of such."""
+        """The average of x, (columns,), among `statistics`: averages of d ln phi/d parameter or differences of such."""
         return statistics[FIELD]
 
     def check_data(self, name: str, X: Array) -> None:

@@ -114,7 +114,7 @@ class Mixed(Unit):
         return np.concatenate([block.random_means(count, rng) for block in self.blocks], axis=1)
 
     def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
-        """Per parameter, the average over rows of <d ln phi/d parameter> (Eqs. 40, 41)."""
+        """Per parameter, the average over rows of <d ln phi/d parameter>: rows `mean`, `var`, `B` and `A` (K, n)."""
         parts = zip(self.blocks, *(self._parts(x) for x in (mean, var, B, A)), strict=True)
         return named_by_block([block.statistics(*own) for block, *own in parts])
 
@@ -173,17 +173,17 @@ class Mixed(Unit):
         )
 
     def field_statistic(self, statistics: dict[str, Array]) -> Array:
-        """The average of x, (n,), among averages of d ln phi/d parameter."""
+        """The average of x, (n,), among `statistics`: averages of d ln phi/d parameter."""
         parts = zip(self.blocks, self._own(statistics), strict=True)
         return np.concatenate([block.field_statistic(own) for block, own in parts])
 
     def ascend(self, parameters: dict[str, Array], gradient: dict[str, Array], rate: float) -> None:
-        """Take a training step in place, block by block (Alg. 2)."""
+        """Take a training step in place, block by block."""
         for block, own, slopes in zip(self.blocks, self._own(parameters), self._own(gradient), strict=True):
             block.ascend(own, slopes, rate)
 
     def add_fields(self, parameters: dict[str, Array], fields: Array) -> None:
-        """Change `parameters`, in place, as fields (n,) that are added to those of the neighbours would."""
+        """Change `parameters`, in place, as if `fields` (n,) were added to what neighbours send."""
         for block, own, added in zip(self.blocks, self._own(parameters), self._parts(fields), strict=True):
             block.add_fields(own, added)
 

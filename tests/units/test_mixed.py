@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from unit_cases import KINDS, data, make
+from unit_cases import make, samples
 
 import tapcore as tc
+from tapcore.units import UNITS
 from tapcore.units.sites import CUMULANTS, THIRD, can, sites_of
-
-SIZES = (3, 2)
 
 
 def halves(kind: str) -> tuple[tc.Mixed, Any]:
@@ -34,7 +33,7 @@ def machine_pair(kind: str, where: int, dtype: str = "float64") -> tuple[tc.Mach
     return tuple(tc.RBM(*layers, weights=w, dtype=dtype) for layers, w in pair)  # type: ignore[return-value]
 
 
-EVERY_KIND = pytest.mark.parametrize("kind", KINDS)
+EVERY_KIND = pytest.mark.parametrize("kind", UNITS)
 BOTH_ENDS = pytest.mark.parametrize("where", [0, 1])
 
 
@@ -65,8 +64,10 @@ def test_solutions_are_those_of_one_block(kind: str, where: int, method: str) ->
     ours, theirs = machine_pair(kind, where)
     x = ours.layers[0].random_means(3, np.random.default_rng(2))
     found, wanted = (tc.solve(machine, x, method=method, max_sweeps=40) for machine in (ours, theirs))
-    for a, b in zip((*found.mean, *found.var, found.free_energy), (*wanted.mean, *wanted.var, wanted.free_energy), strict=True):
-        assert_array_equal(a, b)
+    for a, b in zip(
+        (*found.mean, *found.var, found.free_energy), (*wanted.mean, *wanted.var, wanted.free_energy), strict=True
+    ):
+        assert_allclose(a, b, rtol=1e-13, atol=1e-15)  # the same but for the rounding of short rows
 
 
 @EVERY_KIND
@@ -75,20 +76,21 @@ def test_solutions_are_those_of_one_block(kind: str, where: int, method: str) ->
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_training_is_that_of_one_block(kind: str, where: int, gradient: str, dtype: str) -> None:
     ours, theirs = machine_pair(kind, where, dtype)
-    X = data(kind, 40) if where == 0 else np.random.default_rng(3).integers(0, 2, (40, 4))
+    X = samples(kind, 40, 4) if where == 0 else np.random.default_rng(3).integers(0, 2, (40, 4))
     options: dict[str, Any] = {"epochs": 2, "gradient": gradient, "chains": 8, "seed": 1, "progress": False}
     found, wanted = (tc.fit(machine, X, learning_rate=0.02, **options).machine for machine in (ours, theirs))
-    assert_array_equal(found.weights[0], wanted.weights[0])
+    close = {"rtol": 1e-12, "atol": 1e-14} if dtype == "float64" else {"rtol": 1e-4, "atol": 1e-6}
+    assert_allclose(found.weights[0], wanted.weights[0], **close)
     layer, one = found.layers[where], wanted.layers[where]
     for name, p in one.parameters.items():
-        assert_array_equal(np.concatenate([layer.parameters[f"{i}.{name}"] for i in range(2)]), p)
+        assert_allclose(np.concatenate([layer.parameters[f"{i}.{name}"] for i in range(2)]), p, **close)
     assert found != ours
 
 
 @EVERY_KIND
 def test_fits_to_data_are_those_of_the_blocks(kind: str) -> None:
     mixed, whole = halves(kind)
-    X = data(kind, 30)
+    X = samples(kind, 30, 4)
     found = tc.Mixed.from_data(X, *mixed.blocks)
     wanted = whole.fitted(X)
     for i, (block, rows) in enumerate(zip(mixed.blocks, (X[:, :2], X[:, 2:]), strict=True)):
@@ -99,10 +101,9 @@ def test_fits_to_data_are_those_of_the_blocks(kind: str) -> None:
         mixed.check_data("X", np.full((2, whole.n), np.nan))
 
 
-@pytest.mark.nojit
 def test_kinds_side_by_side_are_exact_where_states_can_be_listed() -> None:
     visible = tc.Mixed(tc.Binary(2, [0.3, -0.2]), tc.Gaussian(1, V=2.0), tc.TruncatedGaussian(2, V=1.0, lo=-1, hi=1))
-    W = 0.05 * np.random.default_rng(4).normal(size=(5, 4))
+    W = 0.03 * np.random.default_rng(4).normal(size=(5, 4))
     machine = tc.RBM(visible, tc.Spin(4, 0.1), weights=W)
     found = tc.solve(machine, np.zeros((1, 5)), tol=1e-12)
     assert -found.free_energy[0] == pytest.approx(tc.exact.log_z(machine), abs=1e-5)
@@ -126,8 +127,10 @@ def test_columns_of_any_scale_train_alike(gradient: str) -> None:
 
     def trained(x: np.ndarray) -> tc.Machine:
         visible = tc.Mixed(tc.Binary(1), tc.Gaussian(1), tc.TruncatedGaussian(1, lo=0, hi=1))
-        machine = tc.RBM(visible, tc.Binary(3), seed=0)
-        return tc.fit(machine, x, epochs=20, learning_rate=0.05, gradient=gradient, seed=0, progress=False).machine
+        machine = tc.RBM(visible, tc.Binary(3), sigma=0.1, seed=0)
+        return tc.fit(
+            machine, x, epochs=20, batch_size=20, learning_rate=0.05, gradient=gradient, seed=0, progress=False
+        ).machine
 
     ours, theirs = trained(X), trained(unscaled)
     scale = np.array([1, 3e4, 1])
@@ -138,7 +141,7 @@ def test_columns_of_any_scale_train_alike(gradient: str) -> None:
 def test_checkpoints_hold_them(tmp_path: Path) -> None:
     visible = tc.Mixed(tc.Binary(1), tc.Gaussian(1), tc.TruncatedGaussian(1, lo=0, hi=1))
     machine = tc.RBM(visible, tc.Binary(3), seed=0)
-    tc.save(machine, tmp_path / "machine.safetensors")
+    tc.save(tmp_path / "machine.safetensors", machine)
     assert tc.load(tmp_path / "machine.safetensors") == machine
     run = tmp_path / "run"
     options: dict[str, Any] = {"gradient": "pcd", "seed": 0, "progress": False, "chains": 10}
@@ -159,14 +162,14 @@ def test_it_is_a_layer_like_others() -> None:
     assert list(sites_of([mixed]).parameters(0)) == list(mixed.parameters)
     with pytest.raises(AttributeError, match="immutable"):
         mixed.n = 3
-    message = r"must be 0 or 1 in columns of Binary units, -1 or 1 in .* for a Mixed layer, got 2\.0 at \[0, 1\]"
+    message = r"^X must be 0 or 1 in columns of Binary units, -1 or \+1 in .* for a Mixed layer: X\[0, 1\] is 2\.0$"
     with pytest.raises(ValueError, match=message):
         mixed.check_data("X", np.array([[0, 2, 1, 0.3, 0.4]]))
 
 
 @pytest.mark.parametrize("call", [lambda: tc.Mixed(), lambda: tc.Mixed(tc.Binary(2), 3)])
 def test_what_is_no_block_is_refused(call: Callable[[], Any]) -> None:
-    with pytest.raises(ValueError, match="^blocks must be layers of units"):
+    with pytest.raises(ValueError, match=r"^blocks must be layers of units"):
         call()
 
 
@@ -174,5 +177,5 @@ def test_a_block_that_cannot_is_named() -> None:
     machine = tc.RBM(tc.Mixed(tc.Binary(2), tc.GaussBernoulli(1)), tc.Binary(2), sigma=0.1, seed=0)
     with pytest.raises(ValueError, match=r"^method 'tap3' needs the third cumulant.*layers\[0\] \(Mixed\)"):
         tc.solve(machine, np.zeros((1, 3)), method="tap3")
-    with pytest.raises(ValueError, match="^GaussBernoulli layers have no third order"):
+    with pytest.raises(ValueError, match=r"^GaussBernoulli layers have no third order"):
         sites_of(machine.layers, THIRD)
