@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -69,6 +69,7 @@ _WRITTEN = ((2, 3), (2,), (1, 2), (2, 3), (2,), (3,))
 # Site types met so far, and the layers they are of; `Sites.kind` counts in these lists.
 _SITE_TYPES: list[Any] = []
 _LAYER_TYPES: list[str] = []
+_KINDS: dict[Any, int] = {}
 
 
 class Sites(NamedTuple):
@@ -99,20 +100,19 @@ class Sites(NamedTuple):
         """The layers but the lowest, sharing memory."""
         return self._replace(size=self.size[1:], block=self.block[1:], wide=self.wide[1:])
 
-    def _blocks(self) -> range:
-        return range(self.block[0], self.block[-1])
-
     def need(self, *functions: int) -> Sites:
         """Have these functions ready, compiled or loaded from the cache if they are not yet.
 
         ValueError, naming the type of the layer and what it cannot do, where one is not registered.
         """
+        dtype, first = self.values.dtype.name, int(self.block[0])
+        kinds = self.kind[first : self.block[-1]].tolist()
         for number in functions:
-            for i in self._blocks():
-                _check(_SITE_TYPES[self.kind[i]], _LAYER_TYPES[self.kind[i]], number)
+            for kind in kinds:
+                _check(_SITE_TYPES[kind], _LAYER_TYPES[kind], number)
         for number in functions:
-            for i in self._blocks():
-                self.code[i, number] = _address(_compiled, number, _SITE_TYPES[self.kind[i]], self.values.dtype.name)
+            for i, kind in enumerate(kinds):
+                self.code[first + i, number] = _address(_compiled, number, _SITE_TYPES[kind], dtype)
         return self
 
 
@@ -159,60 +159,59 @@ def _site(sites: Any, block: int) -> Any:
 def sites_of(layers: Sequence[Layer], *functions: int) -> Sites:
     """Copy the parameters of layers of one dtype for kernels that call `functions`."""
     blocks = _blocks_of(layers)
-    for block in blocks:
-        if block.site_type not in _SITE_TYPES:
-            _SITE_TYPES.append(block.site_type)
-            _LAYER_TYPES.append(_name_of(block))
-    arrays = [block.parameters[name] for block in blocks for name in block.names]
-    span, wide = _spans(layers)
-    made = Sites(
-        np.concatenate(arrays),
-        np.array([layer.columns for layer in layers], np.int64),
-        _ends(len(layer.blocks) for layer in layers),
-        wide, span,
-        *_layout(layers),
-        kind=np.array([_SITE_TYPES.index(block.site_type) for block in blocks], np.int64),
-        code=np.zeros((len(blocks), len(_FUNCTIONS)), np.int64),
-    )  # fmt: skip
-    if not JIT_DISABLED:  # no address is ever 0
-        for number in range(len(_FUNCTIONS)):
-            for i, block in enumerate(blocks):
-                made.code[i, number] = _address(_refused, number, block.site_type, made.values.dtype.name)
+    values = np.concatenate([block.parameters[name] for block in blocks for name in block.names])
+    kinds = [_kind_of(block) for block in blocks]
+    code = [_no_code(kind, values.dtype.name) for kind in kinds]
+    size = np.array([layer.columns for layer in layers])
+    made = Sites(values, size, *_places(layers), *_layout(layers), np.array(kinds), np.array(code))
     return made.need(*functions)
 
 
-def _ends(counts: Iterable[int]) -> NDArray[np.int64]:
-    """0, and the sums of the first, the first two, ... of these."""
-    return np.cumsum([0, *counts]).astype(np.int64)
+def _kind_of(block: Block) -> int:
+    """Number of the type of a block's sites."""
+    kind = _KINDS.setdefault(block.site_type, len(_SITE_TYPES))
+    if kind == len(_SITE_TYPES):
+        _SITE_TYPES.append(block.site_type)
+        _LAYER_TYPES.append(_name_of(block))
+    return kind
+
+
+@functools.cache
+def _no_code(kind: int, dtype: str) -> list[int]:
+    """Addresses of functions that were not asked for; none is ever 0, but where nothing is compiled."""
+    if JIT_DISABLED:
+        return [0] * len(_FUNCTIONS)
+    return [_address(_refused, number, _SITE_TYPES[kind], dtype) for number in range(len(_FUNCTIONS))]
 
 
 def _layout(layers: Sequence[Layer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """`begin` and `layout` of `Sites`."""
     begin, layout, first = [], [], 0
-    most = max(len(block.names) for block in _blocks_of(layers))
     for layer in layers:
         column = 0
         for block in layer.blocks:
-            ends = _ends(block.parameters[name].size for name in block.names).tolist()
+            columns = block.columns
+            ends = list(accumulate(block.parameters[name].size for name in block.names))
             begin.append((first, column))
-            layout.append([block.columns, *ends[1:], *[0] * (most - len(block.names))])
-            first, column = first + ends[-1], column + block.columns
-    return np.array(begin, np.int64), np.array(layout, np.int64)
+            layout.append([columns, *ends])
+            first, column = first + ends[-1], column + columns
+    most = max(map(len, layout))
+    return np.array(begin), np.array([[*row, *[0] * (most - len(row))] for row in layout])
 
 
-def _spans(layers: Sequence[Layer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """`span` and `wide` of `Sites`."""
-    span: list[tuple[int, int]] = []
-    counts = []
+def _places(layers: Sequence[Layer]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """`block`, `wide` and `span` of `Sites`."""
+    block, wide, span = [0], [0], []
     for layer in layers:
-        before, column = len(span), 0
-        for block in layer.blocks:
-            if block.widths is not None:
-                ends = (column + _ends(block.widths)).tolist()
-                span += [(a, z - a) for a, z in pairwise(ends) if z - a > 1]
-            column += block.columns
-        counts.append(len(span) - before)
-    return np.array(span, np.int64).reshape(-1, 2), _ends(counts)
+        column = 0
+        for own in layer.blocks:
+            if (widths := own.widths) is not None:
+                ends = column + np.cumsum(widths)
+                span += [(end - width, width) for end, width in zip(ends, widths, strict=True) if width > 1]
+            column += own.columns
+        block.append(block[-1] + len(layer.blocks))
+        wide.append(len(span))
+    return np.array(block), np.array(wide), np.array(span, np.int64).reshape(-1, 2)
 
 
 def _address(function: Callable[[int, Any, str], Any], number: int, site_type: Any, dtype: str) -> int:
