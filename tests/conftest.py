@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # One for all runs: kernels of edited sources are compiled anew there, and each checkout has a folder of its own in it.
@@ -25,6 +25,35 @@ if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
 
     # Compiled code does not warn of overflow, which kernels use on purpose; run in Python it should not either.
     np.seterr(all="ignore")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def share_of_the_processors() -> Iterator[None]:
+    """As many threads as this worker of xdist has processors: workers whose threads wait for one another crawl."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers == 1:
+        yield
+        return
+    import numba
+    from threadpoolctl import threadpool_limits
+
+    from tapcore._base.threads import _blas, thread_limit
+
+    share = max(1, int(numba.config.NUMBA_NUM_THREADS) // workers)
+    _blas()  # loads all that is limited
+    with thread_limit(share), threadpool_limits(share, user_api="blas"):
+        yield
+
+
+@pytest.fixture
+def all_threads() -> Iterator[None]:
+    """As many threads as a process has by itself, for tests of what does not depend on their number."""
+    import numba
+
+    from tapcore._base.threads import thread_limit
+
+    with thread_limit(int(numba.config.NUMBA_NUM_THREADS)):
+        yield
 
 
 @pytest.fixture
