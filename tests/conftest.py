@@ -27,6 +27,24 @@ if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
     np.seterr(all="ignore")
 
 
+# Files that take longest come first, so that no worker of xdist is left with one at the end. The second keeps its cache
+# to itself: what the first one compiles, which most others use, is not compiled twice meanwhile.
+FIRST = (
+    "sampling/test_modes.py", "_base/test_cache.py", "_base/test_cache_room.py", "test_readme.py",
+    "units/test_unit_pairs.py", "grouping/test_merging.py", "units/test_units.py", "landscape/test_harvest.py",
+    "test_bench.py", "evaluation/test_annealed.py", "special/test_truncnorm_seams.py", "_base/test_layers.py",
+    "landscape/test_tracking.py", "cli/test_cli.py", "training/test_float32_data.py", "storage/test_checkpoint.py",
+    "inference/test_acceleration.py", "inference/test_solve.py", "special/test_truncnorm.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first; others, and the tests of each file, as they are."""
+    tests = Path(__file__).parent
+    places = {tests / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def share_of_the_processors() -> Iterator[None]:
     """As many threads as this worker of xdist has processors: workers whose threads wait for one another crawl."""
