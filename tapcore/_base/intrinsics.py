@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import math
+import functools
 import struct
 from collections.abc import Callable
-from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import numba
 import numpy as np
@@ -265,16 +264,17 @@ def cython_address(module: str, name: str) -> int:
 
 
 def _python_fma(a: Any, b: Any, c: Any) -> Any:
-    if not (math.isfinite(a) and math.isfinite(b) and math.isfinite(c)):
-        return a * b + c
-    exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
-    if exact == 0:
-        return a * b + c  # the sign of zero follows the usual rules
-    try:
-        rounded = float(exact)
-    except OverflowError:
-        rounded = math.inf if exact > 0 else -math.inf
-    return np.float32(rounded) if isinstance(a, np.float32) else np.float64(rounded)
+    if isinstance(a, np.float32):
+        return np.float32(_c_fma("fmaf", ctypes.c_float)(a, b, c))
+    return np.float64(_c_fma("fma", ctypes.c_double)(a, b, c))
+
+
+@functools.cache
+def _c_fma(name: str, number: Any) -> Callable[..., float]:
+    """C's own, which comes with the interpreter: Python has one from 3.13 on."""
+    function = getattr(ctypes.CDLL(None), name)
+    function.argtypes, function.restype = (number,) * 3, number
+    return cast(Callable[..., float], function)
 
 
 def _python_float_to_bits(x: Any) -> Any:
