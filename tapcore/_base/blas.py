@@ -13,14 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._base.intrinsics import JIT_DISABLED, address_of, call_address, compiled_multiply, cython_address
-from tapcore._base.jit import scalar
+from tapcore._base.intrinsics import JIT_DISABLED, address_of, call_address, compiled_multiply
+from tapcore._base.jit import kernel, scalar
+from tapcore._base.own_blas import blas_address
 
 Array = NDArray[Any]
 
 
 class Blas(NamedTuple):
-    """Addresses of SciPy's routines, and constants for their arguments."""
+    """Addresses of routines, and constants for their arguments."""
 
     syrk: int
     potrf: int
@@ -32,11 +33,8 @@ class Blas(NamedTuple):
 
 @cache
 def blas() -> Blas:
-    """Routines of the BLAS and LAPACK that SciPy brings."""
-    libraries = {"syrk": "cython_blas", "potrf": "cython_lapack", "potrs": "cython_lapack", "trsm": "cython_blas"}
-    addresses: dict[str, Any] = {
-        name: cython_address(f"scipy.linalg.{library}", f"d{name}") for name, library in libraries.items()
-    }
+    """Routines of the BLAS and LAPACK of kernels."""
+    addresses: dict[str, Any] = {name: blas_address(f"d{name}") for name in ("syrk", "potrf", "potrs", "trsm")}
     return Blas(**addresses, letters=np.frombuffer(b"UNR", np.uint8).copy(), numbers=np.array([0.0, 1.0]))
 
 
@@ -48,7 +46,25 @@ def _python_multiply(x: Array, W: Array, rows: int, transposed: bool, out: Array
 
 # ``out = x W``, or ``x W^T`` if `transposed`: contiguous numbers of matrices x and out of so many rows, at least 1, and
 # of W, whose shape follows, all of one dtype.
-multiply: Callable[[Array, Array, int, bool, Array], None] = _python_multiply if JIT_DISABLED else compiled_multiply()
+multiply: Callable[[Array, Array, int, bool, Array], None] = (
+    _python_multiply if JIT_DISABLED else compiled_multiply(blas_address)
+)
+
+
+@kernel()
+def _product(x: Array, W: Array, rows: int, transposed: bool, out: Array) -> None:
+    multiply(x, W, rows, transposed, out)
+
+
+def product(x: Array, W: Array, transposed: bool = False) -> Array:
+    """``x W``, or ``x W^T`` if `transposed`, as kernels make it: how many threads NumPy's BLAS has changes no bit.
+
+    Matrices x (k, n) and W of the same dtype, float64 or float32.
+    """
+    out = np.empty((len(x), W.shape[0 if transposed else 1]), x.dtype)
+    if len(x) > 0:
+        _product(np.ravel(x), np.ravel(W), len(x), transposed, np.ravel(out))
+    return out
 
 
 @scalar

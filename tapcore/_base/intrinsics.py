@@ -146,23 +146,23 @@ def _tuple_at(typing_context, cls, pointer, layout, like):  # type: ignore[no-un
     return made(cls, pointer, layout, like), codegen
 
 
-def compiled_multiply() -> Any:
-    """The compiled `blas.multiply`.
+def compiled_multiply(address: Callable[[str], int]) -> Any:
+    """The compiled `blas.multiply`; `address` knows where BLAS has ``"dgemm"`` and ``"sgemm"``.
 
-    SciPy's BLAS is given to LLVM by name, so that what calls it can be kept on disk: the address is another one in each
-    process.
+    They are given to LLVM by name, so that what calls them can be kept on disk: addresses are others in each process.
     """
     for letter in "ds":
-        binding.add_symbol(f"tapcore_{letter}gemm", cython_address("scipy.linalg.cython_blas", f"{letter}gemm"))
+        binding.add_symbol(f"tapcore_{letter}gemm", address(f"{letter}gemm"))
 
     @intrinsic
     def multiply(typing_context, x, W, rows, transposed, out):  # type: ignore[no-untyped-def]
-        if not (isinstance(x, types.Array) and x == W == out and x.ndim == 1 and x.layout == "C"):
+        # Not compared as they are: some may be read-only, as a machine's weights.
+        if {(z.dtype, z.ndim, z.layout) for z in (x, W, out) if isinstance(z, types.Array)} != {(x.dtype, 1, "C")}:
             return None
         letter = {types.float64: "d", types.float32: "s"}[x.dtype]
 
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            a, w, to = (arrayobj.make_array(x)(context, builder, args[i]) for i in (0, 1, 4))
+            a, w, to = (arrayobj.make_array(signature.args[i])(context, builder, args[i]) for i in (0, 1, 4))
             number, byte = ir.IntType(32), ir.IntType(8)
 
             def kept(value: Any) -> Any:
@@ -192,7 +192,7 @@ def compiled_multiply() -> Any:
             )  # fmt: skip
             return context.get_dummy_value()
 
-        return types.void(x, x, types.intp, types.boolean, x), codegen
+        return types.void(x, W, types.intp, types.boolean, out), codegen
 
     return multiply
 

@@ -1,11 +1,12 @@
-"""Threads: which run blocks of work, how many there are, and BLAS held to one thread meanwhile.
+"""Threads: which run blocks of work, how many there are, and BLAS with one thread meanwhile.
 
 Blocks run in Numba's parallel loop wherever its threading layer allows that. GNU OpenMP ends a process that was forked
 after it had started, and `workqueue` one in which two threads are in parallel loops at once, of whom one may be the
 user's: there blocks are dealt to an executor of the standard library instead.
 
 A kernel takes one block of rows and calls BLAS for its products. Were BLAS to keep its own threads there, the two would
-fight: a sweep then takes up to a hundred times as long.
+fight: a sweep then takes up to a hundred times as long. So the BLAS of kernels is one that has none (`own_blas.py`);
+where that cannot be had, every BLAS is held to one thread meanwhile.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
 from tapcore._base.intrinsics import JIT_DISABLED
+from tapcore._base.own_blas import OWN
 
 # A block's rows should stay in a core's cache, yet be enough for an efficient matrix product.
 BLOCK_ROWS = 128
@@ -153,31 +154,48 @@ def for_each(work: Callable[[int], None], count: int) -> None:
 # --- BLAS ---
 
 
-@cache
-def _blas() -> list[Any]:
-    # Numba's kernels call SciPy's BLAS, which must be loaded before the controller looks for libraries.
-    import scipy.linalg.cython_blas  # noqa: F401
-
-    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
-
-
+# Whether kernels call a BLAS that others use too.
+_shared = OWN is None
 _section = threading.RLock()
 
 
 @contextmanager
 def blas_held() -> Iterator[None]:
-    """Hold BLAS at one thread, one Python thread at a time; given back as found."""
-    global _before
+    """Let one Python thread at a time have the machine, with one thread in the BLAS of kernels."""
     with _section:
-        outer, _before = _before, _before or [blas.get_num_threads() for blas in _blas()]
-        for blas, threads in zip(_blas(), _before, strict=True):
-            if threads != 1:
-                blas.set_num_threads(1)
-        try:
+        if _shared:
+            with _all_held():
+                yield
+        else:
             yield
-        finally:
-            if not outer:
-                _give_back()
+
+
+@cache
+def _blas() -> list[Any]:
+    # SciPy's BLAS must be loaded before the controller looks for libraries.
+    import scipy.linalg.cython_blas  # noqa: F401
+    from threadpoolctl import ThreadpoolController
+
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+
+
+@contextmanager
+def _all_held() -> Iterator[None]:
+    """Hold every BLAS at one thread; given back as found.
+
+    A limit of another thread that begins meanwhile and ends later finds the one thread, and leaves it behind: a library
+    does not tell who has set it.
+    """
+    global _before
+    outer, _before = _before, _before or [blas.get_num_threads() for blas in _blas()]
+    for blas, threads in zip(_blas(), _before, strict=True):
+        if threads != 1:
+            blas.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if not outer:
+            _give_back()
 
 
 # What there was before the outermost of the bodies that hold BLAS; nothing if there is none.

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks
+from tapcore._base.blas import product
 from tapcore._base.threads import blas_held
 from tapcore.machine import Machine
 from tapcore.sampling.gibbs_chains import GibbsChains, tempered
@@ -147,9 +148,9 @@ def field(machine: Machine, means: Layers, layer: int) -> Array:
     """What a layer receives from its neighbours at these means."""
     total = np.zeros_like(means[layer])
     if layer > 0:
-        total += means[layer - 1] @ machine.weights[layer - 1]
+        total += product(means[layer - 1], machine.weights[layer - 1])
     if layer < len(means) - 1:
-        total += means[layer + 1] @ machine.weights[layer].T
+        total += product(means[layer + 1], machine.weights[layer], transposed=True)
     return total
 
 
@@ -179,7 +180,9 @@ def _mean_field(machine: Machine, X: Array) -> tuple[Layers, NDArray[np.float64]
             log_z[layer], a, _ = unit.moments(B, 0.0)
             bound += log_z[layer].sum(axis=1) - (B * a).sum(axis=1)
             means[layer] = a
-        bound += sum((a @ W * b).sum(axis=1) for a, W, b in zip(means, machine.weights, means[1:], strict=False))
+        bound += sum(
+            (product(a, W) * b).sum(axis=1) for a, W, b in zip(means, machine.weights, means[1:], strict=False)
+        )
     good = np.isfinite(bound)
     return tuple(x[good] for x in means), bound[good]
 

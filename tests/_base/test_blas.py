@@ -36,6 +36,19 @@ def test_products_factors_and_solutions(k: int, n: int, m: int) -> None:
 
 
 @pytest.mark.nojit
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("k", [0, 1, 9])
+def test_products_for_python(k: int, dtype: type) -> None:
+    rng = np.random.default_rng(k)
+    x, y, W = (rng.normal(size=shape).astype(dtype) for shape in ((k, 7), (k, 4), (7, 4)))
+    W.setflags(write=False)  # as a machine's weights are
+    tolerance = 100 * np.finfo(dtype).eps
+    for found, wanted in ((_blas.product(x, W), x @ W), (_blas.product(y, W, transposed=True), y @ W.T)):
+        assert found.dtype == dtype
+        assert_allclose(found, wanted, atol=tolerance, strict=True)
+
+
+@pytest.mark.nojit
 def test_what_is_not_positive_definite_is_reported() -> None:
     C = np.array([[1.0, 0.0], [2.0, 1.0]])
     assert not _blas.factor(_blas.blas(), np.empty(5, np.int32), C)

@@ -101,6 +101,20 @@ for _ in range(30):
 stop.set()
 beside.join()
 """,
+    "limits on BLAS that begin while it solves and end later are no limits then": SOLVE
+    + """
+from threadpoolctl import threadpool_info, threadpool_limits
+from tapcore._base.threads import blas_held
+here = solved()
+outer = threadpool_limits(2, user_api="blas")
+before = threadpool_info()
+with blas_held():
+    limits = threadpool_limits(1, user_api="blas")
+    assert solved() == here
+assert solved() == here
+limits.restore_original_limits()
+assert threadpool_info() == before
+""",
     "several threads solve": SOLVE
     + """
 from concurrent.futures import ThreadPoolExecutor
@@ -159,10 +173,18 @@ def test_idle_threads_soon_sleep_unless_the_user_says_how_they_wait(given: dict[
     assert done.stdout.split() == seen
 
 
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels share BLAS with others."""
+    monkeypatch.setattr(threads, "_shared", True)
+    threads._blas()  # loaded before a limit is set
+
+
 def blas() -> list[int]:
     return [library.get_num_threads() for library in threads._blas()]
 
 
+@pytest.mark.usefixtures("shared")
 def test_limits_of_another_thread_that_end_meanwhile_are_not_undone() -> None:
     """They end with what they found, which our end must not take for what we have set."""
     with threadpool_limits(2, user_api="blas"):
@@ -185,6 +207,7 @@ def test_limits_of_another_thread_that_end_meanwhile_are_not_undone() -> None:
         assert blas() == before
 
 
+@pytest.mark.usefixtures("shared")
 def test_what_another_thread_sets_meanwhile_stays() -> None:
     with threadpool_limits(2, user_api="blas"):
         with threads.blas_held():

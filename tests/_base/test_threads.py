@@ -19,6 +19,7 @@ from numpy.testing import assert_array_equal
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import tapcore as tc
+from tapcore._base import threads as _threads
 from tapcore._base.threads import BLOCK_ROWS, blas_held, for_each, split, thread_count, thread_limit
 
 MOST = numba.config.NUMBA_NUM_THREADS
@@ -141,9 +142,16 @@ def test_an_exception_is_raised_whichever_thread_met_it_after_all_have_ended(her
     assert sorted(done) == list(range(9))  # the threads are as good as new
 
 
-# BLAS
+# BLAS that kernels share with others
 
 
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_threads, "_shared", True)
+    _threads._blas()  # loaded before a limit is set
+
+
+@pytest.mark.usefixtures("shared")
 def test_blas_is_held_in_blocks_and_given_back(two_blas_threads: list[int]) -> None:
     seen: list[list[int]] = []
     for_each(lambda b: seen.append(blas_threads()), 4)
@@ -151,6 +159,7 @@ def test_blas_is_held_in_blocks_and_given_back(two_blas_threads: list[int]) -> N
     assert blas_threads() == two_blas_threads
 
 
+@pytest.mark.usefixtures("shared")
 @pytest.mark.parametrize("bad", [0, 3])
 def test_blas_is_given_back_when_a_block_raises(two_blas_threads: list[int], bad: int) -> None:
     def block(b: int) -> None:
@@ -161,6 +170,7 @@ def test_blas_is_given_back_when_a_block_raises(two_blas_threads: list[int], bad
     assert blas_threads() == two_blas_threads
 
 
+@pytest.mark.usefixtures("shared")
 def test_blas_is_given_back_after_nested_holds(two_blas_threads: list[int]) -> None:
     with blas_held():
         with blas_held():
@@ -171,6 +181,7 @@ def test_blas_is_given_back_after_nested_holds(two_blas_threads: list[int]) -> N
     assert blas_threads() == two_blas_threads
 
 
+@pytest.mark.usefixtures("shared")
 def test_solving_leaves_blas_as_it_was(two_blas_threads: list[int]) -> None:
     solved()
     assert blas_threads() == two_blas_threads
