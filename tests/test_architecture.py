@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import inspect
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
 import pytest
+from test_public import CALLABLES, METHODS
 
 from tapcore.units import UNITS
 
@@ -43,6 +46,9 @@ INNER = {
 }
 ROOMS = 21
 LINES = 400
+PARAMETERS = 8
+# These have more, which is to end: nothing may join them.
+CROWDED = {"special.truncnorm.batch.moments_of_chunk", "units.shared.slabs.truncated_chunk"}
 
 MODULES = sorted(
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
@@ -158,3 +164,48 @@ def test_units_are_told_apart_in_their_own_files_only(module: str) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_no_file_is_crowded(module: str) -> None:
     assert len(source(module).read_text(encoding="utf-8").splitlines()) <= LINES
+
+
+def functions(tree: ast.AST, within: str = "") -> Iterator[tuple[str, int]]:
+    """Names of all functions, those within others included, and how many parameters each has, `self` not counted."""
+    for node in ast.iter_child_nodes(tree):
+        name = within
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            name = f"{within}.{getattr(node, 'name', '<lambda>')}".lstrip(".")
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            given = node.args
+            named = [a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+            bound = bool(named) and named[0] in ("self", "cls")
+            yield name, len(named) - bound + (given.vararg is not None) + (given.kwarg is not None)
+        yield from functions(node, name)
+
+
+def public() -> set[str]:
+    """Functions, constructors and methods that are for users, by module and name."""
+    constructors = [f"{x.__module__}.{x.__qualname__}.__init__" for x in CALLABLES.values() if inspect.isclass(x)]
+    called = [*CALLABLES.values(), *(function for _, function in METHODS.values())]
+    return {
+        name.removeprefix("tapcore.") for name in (*constructors, *(f"{x.__module__}.{x.__qualname__}" for x in called))
+    }
+
+
+def test_parameters_are_counted() -> None:
+    text = """
+def f(a, b, /, c, *more, d, **named): return lambda x, y: x
+class C:
+    def m(self, a, b=1): ...
+    @classmethod
+    def k(cls, *, a): ...
+"""
+    assert dict(functions(ast.parse(text))) == {"f": 6, "f.<lambda>": 2, "C.m": 2, "C.k": 1}
+
+
+def test_what_is_for_users_is_known() -> None:
+    assert {"inference.solve.solve", "machine.Machine.__init__", "machine.Machine.replace"} <= public()
+    assert not {"inference.solve.checked_rule", "special.truncnorm.batch.moments_of_chunk"} & public()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_what_is_not_for_users_has_few_parameters(module: str) -> None:
+    many = {f"{module}.{name}" for name, n in functions(ast.parse(source(module).read_text("utf-8"))) if n > PARAMETERS}
+    assert many - public() == {name for name in CROWDED if name.rpartition(".")[0] == module}

@@ -69,20 +69,25 @@ class Job:
             job = self._packed.type
             self.values.calls[place] = kernel.address(job if part is None else job.fields[part])
 
-    def run(self, kernel: BlockKernel, count: int) -> None:
-        """Run blocks 0..count-1 on all threads."""
+    def run(self, kernel: BlockKernel, count: int, *, brief: bool = False) -> None:
+        """Run blocks 0..count-1 on all threads; in this one where they are `brief`, done sooner than handed out."""
         if self._packed is None:
             for b in range(count):
                 kernel.function(b, self.values)
             return
         address, packed = kernel.address(self._packed.type), self._packed.address
-        threads = min(thread_count(), count)
+        threads = 1 if brief else min(thread_count(), count)
         if threads > 1 and parallel_loops_allowed():
             with blas_held():
                 parallel_loop(address, packed, count, threads, np.zeros(1, np.int64))
-        else:
-            block = _CALL(address)
+            return
+        block = _CALL(address)
+        if threads > 1:
             for_each(lambda b: block(b, packed), count)
+            return
+        with blas_held():
+            for b in range(count):
+                block(b, packed)
 
     def run_here(self, kernel: BlockKernel, b: int = 0) -> None:
         """Run one block in the calling thread."""

@@ -7,7 +7,9 @@ and its shape, a number one word, a NamedTuple inside another one the address of
 
 from __future__ import annotations
 
+import ctypes
 import struct
+from array import array
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +20,6 @@ from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import lower_getattr_generic, register_model
 from numba.np import arrayobj
 from numba.np.numpy_support import from_dtype
-from numpy.typing import NDArray
 
 WORD = 8
 
@@ -93,13 +94,13 @@ class Packed(NamedTuple):
     """A NamedTuple in memory, for as long as this lives."""
 
     type: Reference
-    words: NDArray[np.int64]
+    words: array[int]
     alive: tuple[Any, ...]  # what the words point to
 
     @property
     def address(self) -> int:
         """Of its words."""
-        return int(self.words.ctypes.data)
+        return self.words.buffer_info()[0]
 
 
 _references: dict[Any, Reference] = {}
@@ -115,27 +116,28 @@ def pack(value: Any) -> Packed:
     alive: list[Any] = []
     for field in value:
         if isinstance(field, np.ndarray):
-            if not field.flags.c_contiguous:
+            flags, shape = field.flags, field.shape
+            if flags.carray:  # C-ordered, and can be written to
+                # Several times faster than NumPy tells it: `solve` asks for some hundred addresses.
+                words.append(_address(_room(field)))
+            elif flags.c_contiguous:
+                words.append(int(field.ctypes.data))
+            else:
                 raise ValueError(f"{type(value).__name__} must hold C-ordered arrays")
-            kinds.append((field.dtype.char, field.ndim))
-            words.append(field.__array_interface__["data"][0])
-            words.extend(field.shape)
+            kinds.append((field.dtype.char, len(shape)))
+            words.extend(shape)
             alive.append(field)
-        elif isinstance(field, Packed):
-            kinds.append(field.type)
-            words.append(field.address)
-            alive.append(field)
-        elif isinstance(field, bool | np.bool_):
+        elif isinstance(field, _BOOLEANS):
             kinds.append("?")
             words.append(int(field))
-        elif isinstance(field, int | np.integer):
+        elif isinstance(field, _INTEGERS):
             kinds.append("q")
             words.append(int(field))
-        elif isinstance(field, float | np.floating):
+        elif isinstance(field, _FLOATS):
             kinds.append("d")
             words.append(_BITS.unpack(_DOUBLE.pack(field))[0])
         else:
-            inner = pack(field)
+            inner = field if isinstance(field, Packed) else pack(field)
             kinds.append(inner.type)
             words.append(inner.address)
             alive.append(inner)
@@ -143,10 +145,12 @@ def pack(value: Any) -> Packed:
     reference = _references.get(key)
     if reference is None:
         reference = _references[key] = Reference(type(value), tuple(map(_type_of, kinds)))
-    return Packed(reference, np.array(words, np.int64), tuple(alive))
+    return Packed(reference, array("q", words), tuple(alive))
 
 
 _DOUBLE, _BITS = struct.Struct("<d"), struct.Struct("<q")
+_BOOLEANS, _INTEGERS, _FLOATS = (bool, np.bool_), (int, np.integer), (float, np.floating)
+_address, _room = ctypes.addressof, (ctypes.c_char * 0).from_buffer  # of what an array of no numbers has room for, too
 _NUMBERS = {"?": types.boolean, "q": types.int64, "d": types.float64}
 
 

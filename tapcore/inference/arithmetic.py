@@ -42,5 +42,5 @@ def squared_change(mean: Array, change: Array) -> float:
 
 @scalar
 def larger(a: float, b: float) -> float:
-    """Maximum that keeps NaN."""
-    return b if not b <= a else a
+    """Maximum that keeps NaN, whichever of the two it is."""
+    return b if b > a or b != b else a

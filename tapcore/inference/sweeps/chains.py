@@ -34,6 +34,10 @@ Array = NDArray[Any]
 
 # Between rounds of this many sweeps chains that have stopped make room for others, and the blocks are dealt anew.
 ROUND = 16
+# Handing blocks to other threads takes tens of microseconds. Rounds of fewer multiplications than this, with a unit's
+# moments counted as UNIT of them, are done by the thread that asks.
+BRIEF = 100_000
+UNIT = 20
 
 
 def chain_bytes(sizes: Sequence[int], dtype: Any, order: int = 2) -> int:
@@ -47,7 +51,7 @@ class Chains:
     def __init__(
         self, sizes: Sequence[int], count: int, dtype: Any, *, order: int = 2, accelerated: bool = False
     ) -> None:
-        self.count = count
+        self.count, self.units = count, sum(sizes)
         footprint.check("chains", count, count * chain_bytes(sizes, dtype, order))
         self.threads = thread_count()
         blocks = len(split(count, self.threads))
@@ -151,6 +155,7 @@ class Chains:
                 rule.order, no_calls(ACCELERATE + 1),
             )
         )  # fmt: skip
+        machine.sites.need(MOMENTS, *((THIRD_CUMULANT,) if rule.order > 2 else ()))
         link_fields(job)
         self._job = job
         return job
@@ -158,20 +163,18 @@ class Chains:
     def _sweep(self, job: Job, count: int, sweeps: int) -> None:
         """Sweep the first `count` chains."""
         values: Sweeps = job.values
-        values.machine.sites.need(MOMENTS, *((THIRD_CUMULANT,) if values.order > 2 else ()))
         dealt = split(count, self.threads)
         blocks = self.blocks[: len(dealt)]
         blocks[:, :2], blocks[:, LEFT] = dealt, sweeps
         self._flag[0] = self.cold
-        job.run(sweep_block, len(blocks))
+        brief = count * sweeps * (values.machine.W.size + UNIT * self.units) < BRIEF
+        job.run(sweep_block, len(blocks), brief=brief)
         if values.rule.accelerate and np.any((blocks[:, LEFT] > 0) & (blocks[:, ACTIVE_ROWS] > 0)):
             job.link(ACCELERATE, accelerate)  # which is compiled only where it is wanted
-            job.run(sweep_block, len(blocks))
+            job.run(sweep_block, len(blocks), brief=brief)
 
     def _copy(self, rows: slice) -> Stopped:
-        state = self.state
-        units = sum(x.shape[1] for x in state.mean)
-        return stopped_chains(self.progress, rows, units, state.mean, state.var)
+        return stopped_chains(self.progress, rows, self.units, self.state.mean, self.state.var)
 
     def _restore_order(self) -> None:
         chain = self.progress.chain

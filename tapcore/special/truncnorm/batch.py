@@ -69,8 +69,14 @@ def moments_of_chunk(
             log_z[i] = 0.5 * b[i] * (b[i] / s[i]) if inside else energy_at(s[i], b[i], edge)
     starts = stack_array(_BOUNDS, np.int64(0))
     odd = _sort(count, key, starts, place)
+    ps, qs, gs = stack_array(_ROOM, zero), stack_array(_ROOM, zero), stack_array(_ROOM, zero)
     zeroth, first, second = stack_array(_ROOM, zero), stack_array(_ROOM, zero), stack_array(_ROOM, zero)
-    _compute_regimes(count, place, starts, p, q, g, zeroth, first, second)
+    for j in range(_ROOM):
+        ps[j] = qs[j] = gs[j] = zeroth[j] = first[j] = second[j] = 0.0
+    for i in range(count):
+        j = place[i]
+        ps[j], qs[j], gs[j] = p[i], q[i], g[i]
+    _compute_regimes(starts, ps, qs, gs, zeroth, first, second)
     for i in range(count):
         w = var[i]
         mean[i] = min(max(mean[i] - w * first[place[i]], lo[i]), hi[i])
@@ -118,21 +124,14 @@ def _sort(count: int, key: Array, starts: Array, place: Array) -> Any:
 
 @scalar
 def _compute_regimes(
-    count: int, place: Array, starts: Array, p: Array, q: Array, g: Array, zeroth: Array, first: Array, second: Array
+    starts: Array, ps: Array, qs: Array, gs: Array, zeroth: Array, first: Array, second: Array
 ) -> None:
-    """Mass, mean distance and variance, in half-widths, at each point's place."""
-    zero = np.float64(0.0)
-    ps, qs, gs = stack_array(_ROOM, zero), stack_array(_ROOM, zero), stack_array(_ROOM, zero)
-    for j in range(_ROOM):
-        ps[j] = qs[j] = gs[j] = zeroth[j] = first[j] = second[j] = 0.0
-    for i in range(count):
-        j = place[i]
-        ps[j], qs[j], gs[j] = p[i], q[i], g[i]
+    """Mass, mean distance and variance, in half-widths, at each place, from p, q and g there, which are overwritten."""
     a, z = starts[_INSIDE], starts[_OUTSIDE]
     _compute_inside(ps[a:z], gs[a:z], zeroth[a:z], first[a:z], second[a:z])
     a, z = starts[_OUTSIDE], starts[_REGIMES]
     _compute_outside(ps[a:z], qs[a:z], gs[a:z], zeroth[a:z], first[a:z], second[a:z])
-    other = stack_array(_ROOM, zero)
+    other = stack_array(_ROOM, np.float64(0.0))
     a = starts[_RULES]
     # What the rules need takes the place of p, q, g.
     for j in range(a):

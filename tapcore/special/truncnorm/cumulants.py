@@ -40,18 +40,19 @@ def cumulants(s: float, b: float, lo: float, hi: float) -> tuple[float, float]:
         # Distances from the mode: from the end they would lose the digits of a narrow peak.
         mode = min(-g / p, 2.0)
         far = math.sqrt(2.0 * _DEPTH / p)
-        _fill(0, t, e, 0.0, -1.0, min(mode, far), 0.0, p, 0.0)
-        _fill(_NODES, t, e, 0.0, 1.0, min(2.0 - mode, far), 0.0, p, 0.0)
+        _fill(t[:_NODES], e[:_NODES], 0.0, -1.0, min(mode, far), 0.0, p, 0.0)
+        _fill(t[_NODES:used], e[_NODES:used], 0.0, 1.0, min(2.0 - mode, far), 0.0, p, 0.0)
     else:
         reach = _reach(g, p, 2.0 if p >= 0.0 else min(2.0, -g / p))
         near = 0.25 * reach
-        _fill(0, t, e, 0.0, 1.0, near, g, p, 0.0)
-        _fill(_NODES, t, e, near, 1.0, reach - near, g + p * near, p, near * (g + 0.5 * p * near))
+        _fill(t[:_NODES], e[:_NODES], 0.0, 1.0, near, g, p, 0.0)
+        less = near * (g + 0.5 * p * near)
+        _fill(t[_NODES:used], e[_NODES:used], near, 1.0, reach - near, g + p * near, p, less)
         other = -p - q
         if other > 0.0:
             # Where it rises to the other end, which has e^-2q of the weight of this one.
-            _fill(used, t, e, 2.0, -1.0, _reach(other, p, -other / p), other, p, 2.0 * q)
-            used += _NODES
+            used = _ALL
+            _fill(t[2 * _NODES :], e[2 * _NODES :], 2.0, -1.0, _reach(other, p, -other / p), other, p, 2.0 * q)
     third, fourth = _central(used, t, e)
     return -side * w * w * w * third, w * w * w * w * fourth
 
@@ -67,14 +68,14 @@ def _reach(g: float, p: float, most: float) -> float:
 
 @scalar
 def _fill(
-    first: int, t: np.ndarray, e: np.ndarray, start: float, way: float, length: float, g: float, p: float, less: float
+    t: np.ndarray, e: np.ndarray, start: float, way: float, length: float, g: float, p: float, less: float
 ) -> None:
-    """Nodes `t` along `length` from `start`, and their shares ``exp(-less - g u - p u^2/2)`` at the distance u."""
+    """A rule's nodes `t` along `length` from `start`; their shares ``exp(-less - g u - p u^2/2)`` at the distance u."""
     half = 0.5 * length
     for i in range(_NODES):
         u = half * DISTANCES[_FIRST + i]
-        t[first + i] = start + way * u
-        e[first + i] = half * WEIGHTS[_FIRST + i] * exp_negative(-less - u * (g + 0.5 * p * u))
+        t[i] = start + way * u
+        e[i] = half * WEIGHTS[_FIRST + i] * exp_negative(-less - u * (g + 0.5 * p * u))
 
 
 @scalar
