@@ -122,7 +122,7 @@ def run(
     for stopped in chains.stream(own, rule, (starts,), damping, given=given):
         record(found, stopped)
     # The fields left by the last sweep are those before its update: evaluate writes the ones that belong to the result.
-    found.free_energy[:] = evaluate(machine, found.mean, found.var, rule.order, (found.B, found.A), given)
+    found.free_energy[:] = evaluate(machine, found.mean, found.var, rule.order, (found.B, found.A), given, own)
     if given is not None:
         found.free_energy[:] -= held_weights(machine, given)
     return found

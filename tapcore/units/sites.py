@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -73,12 +74,14 @@ class Sites(NamedTuple):
 
         ValueError, naming the type of the layer and what it cannot do, where one is not registered.
         """
+        kinds = self.kind.tolist()
         for number in functions:
-            for kind in self.kind:
+            for kind in kinds:
                 _check(_SITE_TYPES[kind], _LAYER_TYPES[kind], number)
-        for number in functions:
-            for layer, kind in enumerate(self.kind):
-                self.code[layer, number] = _address(_compiled, number, _SITE_TYPES[kind], self.values.dtype.name)
+        dtype = _dtype_name(self.values.dtype)
+        for layer, kind in enumerate(kinds):
+            for number in functions:
+                self.code[layer, number] = _address(_compiled, number, _SITE_TYPES[kind], dtype)
         return self
 
 
@@ -119,19 +122,27 @@ def sites_of(layers: Sequence[Layer], *functions: int) -> Sites:
         if layer.site_type not in _SITE_TYPES:
             _SITE_TYPES.append(layer.site_type)
             _LAYER_TYPES.append(_name_of(layer))
-    ends = np.cumsum([0] + [layer.n * len(layer.names) for layer in layers])
+    ends = [0, *accumulate(layer.n * len(layer.names) for layer in layers)]
+    dtype = _dtype_name(arrays[0].dtype)
     made = Sites(
         values=np.concatenate(arrays),
-        first=ends[:-1].astype(np.int64),
+        first=np.array(ends[:-1], np.int64),
         size=np.array([layer.n for layer in layers], np.int64),
         kind=np.array([_SITE_TYPES.index(layer.site_type) for layer in layers], np.int64),
-        code=np.zeros((len(layers), len(_FUNCTIONS)), np.int64),
+        code=np.array([_refusals(layer.site_type, dtype) for layer in layers], np.int64),
     )
-    if not JIT_DISABLED:  # no address is ever 0
-        for number in range(len(_FUNCTIONS)):
-            for i, layer in enumerate(layers):
-                made.code[i, number] = _address(_refused, number, layer.site_type, made.values.dtype.name)
     return made.need(*functions)
+
+
+@functools.cache  # NumPy makes it anew each time
+def _dtype_name(dtype: Any) -> str:
+    return str(dtype.name)
+
+
+@functools.cache
+def _refusals(site_type: Any, dtype: str) -> tuple[int, ...]:
+    """What stands for functions that were not asked for: no address is ever 0."""
+    return tuple(0 if JIT_DISABLED else _address(_refused, i, site_type, dtype) for i in range(len(_FUNCTIONS)))
 
 
 def _address(function: Callable[[int, Any, str], Any], number: int, site_type: Any, dtype: str) -> int:
