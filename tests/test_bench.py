@@ -54,12 +54,61 @@ def test_machine_is_named() -> None:
     assert "Numba" in harness.machine_name()
 
 
-@pytest.mark.parametrize("module", [exponential, startup])
-def test_small_benchmarks_give_rows(module: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exponential_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exponential, "CALLS", 1)
-    rows = module.rows(1)  # type: ignore[attr-defined]
+    rows = exponential.rows(1)
     assert len(rows) == 4
     assert all(row.ours > 0 and row.reference > 0 for row in rows)
+
+
+@pytest.fixture
+def tiny_first_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """First calls of small machines, of which nothing is compiled; returns what they are."""
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    for name, value in (("SOLVE", (4, 3, 2)), ("DIGITS", (12, 2)), ("SLABS", (12, 3, 2))):
+        monkeypatch.setattr(startup, name, value)
+    return [
+        "import and first solve, 4 x 3 Binary, 2 starts",
+        "import and first fit, 3 x 2 truncated spikes and slabs",
+        "import and first fit, digits, 64 x 2 Binary",
+    ]
+
+
+def test_startup_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(startup, "first_call_rows", lambda repeats: [])
+    rows = startup.rows(1)
+    assert len(rows) == 4
+    assert all(row.ours > 0 and row.reference > 0 for row in rows)
+
+
+def test_first_calls_run_with_an_empty_cache_and_a_filled_one(tiny_first_calls: list[str]) -> None:
+    pytest.importorskip("sklearn", reason="the digits are scikit-learn's")
+    rows = startup.first_call_rows(1)
+    assert [row.what for row in rows] == [f"{what}: empty cache" for what in tiny_first_calls]
+    assert all(row.ours > 0 and row.reference > 0 for row in rows)
+
+
+def test_first_calls_of_two_checkouts_take_turns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    called: list[tuple[bool, Path]] = []
+
+    def first_call(program: str, checkout: Path, cache: Path, folder: Path) -> float:
+        called.append((checkout == tmp_path, cache))
+        return 6.0 if checkout == tmp_path else 2.0
+
+    monkeypatch.setattr(startup, "_first_call", first_call)
+    monkeypatch.setattr(startup, "DIGITS", (12, 2))
+    rows = startup.rows(31, tmp_path)
+    assert {row.what.rpartition(": ")[2] for row in rows} == {"empty cache", "filled cache"}
+    assert {(row.ours, row.reference, row.against) for row in rows} == {(2.0, 6.0, str(tmp_path))}
+    # One each for bytecode, then two turns of one with an empty cache and three with what it has filled.
+    once = [False, True, *[False] * 4, *[True] * 8, *[False] * 4]
+    assert [theirs for theirs, _ in called] == once * (len(rows) // 2)
+    assert len({cache for _, cache in called[2:18]}) == 4
+
+
+def test_first_calls_of_no_checkout_are_refused(tiny_first_calls: list[str], tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"was imported, not what is in"):
+        startup.first_call_rows(1, tmp_path)
 
 
 def test_sweep_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,10 +60,11 @@ def helper(*, inline: bool = True, reassociate: bool = False) -> Callable[[F], F
     def compile_lazily(function: F) -> F:
         made = _cached(numba.njit(**options)(function))
         if not JIT_DISABLED:
+            # Most are never called from Python: what is compiled then is not made before, as that takes its time.
+            whole = functools.cache(lambda: numba.njit(fastmath=options["fastmath"], **_SCALAR_OPTIONS)(function))
             # Otherwise Numba's dispatcher would take the wrapper, which is not there, from its table.
-            whole = numba.njit(fastmath=options["fastmath"], **_SCALAR_OPTIONS)(function)
             made._insert = lambda *entry: None
-            made._compile_for_args = lambda *args, **named: whole
+            made._compile_for_args = lambda *args, **named: whole()
         return cast(F, made)
 
     return compile_lazily

@@ -1,4 +1,4 @@
-"""Run microbenchmarks: ``python -m tapcore_bench.micro [NAME ...] [--repeats N] [--out FILE]``."""
+"""Run microbenchmarks: ``python -m tapcore_bench.micro [NAME ...] [--repeats N] [--out FILE] [--against PATH]``."""
 
 from __future__ import annotations
 
@@ -21,13 +21,19 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=said)
     parser.add_argument("--repeats", type=int, default=31, help="rounds in which competitors take turns")
     parser.add_argument("--out", type=Path, help="Markdown file to write, or one with marks to renew the table in")
+    parser.add_argument(
+        "--against", type=Path, metavar="PATH", help="for startup: another checkout, in turn with this one"
+    )
     options = parser.parse_args()
     for name in options.names:
         if name not in NAMES + LONGER:
             parser.error(f"{name} is none of {', '.join(NAMES + LONGER)}")
+    if options.against is not None and options.names != ["startup"]:
+        parser.error("--against is for startup alone")
+    more = {} if options.against is None else {"against": options.against}
     rows = []
     for name in options.names or NAMES:
-        rows += importlib.import_module(f"tapcore_bench.micro.{name}").rows(options.repeats)
+        rows += importlib.import_module(f"tapcore_bench.micro.{name}").rows(options.repeats, **more)
     text = f"{machine_name()}; medians of {options.repeats} rounds.\n\n{table(rows)}"
     print(text)
     if options.out is not None:
