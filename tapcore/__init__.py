@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from tapcore.units.binary import Binary as Binary
     from tapcore.units.gauss_bernoulli import GaussBernoulli as GaussBernoulli
     from tapcore.units.gaussian import Gaussian as Gaussian
+    from tapcore.units.mixed import Mixed as Mixed
     from tapcore.units.spin import Spin as Spin
     from tapcore.units.truncated_gauss_bernoulli import TruncatedGaussBernoulli as TruncatedGaussBernoulli
     from tapcore.units.truncated_gaussian import TruncatedGaussian as TruncatedGaussian
@@ -87,6 +88,7 @@ _HOMES = {
     "L2": "training.optimisers",
     "LandscapeStatistics": "landscape.statistics",
     "Machine": "machine",
+    "Mixed": "units.mixed",
     "Posterior": "priors.denoising",
     "RBM": "machine",
     "ReplicaExchange": "sampling.replicas",

@@ -67,9 +67,9 @@ class Machine:
         set_ = object.__setattr__
         set_(self, "dtype", dtype)
         set_(self, "layers", tuple(_layer(f"layers[{i}]", layer, dtype) for i, layer in enumerate(layers)))
-        shapes = zip(self.layers[:-1], self.layers[1:], strict=True)
+        shapes = pairwise(layer.columns for layer in self.layers)
         pairs = enumerate(zip(weights, shapes, strict=True))
-        set_(self, "weights", tuple(_weight(f"weights[{i}]", W, a.n, b.n, dtype) for i, (W, (a, b)) in pairs))
+        set_(self, "weights", tuple(_weight(f"weights[{i}]", W, shape, dtype) for i, (W, shape) in pairs))
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("a Machine is immutable: use machine.replace(...)")
@@ -82,8 +82,8 @@ class Machine:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Units in each layer."""
-        return tuple(layer.n for layer in self.layers)
+        """Numbers of a row of each layer: its units, or their columns where they have several."""
+        return tuple(layer.columns for layer in self.layers)
 
     def replace(
         self, *, layers: Sequence[Unit] | None = None, weights: Sequence[ArrayLike] | None = None, dtype: Any = None
@@ -113,11 +113,11 @@ class Machine:
         return f"Machine({', '.join(map(repr, self.layers))}, dtype={self.dtype.name!r})"
 
 
-def _weight(name: str, value: ArrayLike, rows: int, columns: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+def _weight(name: str, value: ArrayLike, shape: tuple[int, int], dtype: np.dtype[Any]) -> NDArray[Any]:
     array = checks.real_array(name, value)
-    if array.shape != (rows, columns):
-        hint = ": give its transpose" if array.shape == (columns, rows) else ""
-        raise ValueError(f"{name} must have shape ({rows}, {columns}), got {array.shape}{hint}")
+    if array.shape != shape:
+        hint = ": give its transpose" if array.shape == shape[::-1] else ""
+        raise ValueError(f"{name} must have shape {shape}, got {array.shape}{hint}")
     checks.finite(name, array)
     with np.errstate(over="ignore"):
         array = np.array(array, dtype=dtype, order="C")
@@ -132,7 +132,8 @@ def _layer(name: str, layer: Unit, dtype: np.dtype[Any]) -> Unit:
     for parameter, array in layer.parameters.items():
         _finite_in(f"{name}.{parameter}", array)
     try:
-        layer.check_parameters(layer.parameters)
+        for block in layer.blocks:
+            block.check_parameters(block.parameters)
     except ValueError as error:  # true of float64 and, rounded, no more
         raise ValueError(f"{name} in {dtype}: {error}") from None
     return layer
@@ -235,8 +236,8 @@ def _generator(seed: int | None) -> np.random.Generator:
 def _drawn(layers: Sequence[Unit], sigma: float, rng: np.random.Generator) -> list[NDArray[np.float64]]:
     """Random weights between neighbours, those of the visible layer for its standard coordinates."""
     for below, above in pairwise(layers):
-        footprint.check("weights", f"{below.n} x {above.n}", below.n * above.n * 8)
-    drawn = [rng.normal(0.0, sigma, (below.n, above.n)) for below, above in pairwise(layers)]
+        footprint.check("weights", f"{below.columns} x {above.columns}", below.columns * above.columns * 8)
+    drawn = [rng.normal(0.0, sigma, (below.columns, above.columns)) for below, above in pairwise(layers)]
     standard = layers[0].standard()
     if standard is not None:
         drawn[0] /= standard[1][:, None]

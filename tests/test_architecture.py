@@ -42,7 +42,7 @@ INNER = {
         ["records"],
         ["progress", "arithmetic", "methods"],
     ],
-    "units": [["shared"], ["interface"], ["sites", "natural_fit"], ["rows"]],
+    "units": [["shared", "mixed"], ["interface"], ["sites", "natural_fit", "parameters"], ["rows"]],
 }
 ROOMS = 21
 LINES = 400

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tapcore._base.threads import thread_count
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -36,13 +38,19 @@ USES = [line.replace(".venv/bin/", "") for line in (TRAIN.split(" && ")[-1], *CO
 MODULES = sorted(set(re.findall(r"`python -m (tapcore_bench\.[\w.]+)", README)))
 
 
+def shared() -> dict[str, str]:
+    """The environment of a process that has as many threads as this one."""
+    return {**os.environ, "NUMBA_NUM_THREADS": str(thread_count())}
+
+
 def call(command: str, folder: Path) -> str:
     """Run a `tapcore` command in `folder` and return what it prints."""
     words = shlex.split(command)
     assert words[0] == "tapcore"
     done = subprocess.run(
-        [sys.executable, "-m", "tapcore", *words[1:]], cwd=folder, check=False, capture_output=True, text=True
-    )
+        [sys.executable, "-m", "tapcore", *words[1:]],
+        cwd=folder, env=shared(), check=False, capture_output=True, text=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -101,8 +109,9 @@ def test_snippets_run(number: int, tmp_path: Path) -> None:
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
     snippet = blocks("python")[number]
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", snippet], cwd=tmp_path, check=False, capture_output=True, text=True
-    )
+        [sys.executable, "-W", "error", "-c", snippet],
+        cwd=tmp_path, env=shared(), check=False, capture_output=True, text=True,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout
 

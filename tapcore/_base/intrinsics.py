@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import math
+import functools
 import struct
 from collections.abc import Callable
-from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import numba
 import numpy as np
@@ -114,7 +113,7 @@ def _segment(typing_context, x, start, size):  # type: ignore[no-untyped-def]
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         whole = arrayobj.make_array(x)(context, builder, args[0])
-        return _array_views(context, builder, x, 1, builder.gep(whole.data, [args[1]]), args[2])[0]
+        return _array_view(context, builder, x, whole.data, args[1], args[2])
 
     return types.Array(x.dtype, 1, "C")(x, types.intp, types.intp), codegen
 
@@ -124,21 +123,27 @@ def _array_at(typing_context, pointer, size, like):  # type: ignore[no-untyped-d
     array = types.Array(types.unliteral(like), 1, "C")
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        return _array_views(context, builder, array, 1, args[0], args[1])[0]
+        return _array_view(context, builder, array, args[0], context.get_constant(types.intp, 0), args[1])
 
     return array(pointer, size, like), codegen
 
 
 @intrinsic
-def _tuple_at(typing_context, cls, pointer, size, like):  # type: ignore[no-untyped-def]
+def _tuple_at(typing_context, cls, pointer, layout, like):  # type: ignore[no-untyped-def]
     array = types.Array(types.unliteral(like), 1, "C")
     made = types.NamedUniTuple(array, len(cls.instance_class._fields), cls.instance_class)
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        views = _array_views(context, builder, array, made.count, args[1], args[2])
+        number = ir.IntType(64)
+        ends, start = builder.bitcast(args[2], number.as_pointer()), number(0)
+        views = []
+        for i in range(made.count):
+            end = builder.load(builder.gep(ends, [number(1 + i)]))
+            views.append(_array_view(context, builder, array, args[1], start, builder.sub(end, start)))
+            start = end
         return context.make_tuple(builder, made, views)
 
-    return made(cls, pointer, size, like), codegen
+    return made(cls, pointer, layout, like), codegen
 
 
 def compiled_multiply() -> Any:
@@ -192,18 +197,14 @@ def compiled_multiply() -> Any:
     return multiply
 
 
-def _array_views(context: Any, builder: Any, array: Any, count: int, pointer: Any, size: Any) -> list[Any]:
-    """`count` arrays of `size` numbers each that lie one after another in memory."""
+def _array_view(context: Any, builder: Any, array: Any, pointer: Any, first: Any, size: Any) -> Any:
+    """Array of `size` numbers, the first one being number `first` from a pointer on."""
     item = context.get_value_type(array.dtype)
     width = context.get_constant(types.intp, context.get_abi_sizeof(item))
-    start = builder.bitcast(pointer, item.as_pointer())
-    views = []
-    for _ in range(count):
-        view = arrayobj.make_array(array)(context, builder)
-        arrayobj.populate_array(view, data=start, shape=[size], strides=[width], itemsize=width, meminfo=None)
-        views.append(view._getvalue())
-        start = builder.gep(start, [size])
-    return views
+    start = builder.gep(builder.bitcast(pointer, item.as_pointer()), [first])
+    view = arrayobj.make_array(array)(context, builder)
+    arrayobj.populate_array(view, data=start, shape=[size], strides=[width], itemsize=width, meminfo=None)
+    return view._getvalue()
 
 
 @intrinsic
@@ -263,16 +264,17 @@ def cython_address(module: str, name: str) -> int:
 
 
 def _python_fma(a: Any, b: Any, c: Any) -> Any:
-    if not (math.isfinite(a) and math.isfinite(b) and math.isfinite(c)):
-        return a * b + c
-    exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
-    if exact == 0:
-        return a * b + c  # the sign of zero follows the usual rules
-    try:
-        rounded = float(exact)
-    except OverflowError:
-        rounded = math.inf if exact > 0 else -math.inf
-    return np.float32(rounded) if isinstance(a, np.float32) else np.float64(rounded)
+    if isinstance(a, np.float32):
+        return np.float32(_c_fma("fmaf", ctypes.c_float)(a, b, c))
+    return np.float64(_c_fma("fma", ctypes.c_double)(a, b, c))
+
+
+@functools.cache
+def _c_fma(name: str, number: Any) -> Callable[..., float]:
+    """C's own, which comes with the interpreter: Python has one from 3.13 on."""
+    function = getattr(ctypes.CDLL(None), name)
+    function.argtypes, function.restype = (number,) * 3, number
+    return cast(Callable[..., float], function)
 
 
 def _python_float_to_bits(x: Any) -> Any:
@@ -306,7 +308,7 @@ segment: Callable[[Any, int, int], NDArray[Any]] = _python_segment if JIT_DISABL
 address_of: Callable[[Any], int] = _python_address_of if JIT_DISABLED else _address_of
 call_address: Callable[[int, tuple[int, ...]], None] = _python_call_address if JIT_DISABLED else _call_address
 
-# Inside a `c_function`: an array of `size` numbers of the type of `like` at a pointer; and, as the NamedTuple `cls`, as
-# many such arrays as it has fields, one after another in memory.
+# Inside a `c_function`: an array of `size` numbers of the type of `like` at a pointer; and, as the NamedTuple `cls`,
+# one such array a field, one after another in memory, which end where a layout says, after its first number.
 array_at: Callable[[Any, Any, Any], Any] = _array_at
 tuple_at: Callable[[Any, Any, Any, Any], Any] = _tuple_at

@@ -80,8 +80,10 @@ def _denoise(options: argparse.Namespace) -> None:
     images = load_with_shape(options.images, threshold=threshold, key=options.image_key)
     shape = images.image_shape or image_shape(folder)
     X = np.asarray(images.X[:count], np.float64)
-    if X.shape[1] != visible.n:
-        raise ValueError(f"{options.images} has {X.shape[1]} pixels an image, the machine {visible.n} visible units")
+    if X.shape[1] != visible.columns:
+        raise ValueError(
+            f"{options.images} has {X.shape[1]} pixels an image, the machine {visible.columns} visible units"
+        )
     _check_missing(options, X)
     channel = _channel(options, X, shape)
     Y = X if options.noisy else channel.corrupt(visible, X, rng)

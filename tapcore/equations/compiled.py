@@ -20,13 +20,17 @@ UNIT = 20
 
 
 class Compiled(NamedTuple):
-    """Sites (the first five, as in `Sites`) and weights, those of each pair of layers after those of the pair below."""
+    """Sites (the first nine, as in `Sites`) and weights, those of each pair of layers after those of the pair below."""
 
-    values: Array  # parameters of all layers, one array after another
-    first: NDArray[np.int64]  # (layers,) where each layer's begin
-    size: NDArray[np.int64]  # (layers,) units
-    kind: NDArray[np.int64]  # (layers,) site type
-    code: NDArray[np.int64]  # (layers, functions) addresses, 0 of those not asked for
+    values: Array  # parameters of all blocks, one array after another
+    size: NDArray[np.int64]  # (layers,) columns
+    block: NDArray[np.int64]  # (layers + 1,) where the blocks of each layer begin
+    wide: NDArray[np.int64]  # (layers + 1,) where its sites of several columns begin in `span`
+    span: NDArray[np.int64]  # (sites of several columns, 2) first column in the layer, and columns
+    begin: NDArray[np.int64]  # (blocks, 2) where its parameters begin, and its columns in the layer
+    layout: NDArray[np.int64]  # (blocks, 1 + most parameters) columns; where each parameter ends
+    kind: NDArray[np.int64]  # (blocks,) site type
+    code: NDArray[np.int64]  # (blocks, functions) addresses, 0 of those not asked for
     W: Array
     W2: Array  # their squares
     W3: Array  # and cubes; nothing where third order is not wanted
@@ -35,7 +39,7 @@ class Compiled(NamedTuple):
     @property
     def sites(self) -> Sites:
         """The sites, sharing memory."""
-        return Sites(*self[:5])
+        return Sites(*self[: len(Sites._fields)])
 
     @property
     def weights(self) -> tuple[tuple[Array, Array, Array], ...]:
@@ -62,9 +66,7 @@ class Compiled(NamedTuple):
 
     def above(self) -> Compiled:
         """The layers but the lowest, sharing memory."""
-        return self._replace(
-            first=self.first[1:], size=self.size[1:], kind=self.kind[1:], code=self.code[1:], at=self.at[1:]
-        )
+        return Compiled(*self.sites.above(), self.W, self.W2, self.W3, self.at[1:])
 
 
 def compiled(layers: Sequence[Layer], weights: Sequence[Array], order: int, *functions: int) -> Compiled:

@@ -12,7 +12,8 @@ from tapcore._base.blocks import Job, block_kernel, call_block, no_calls
 from tapcore._base.jit import scalar
 from tapcore._base.threads import split, thread_count
 from tapcore.equations.compiled import Compiled, compiled
-from tapcore.equations.fields import THIRD, add_third, set_fields
+from tapcore.equations.exclusive import exclusive_terms
+from tapcore.equations.fields import EXCLUSIVE, OTHERS, link_fields, set_fields
 from tapcore.equations.layers import Layers, empty_state, row_of
 from tapcore.equations.outside import (
     HELD,
@@ -35,8 +36,8 @@ Array = NDArray[Any]
 
 # Chains taken at a time, so that working arrays stay small however many there are.
 CHAINS_AT_ONCE = 1024
-# Place of `_third_terms` in the calls of a job, beside `add_third`.
-TERMS = 1
+# Places of `_third_terms` and `exclusive_terms` in the calls of a job, after those of fields.
+TERMS, EXCLUSIVE_TERMS = OTHERS, OTHERS + 1
 
 
 def evaluate(
@@ -67,10 +68,12 @@ def evaluate(
         state = empty_state(sizes, out[rows].size, len(blocks), wide, order)
         for to, values in zip(state.mean + state.var, (*means, *variances), strict=True):
             to[:] = values[rows]
-        job = Job(_Energies(own, state.flat, outside, blocks, order, start, out[rows], no_calls(2)))
+        job = Job(_Energies(own, state.flat, outside, blocks, order, start, out[rows], no_calls(OTHERS + 2)))
+        link_fields(job)
         if order > 2:
-            job.link(THIRD, add_third)
             job.link(TERMS, _third_terms)
+        if job.values.calls[EXCLUSIVE]:
+            job.link(EXCLUSIVE_TERMS, exclusive_terms)
         job.run(_free_energies, len(blocks), brief=own.brief(out[rows].size))
         for into, made in zip((*fields[0], *fields[1]), state.B + state.A, strict=False):
             into[rows] = made
@@ -87,7 +90,7 @@ class _Energies(NamedTuple):
     order: int
     start: int  # number of the first chain
     out: NDArray[np.float64]  # (K,)
-    calls: Any  # addresses of `add_third` and `_third_terms`
+    calls: Any  # what `set_fields` calls, `_third_terms` and `exclusive_terms`
 
 
 @block_kernel
@@ -116,6 +119,8 @@ def _free_energies(b: int, job: _Energies) -> None:
             job.out[k] -= _layer_terms(mean, var, B, A, log_z)
         if job.order > 2:
             call_block(job.calls[TERMS], b * job.machine.size.size + layer, job)
+        if job.calls[EXCLUSIVE] != 0:
+            call_block(job.calls[EXCLUSIVE_TERMS], b * job.machine.size.size + layer, job)
 
 
 @scalar

@@ -1,7 +1,8 @@
 """Fields on every unit of a chain of layers (Eqs. 32, 33): the matrix products of a sweep and of the free energy.
 
 A `job` is what a block kernel is given. Functions here use of it ``machine`` (`Compiled`), ``chains`` (`Layers`),
-``blocks`` (first and number of the rows of each block), ``order`` (in the weights) and ``calls[THIRD]`` (`add_third`).
+``blocks`` (first and number of the rows of each block), ``order`` (in the weights), ``calls[THIRD]`` (`add_third`) and
+``calls[EXCLUSIVE]`` (`add_exclusive`), which `link_fields` sets where they are needed.
 """
 
 from __future__ import annotations
@@ -13,18 +14,27 @@ from numpy.typing import NDArray
 
 from tapcore._base.arrays import add
 from tapcore._base.blas import multiply
-from tapcore._base.blocks import block_kernel, call_block, run_blocks
+from tapcore._base.blocks import Job, block_kernel, call_block, run_blocks
 from tapcore._base.intrinsics import segment
 from tapcore._base.jit import scalar
 from tapcore.equations.compiled import Compiled
+from tapcore.equations.exclusive import add_exclusive, has_exclusive
 from tapcore.equations.layers import empty_state, row_of, rows_of
 from tapcore.units.sites import THIRD as THIRD_CUMULANT
 from tapcore.units.sites import layer_third
 
 Array = NDArray[Any]
 
-# Place of `add_third` in the `calls` of a job.
-THIRD = 0
+# Places of `add_third` and `add_exclusive` in the `calls` of a job, and the first one that is free for others.
+THIRD, EXCLUSIVE, OTHERS = range(3)
+
+
+def link_fields(job: Job) -> None:
+    """Have ready what `set_fields` calls, for a job with ``machine``, ``order`` and ``calls``."""
+    if job.values.order > 2:
+        job.link(THIRD, add_third)
+    if job.values.order > 1 and has_exclusive(job.values.machine):
+        job.link(EXCLUSIVE, add_exclusive)
 
 
 @scalar
@@ -38,6 +48,8 @@ def set_fields(job: Any, b: int, layer: int, still: bool) -> None:
     add_fields(job, layer, lo, count, squares)
     if squares:
         chains = job.chains
+        if job.calls[EXCLUSIVE] != 0:
+            call_block(job.calls[EXCLUSIVE], b * job.machine.size.size + layer, job)
         for k in range(lo, lo + count):
             onsager(
                 row_of(job, chains.mean, layer, k), row_of(job, chains.B, layer, k), row_of(job, chains.A, layer, k)

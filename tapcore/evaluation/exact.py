@@ -152,7 +152,7 @@ def log_likelihood(machine: Machine, X: ArrayLike) -> NDArray[np.float64]:
         Samples of the wrong width, empty or outside the support.
     """
     check_machine(machine, layers=2)
-    samples = checks.matrix("X", X, machine.layers[0].n, rows="samples")
+    samples = checks.matrix("X", X, machine.layers[0].columns, rows="samples")
     machine.layers[0].check_data("X", samples)
     return unchecked_log_likelihood(machine, samples, -log_z(machine))
 
@@ -166,10 +166,10 @@ class _Plan:
         self.listed = _listed(machine)
         self.others = [i for i in range(len(machine.layers)) if i not in self.listed]
         layers = [machine.layers[i] for i in self.listed]
-        self.first = np.concatenate([np.full(layer.n, layer.states[0]) for layer in layers])  # type: ignore[index]
-        self.gap = np.concatenate([np.full(layer.n, layer.states[1]) for layer in layers]) - self.first  # type: ignore[index]
+        self.first = np.concatenate([np.full(layer.columns, layer.states[0]) for layer in layers])  # type: ignore[index]
+        self.gap = np.concatenate([np.full(layer.columns, layer.states[1]) for layer in layers]) - self.first  # type: ignore[index]
         self.sites = sites_of([machine.layers[i] for i in self.others], LOG_Z, MOMENTS)
-        sizes = [machine.layers[i].n for i in self.others]
+        sizes = [machine.layers[i].columns for i in self.others]
         self.ends = np.concatenate([[0], np.cumsum(sizes)])
         self.table = self._tabulate()
         tasks = len(self.table.tasks)
@@ -179,7 +179,9 @@ class _Plan:
     def _tabulate(self) -> Table:
         W = np.block([[self._between(i, j) for j in self.others] for i in self.listed])
         layers = [self.machine.layers[i] for i in self.listed]
-        weights = np.concatenate([layer.log_weight(np.repeat([layer.states], layer.n, 0).T) for layer in layers], 1)
+        weights = np.concatenate(
+            [layer.log_weight(np.repeat([layer.states], layer.columns, 0).T) for layer in layers], 1
+        )
         step, change = self.gap[:, None] * W, weights[1] - weights[0]
         low = min(LOW_BITS, len(step))
         bits = (np.arange(1 << low)[:, None] >> np.arange(low) & 1).astype(np.float64)
@@ -194,7 +196,7 @@ class _Plan:
         if abs(i - j) == 1:
             W = self.machine.weights[min(i, j)]
             return np.asarray(W if i < j else W.T)
-        return np.zeros((self.machine.layers[i].n, self.machine.layers[j].n))
+        return np.zeros((self.machine.layers[i].columns, self.machine.layers[j].columns))
 
     def log_z(self) -> float:
         blocks = int(self.table.tasks[-1, 1])
@@ -221,7 +223,7 @@ class _Plan:
         """One array a layer, from those of all enumerated units and of all others."""
         made: dict[int, Array] = {}
         for which, values in ((self.listed, listed), (self.others, others)):
-            sizes = [self.machine.layers[i].n for i in which]
+            sizes = [self.machine.layers[i].columns for i in which]
             made |= dict(zip(which, np.split(values, np.cumsum(sizes)[:-1], axis=-1), strict=True))
         return tuple(np.array(made[i]) for i in range(len(made)))
 
@@ -231,13 +233,13 @@ class _Plan:
         made = []
         for lower in range(len(self.machine.layers) - 1):
             i, j = (lower, lower + 1) if lower in self.listed else (lower + 1, lower)
-            rows = slice(starts[i], starts[i] + self.machine.layers[i].n)
-            block = across[rows, starts[j] : starts[j] + self.machine.layers[j].n]
+            rows = slice(starts[i], starts[i] + self.machine.layers[i].columns)
+            block = across[rows, starts[j] : starts[j] + self.machine.layers[j].columns]
             made.append(np.array(block if i == lower else block.T))
         return tuple(made)
 
     def _starts(self, which: list[int]) -> list[int]:
-        sizes = [self.machine.layers[i].n for i in which]
+        sizes = [self.machine.layers[i].columns for i in which]
         return [sum(sizes[:k]) for k in range(len(sizes))]
 
     def marginals(self, layer: int, x: Array) -> NDArray[np.float64]:
@@ -249,8 +251,8 @@ class _Plan:
             return np.where(at[1], share, np.where(at[0], 1 - share, 0.0))
         tasks = len(self.table.tasks)
         part = self._starts(self.others)[self.others.index(layer)]
-        weights = unit.log_weight(np.repeat(x[:, None], unit.n, 1))
-        found = np.zeros((tasks, len(x), unit.n))
+        weights = unit.log_weight(np.repeat(x[:, None], unit.columns, 1))
+        found = np.zeros((tasks, len(x), unit.columns))
         run_blocks(block_densities, tasks, Densities(self.states, log_z, x, part, weights, found))
         return np.asarray(found.sum(axis=0))
 
@@ -261,7 +263,7 @@ def _listed(machine: Machine) -> list[int]:
     for parity in (0, 1):
         layers = machine.layers[parity::2]
         if all(layer.states is not None for layer in layers):
-            sizes.append((sum(layer.n for layer in layers), parity))
+            sizes.append((sum(layer.columns for layer in layers), parity))
     if not sizes:
         raise ValueError("machine must have binary or spin units in every second layer for its states to be added up")
     units, parity = min(sizes)

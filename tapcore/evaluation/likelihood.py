@@ -59,7 +59,7 @@ def log_likelihood(machine: Machine, X: ArrayLike, free_energy: ArrayLike) -> ND
     In float64 also for a float32 machine. Clamped solutions are within 1e-9 of theirs, and ln Z is stationary there.
     """
     check_machine(machine)
-    samples = checks.matrix("X", X, machine.layers[0].n, rows="samples")
+    samples = checks.matrix("X", X, machine.layers[0].columns, rows="samples")
     machine.layers[0].check_data("X", samples)
     if hasattr(free_energy, "free_energy"):
         raise ValueError("free_energy must be numbers: pass solutions.free_energy")
@@ -84,8 +84,8 @@ def unchecked_log_likelihood(
         part = out[start : start + len(x)]
         if len(hidden) == 1:
             blocks = split(len(x), thread_count())
-            fields, log_z = np.empty(len(x) * hidden[0].n), np.empty((len(blocks), hidden[0].n))
-            job = _HiddenLogZ(own, x.reshape(-1), np.zeros(hidden[0].n), blocks, fields, log_z, part)
+            fields, log_z = np.empty(len(x) * hidden[0].columns), np.empty((len(blocks), hidden[0].columns))
+            job = _HiddenLogZ(own, x.reshape(-1), np.zeros(hidden[0].columns), blocks, fields, log_z, part)
             run_blocks(_hidden_log_z, len(blocks), job)
         else:
             part[:] = given_samples(wide, x, "tap", rule).log_z

@@ -63,29 +63,29 @@ def pseudo_log_likelihood(
             f"machine must have binary or spin visible units, got {type(visible).__name__}: the distribution of a "
             "real-valued unit given the others would need an integral"
         )
-    samples = checks.matrix("X", X, visible.n, rows="samples")
+    samples = checks.matrix("X", X, visible.columns, rows="samples")
     visible.check_data("X", samples)
     seed = checks.integer("seed", seed, minimum=0)
-    if sites is not None and checks.integer("sites", sites, minimum=1) > visible.n:
-        raise ValueError(f"sites must be at most {visible.n}, the number of visible units, got {sites}")
+    if sites is not None and checks.integer("sites", sites, minimum=1) > visible.columns:
+        raise ValueError(f"sites must be at most {visible.columns}, the number of visible units, got {sites}")
     low, high = visible.states
-    weights = visible.log_weight(np.repeat([[low], [high]], visible.n, 1))
-    W, zero, units = np.array(machine.weights[0], np.float64), np.zeros(hidden.n), sites_of([hidden], LOG_Z)
+    weights = visible.log_weight(np.repeat([[low], [high]], visible.columns, 1))
+    W, zero, units = np.array(machine.weights[0], np.float64), np.zeros(hidden.columns), sites_of([hidden], LOG_Z)
     out = np.empty(samples.shape[0])
     for start, rows in checks.row_blocks(samples):
         x = np.ascontiguousarray(rows, dtype=np.float64)
-        which = np.arange(visible.n)[None]
+        which = np.arange(visible.columns)[None]
         if sites is not None:
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(start,)))
             which = np.argpartition(rng.random(x.shape), sites - 1, axis=1)[:, :sites].copy()
         blocks = split(len(x), thread_count())
-        fields, scratch = np.empty((len(x), hidden.n)), np.empty((len(blocks), 3, hidden.n))
+        fields, scratch = np.empty((len(x), hidden.columns)), np.empty((len(blocks), 3, hidden.columns))
         job = _Sums(
             units, x, W, zero, low + high, high - low, weights[1] - weights[0], which, blocks, fields, scratch,
             out[start : start + len(x)],
         )  # fmt: skip
         run_blocks(_sums, len(blocks), job)
-    return out if sites is None else out * (visible.n / sites)
+    return out if sites is None else out * (visible.columns / sites)
 
 
 class _Sums(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore._base.intrinsics import float_to_bits
-from tapcore._base.jit import kernel
+from tapcore._base.jit import helper, kernel
 
 Rows = tuple[NDArray[Any], ...]
 Integers = NDArray[np.int64]
@@ -35,7 +35,7 @@ def hash_rows(rows: Rows, hashes: Integers) -> None:
         hashes[r] = (total & np.int64(0x7FFFFFFFFFFFFFFF)) if bad == 0.0 else np.int64(-1)
 
 
-@kernel()
+@helper(inline=False)
 def width_of(rows: Rows) -> int:
     """Columns of all layers."""
     width = 0
@@ -44,7 +44,7 @@ def width_of(rows: Rows) -> int:
     return width
 
 
-@kernel()
+@helper(inline=False)
 def copy_row(rows: Rows, r: int, probe: NDArray[Any]) -> None:
     """Write row `r` to `probe`, layer by layer."""
     base = 0
@@ -54,7 +54,7 @@ def copy_row(rows: Rows, r: int, probe: NDArray[Any]) -> None:
         base += m.shape[1]
 
 
-@kernel()
+@helper(inline=False)
 def value(rows: Rows, r: int, column: int) -> float:
     """The number in one column."""
     x = 0.0
@@ -65,7 +65,7 @@ def value(rows: Rows, r: int, column: int) -> float:
     return x
 
 
-@kernel()
+@helper(inline=False)
 def first_beyond(rows: Rows, r: int, probe: NDArray[Any], limit: float) -> int:
     """A column from which on row and probe differ by more than `limit` soon; -1 if they do nowhere."""
     base = 0
@@ -80,7 +80,7 @@ def first_beyond(rows: Rows, r: int, probe: NDArray[Any], limit: float) -> int:
     return -1
 
 
-@kernel()
+@helper(inline=False)
 def gap_to(rows: Rows, r: int, probe: NDArray[Any]) -> float:
     """Largest absolute difference between a row and the probe."""
     most = 0.0

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._base.jit import kernel
+from tapcore._base.jit import helper, kernel
 from tapcore.grouping.rows import Integers, Rows, copy_row, first_beyond, value, width_of
 from tapcore.grouping.tree import CENTERS, DEPTH, LEAF, Tree, deviation
 
@@ -74,7 +74,7 @@ def grow(rows: Rows, members: Integers, tree: Tree, node: int, used: int, tol: f
     return used
 
 
-@kernel()
+@helper(inline=False)
 def _choose(rows: Rows, members: Integers, tree: Tree, node: int, tol: float, scratch: Scratch) -> Split:
     """The best split found: a column or block that parts the sample well, or any column at all."""
     count = _draw(rows, members, scratch)
@@ -93,7 +93,7 @@ def _choose(rows: Rows, members: Integers, tree: Tree, node: int, tol: float, sc
     return split if split.column >= 0 else rest
 
 
-@kernel()
+@helper(inline=False)
 def _draw(rows: Rows, members: Integers, scratch: Scratch) -> int:
     """Take a sample of the rows, its mean and its mean absolute deviation."""
     count = min(members.size, SAMPLE)
@@ -114,7 +114,7 @@ def _draw(rows: Rows, members: Integers, scratch: Scratch) -> int:
     return count
 
 
-@kernel()
+@helper(inline=False)
 def _choose_block(tree: Tree, node: int, tol: float, scratch: Scratch, count: int) -> Split:
     """The block that parts the sample best by deviations from the inherited center, or else from a new one."""
     split = Split(-1, 0, 0.0)
@@ -129,7 +129,7 @@ def _choose_block(tree: Tree, node: int, tol: float, scratch: Scratch, count: in
     return split
 
 
-@kernel()
+@helper(inline=False)
 def _widest_block(tree: Tree, node: int, tol: float, scratch: Scratch, count: int) -> Split:
     """The block whose deviations have the widest gap in their middle; none if no gap is wider than 2 `tol`."""
     best, widest = Split(-1, 0, 0.0), 2.0 * tol
@@ -148,19 +148,19 @@ def _widest_block(tree: Tree, node: int, tol: float, scratch: Scratch, count: in
         size = min(BLOCK * size, width)
 
 
-@kernel()
+@helper(inline=False)
 def _sort_column(scratch: Scratch, count: int, column: int) -> None:
     for k in range(count):
         _sort_in(scratch.values, k, np.float64(scratch.sample[k, column]))
 
 
-@kernel()
+@helper(inline=False)
 def _sort_deviations(scratch: Scratch, count: int, center: Floats, lo: int, hi: int) -> None:
     for k in range(count):
         _sort_in(scratch.values, k, deviation(scratch.sample[k], center, lo, hi))
 
 
-@kernel()
+@helper(inline=False)
 def _sort_in(values: Floats, count: int, x: float) -> None:
     """Insert `x` among the first `count` values, which are in order."""
     while count > 0 and values[count - 1] > x:
@@ -169,7 +169,7 @@ def _sort_in(values: Floats, count: int, x: float) -> None:
     values[count] = x
 
 
-@kernel()
+@helper(inline=False)
 def _widest(values: Floats, lo: int, hi: int) -> int:
     """Which of the values `lo`..`hi - 1` is furthest above the one before it."""
     at = lo
@@ -179,14 +179,14 @@ def _widest(values: Floats, lo: int, hi: int) -> int:
     return at
 
 
-@kernel()
+@helper(inline=False)
 def _between(a: float, b: float) -> float:
     """A number above `a` and not above `b`, near their middle."""
     middle = 0.5 * a + 0.5 * b
     return middle if a < middle <= b else b
 
 
-@kernel()
+@helper(inline=False)
 def _part_by_first(rows: Rows, members: Integers, tol: float, probe: NDArray[Any]) -> Split:
     """A column in which some row is more than 2 `tol` from the first, parted half way; none if there is no such row."""
     copy_row(rows, members[0], probe)
@@ -200,7 +200,7 @@ def _part_by_first(rows: Rows, members: Integers, tol: float, probe: NDArray[Any
     return Split(-1, 0, 0.0)
 
 
-@kernel()
+@helper(inline=False)
 def _partition(
     rows: Rows, members: Integers, tree: Tree, node: int, probe: NDArray[Any], below: NDArray[np.bool_]
 ) -> int:
@@ -219,7 +219,7 @@ def _partition(
     return lo
 
 
-@kernel()
+@helper(inline=False)
 def _compared_row(rows: Rows, r: int, tree: Tree, node: int, probe: NDArray[Any]) -> float:
     if tree.end[node] == tree.column[node] + 1:
         return value(rows, r, tree.column[node])

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._base.jit import kernel
+from tapcore._base.jit import helper, kernel
 from tapcore.grouping.rows import Integers, Rows, copy_row, first_beyond, gap_to, width_of
 
 # A leaf of fewer rows is not worth splitting; nodes as deep as this are not split.
@@ -54,7 +54,7 @@ def empty_tree(nodes: int, width: int) -> Tree:
 PER_NODE = tuple(name for name in Tree._fields if name not in ("centers", "made"))
 
 
-@kernel()
+@helper(inline=False)
 def deviation(probe: NDArray[Any], center: NDArray[np.float64], lo: int, hi: int) -> float:
     """Largest deviation from a center in some columns."""
     most = 0.0
@@ -65,7 +65,7 @@ def deviation(probe: NDArray[Any], center: NDArray[np.float64], lo: int, hi: int
     return most
 
 
-@kernel()
+@helper(inline=False)
 def _compared(tree: Tree, node: int, probe: NDArray[Any]) -> float:
     """What a node compares with its threshold."""
     if tree.end[node] == tree.column[node] + 1:
@@ -73,7 +73,7 @@ def _compared(tree: Tree, node: int, probe: NDArray[Any]) -> float:
     return deviation(probe, tree.centers[tree.center[node]], tree.column[node], tree.end[node])
 
 
-@kernel()
+@helper(inline=False)
 def _leaf(tree: Tree, probe: NDArray[Any]) -> int:
     node = 0
     while tree.column[node] >= 0:
@@ -81,7 +81,7 @@ def _leaf(tree: Tree, probe: NDArray[Any]) -> int:
     return node
 
 
-@kernel()
+@helper(inline=False)
 def _insert(tree: Tree, following: Integers, probe: NDArray[Any], number: int) -> None:
     leaf = _leaf(tree, probe)
     following[number] = tree.first[leaf]
@@ -89,7 +89,7 @@ def _insert(tree: Tree, following: Integers, probe: NDArray[Any], number: int) -
     tree.size[leaf] += 1
 
 
-@kernel()
+@helper(inline=False)
 def _nearest(
     tree: Tree, rows: Rows, place: Integers, following: Integers, probe: NDArray[Any], tol: float, waiting: Integers
 ) -> int:

@@ -63,5 +63,5 @@ def _layers(machine: Machine, name: str, given: Sequence[ArrayLike]) -> list[Arr
     arrays = []
     for i, (x, layer) in enumerate(zip(given, machine.layers, strict=True)):
         array = np.atleast_2d(checks.real_array(f"{name}[{i}]", x))
-        arrays.append(checks.matrix(f"{name}[{i}]", array, layer.n, rows="chains"))
+        arrays.append(checks.matrix(f"{name}[{i}]", array, layer.columns, rows="chains"))
     return arrays

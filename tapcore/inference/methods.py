@@ -45,6 +45,8 @@ class Method:
         Takes fields from outside, and clamped units.
     harvest, stability : bool
         Its solutions can be gathered and tracked; the Jacobian of its sweep is known.
+    exclusive : bool
+        Knows the covariances of sites of several columns, beside a layer that has none.
     deep, deep_gradient : bool
         Solves machines of more than two layers, and has a gradient for them.
     accelerates : bool
@@ -64,6 +66,7 @@ class Method:
     fields: bool = False
     harvest: bool = False
     stability: bool = False
+    exclusive: bool = False
     deep: bool = True
     deep_gradient: bool = False
     accelerates: bool = False
@@ -80,7 +83,7 @@ class Method:
 def _of_sweeps(order: int, needs: Need | None = None) -> Method:
     return Method(
         engine=SWEEPS, order=order, needs=needs,
-        fields=True, harvest=True, stability=True, deep_gradient=True, accelerates=True,
+        fields=True, harvest=True, stability=True, exclusive=order < 3, deep_gradient=True, accelerates=True,
     )  # fmt: skip
 
 
@@ -128,6 +131,7 @@ def check_method(machine: Machine, name: str, able: Callable[[Method], bool] | N
     method = TABLE[checks.choice("method", name, names(able))]
     if len(machine.layers) > 2 and not method.deep:
         raise ValueError(f"method {name!r} is for machines of two layers, got {len(machine.layers)}: use {DEFAULT!r}")
+    _check_sites(machine, name, method)
     need = method.needs
     if need is not None:
         from tapcore.units import sites
@@ -137,3 +141,17 @@ def check_method(machine: Machine, name: str, able: Callable[[Method], bool] | N
                 where = f"layers[{i}] ({type(layer).__name__})"
                 raise ValueError(f"method {name!r} {need.reason.format(layer=where)}")
     return method
+
+
+def _check_sites(machine: Machine, name: str, method: Method) -> None:
+    """Refuse sites of several columns where the method does not know their covariances."""
+    several = [any(block.widths is not None for block in layer.blocks) for layer in machine.layers]
+    for i, layer in enumerate(machine.layers):
+        where = f"layers[{i}] ({type(layer).__name__})"
+        if several[i] and not method.exclusive:
+            raise ValueError(f"method {name!r} is for sites of one column each, got those of {where}: use {DEFAULT!r}")
+        if method.order > 1 and several[i] and any(several[i + 1 : i + 2]):
+            raise ValueError(
+                f"method {name!r} does not know what correlations sites of several columns have with those of the next "
+                f"layer, as in {where} and above it: use 'nmf'"
+            )

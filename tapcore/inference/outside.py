@@ -70,17 +70,19 @@ def checked_fields(machine: Machine, fields: Any, count: int) -> Given | None:
 
 
 def _entry(name: str, layer: Unit, entry: Any, count: int) -> tuple[Array, Array, Array]:
-    none = np.empty((0, layer.n), layer.dtype)
+    none = np.empty((0, layer.columns), layer.dtype)
     if entry is None:
         return none, none, none
     if isinstance(entry, Clamped):
-        values, where = (_rows(f"{name}.values", x, layer.n, count) for x in (entry.values, entry.where))
+        values, where = (_rows(f"{name}.values", x, layer.columns, count) for x in (entry.values, entry.where))
         values, where = np.broadcast_arrays(values, where)
         _check_held(f"{name}.values", layer, values, where)
         return none, none, np.where(where, values, np.nan).astype(layer.dtype)
     if not isinstance(entry, Sequence) or len(entry) != 2:
         raise ValueError(f"{name} must be None, a pair (U, V) or a tapcore.Clamped, got {type(entry).__name__}")
-    pair = [_rows(f"{name}[{i}]", checks.real_array(f"{name}[{i}]", x), layer.n, count) for i, x in enumerate(entry)]
+    pair = [
+        _rows(f"{name}[{i}]", checks.real_array(f"{name}[{i}]", x), layer.columns, count) for i, x in enumerate(entry)
+    ]
     for i, x in enumerate(pair):
         checks.finite(f"{name}[{i}]", x, layer.dtype)
     return pair[0].astype(layer.dtype), pair[1].astype(layer.dtype), none

@@ -71,7 +71,7 @@ def noisy_starts(machine: Machine, X: ArrayLike, noise: float, *, copies: int = 
     """
     check_machine(machine)
     visible = machine.layers[0]
-    array = checks.matrix("X", X, visible.n, rows="samples")
+    array = checks.matrix("X", X, visible.columns, rows="samples")
     visible.check_means("X", array)
     noise = checks.number("noise", noise, minimum=0, maximum=1)
     copies, seed = checks.integer("copies", copies, minimum=1), checks.integer("seed", seed, minimum=0)
@@ -108,10 +108,10 @@ def structured_starts(machine: Machine) -> Iterator[Array]:
 
     def given(units: Array) -> Array:
         at = np.tile(mean, (len(units), 1))
-        at[np.arange(len(units)), units % hidden.n] = ends[units]
+        at[np.arange(len(units)), units % hidden.columns] = ends[units]
         return visible.moments(at @ W.T, 0.0)[1]
 
-    units = np.arange(2 * hidden.n)
+    units = np.arange(2 * hidden.columns)
     return (given(units[first : first + ROWS]) for first in range(0, units.size, ROWS))
 
 

@@ -149,7 +149,7 @@ class Erasure(Channel):
 
     def entry(self, unit: Unit, Y: Array) -> Any:
         """Units that are seen are clamped."""
-        seen = self.observed((len(Y), unit.n))
+        seen = self.observed((len(Y), unit.columns))
         bad = seen & ~unit.contains(unit.rounded(Y))
         if bad.any():
             k, i = checks.first_index(bad)
@@ -159,7 +159,7 @@ class Erasure(Channel):
     def corrupt(self, unit: Unit, X: ArrayLike, rng: np.random.Generator) -> Array:
         """Put NaN where units are erased; nothing is drawn."""
         x = checks.real_array("X", X).astype(np.float64)
-        return np.where(self.observed((len(x), unit.n)), x, np.nan)
+        return np.where(self.observed((len(x), unit.columns)), x, np.nan)
 
     def observed(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
         """Where the mask is False."""
@@ -196,7 +196,7 @@ class GaussianNoise(Channel):
     def entry(self, unit: Unit, Y: Array) -> Any:
         """Fields and precisions of the likelihood."""
         checks.finite("Y", Y)
-        variance = checks.per_site("variance", self.variance, unit.n)
+        variance = checks.per_site("variance", self.variance, unit.columns)
         with np.errstate(over="ignore"):
             entry = Y / variance, 1.0 / variance
         for name, x in zip(("Y / variance", "1 / variance"), entry, strict=True):

@@ -125,7 +125,7 @@ def posterior(
     starts = checks.integer("starts", starts, minimum=1)
     # Each start of the observations taken at a time, and the solutions from it.
     at_once = min(len(observations), ROWS)
-    each = footprint.per_row((visible.n,)) + 4 * footprint.per_row(machine.sizes, machine.dtype)
+    each = footprint.per_row((visible.columns,)) + 4 * footprint.per_row(machine.sizes, machine.dtype)
     footprint.check("starts", starts, starts * at_once * each)
     checks.choice("combine", combine, ("best", "mean"))
     checks.choice("method", method, names(lambda m: m.fields))
@@ -170,7 +170,7 @@ def pointwise(prior: Unit, Y: ArrayLike, channel: Channel) -> Array:
 
 def pointwise_moments(prior: Unit, entry: Any, count: int) -> tuple[Array, Array]:
     """Means and variances of units on their own, with what a channel says of them."""
-    shape = count, prior.n
+    shape = count, prior.columns
     if isinstance(entry, Clamped):
         where = np.broadcast_to(entry.where, shape)
         _, mean, var = prior.moments(np.zeros(shape), 0.0)
@@ -286,16 +286,16 @@ def _observations(visible: Unit, Y: ArrayLike, channel: Channel) -> Array:
         raise ValueError(
             f"channel must be tapcore.BinarySymmetric, Erasure or GaussianNoise, got {type(channel).__name__}"
         )
-    return checks.matrix("Y", Y, visible.n, rows="observations")
+    return checks.matrix("Y", Y, visible.columns, rows="observations")
 
 
 def _prior(machine: Machine, prior: Unit | None) -> Unit:
     visible = machine.layers[0]
     if prior is None:
         return _alone(machine)
-    if type(prior) is not type(visible) or prior.n != visible.n:
-        got = f"{type(prior).__name__} of {prior.n}" if isinstance(prior, Unit) else type(prior).__name__
-        raise ValueError(f"prior must be a {type(visible).__name__} layer of {visible.n} units, got {got}")
+    if type(prior) is not type(visible) or prior.columns != visible.columns:
+        got = f"{type(prior).__name__} of {prior.columns}" if isinstance(prior, Unit) else type(prior).__name__
+        raise ValueError(f"prior must be a {type(visible).__name__} layer of {visible.columns} units, got {got}")
     return prior.astype(machine.dtype)
 
 
@@ -304,7 +304,7 @@ def _alone(machine: Machine) -> Unit:
     visible, hidden = machine.layers[0], machine.layers[1]
     push = machine.weights[0] @ hidden.moments(0.0, 0.0)[1]
     parameters = {name: p.copy() for name, p in visible.parameters.items()}
-    parameters["U"] += push
+    visible.add_fields(parameters, push)
     return visible.with_parameters(parameters)
 
 

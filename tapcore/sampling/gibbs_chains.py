@@ -130,7 +130,7 @@ def temper(B: Array, centre: Array, beta: float) -> None:
 
 def check_init(machine: Machine, init: ArrayLike, count: int) -> Array:
     """`init` as the visible values of `count` chains."""
-    array = checks.matrix("init", init, machine.layers[0].n, rows="chains")
+    array = checks.matrix("init", init, machine.layers[0].columns, rows="chains")
     if len(array) != count:
         raise ValueError(f"init must have {count} rows, one per chain, got {len(array)}")
     machine.layers[0].check_data("init", array)

@@ -77,7 +77,7 @@ def some_rows(machine: Machine, data: ArrayLike | None, seed: int) -> Array | No
     if data is None:
         return None
     visible = machine.layers[0]
-    samples = checks.matrix("data", data, visible.n, rows="samples")
+    samples = checks.matrix("data", data, visible.columns, rows="samples")
     visible.check_data("data", samples)
     picked = np.sort(_generator(seed).permutation(len(samples))[: 4 * STARTS])
     rows = visible.rounded(np.asarray(samples[picked])).astype(np.float64)
@@ -90,7 +90,7 @@ def _starts(machine: Machine, seed: int, batch: int, rows: Array | None, known: 
     rng = _generator(seed, batch)
     # The ends of hidden units' ranges, whatever their own fields say, or two standard deviations off.
     _, mean, var = hidden.moments(0.0, 0.0)
-    low, high = (np.broadcast_to(end, hidden.n) for end in hidden.bounds())
+    low, high = (np.broadcast_to(end, hidden.columns) for end in hidden.bounds())
     low, high = (
         np.where(np.isfinite(low), low, mean - 2 * np.sqrt(var)),
         np.where(np.isfinite(high), high, mean + 2 * np.sqrt(var)),
@@ -103,20 +103,20 @@ def _starts(machine: Machine, seed: int, batch: int, rows: Array | None, known: 
         yield visible.moments(0.0, 0.0)[1][None]
         lo, hi = visible.bounds()
         if np.isfinite([lo, hi]).all():
-            yield np.stack([np.broadcast_to(end, visible.n) for end in (lo, hi)])
+            yield np.stack([np.broadcast_to(end, visible.columns) for end in (lo, hi)])
         # One unit at an end, the others as they are by themselves, or all at the other end.
-        units = rng.permutation(hidden.n)[: 2 * STARTS]
+        units = rng.permutation(hidden.columns)[: 2 * STARTS]
         for others, end in ((mean, high), (mean, low), (low, high), (high, low)):
             h = np.tile(others, (len(units), 1))
             h[np.arange(len(units)), units] = end[units]
             yield given(h)
-        if hidden.n <= _CORNERS:
-            ups = np.arange(2**hidden.n)[:, None] >> np.arange(hidden.n) & 1
+        if hidden.columns <= _CORNERS:
+            ups = np.arange(2**hidden.columns)[:, None] >> np.arange(hidden.columns) & 1
             yield given(np.where(ups == 1, high, low))
     yield visible.random_means(STARTS, rng)
-    yield given(np.where(rng.random((STARTS, hidden.n)) < rng.random((STARTS, 1)), high, low))
+    yield given(np.where(rng.random((STARTS, hidden.columns)) < rng.random((STARTS, 1)), high, low))
     for h in known.means[1][:_CLIMBED]:  # a step away from the best modes
-        units = rng.permutation(hidden.n)[:STARTS]
+        units = rng.permutation(hidden.columns)[:STARTS]
         flipped = np.tile(h, (len(units), 1))
         flipped[np.arange(len(units)), units] = np.where(h - low > high - h, low, high)[units]
         yield given(flipped)
@@ -140,7 +140,7 @@ def _cooled(machine: Machine, seed: int, batch: int) -> Array:
 
 def _level(layer: Any) -> Array:
     """Fields in which both states of every unit are alike, where there are two."""
-    return np.asarray(-layer.parameters["U"] if layer.states is not None else np.zeros(layer.n))
+    return np.asarray(-layer.parameters["U"] if layer.states is not None else np.zeros(layer.columns))
 
 
 def field(machine: Machine, means: Layers, layer: int) -> Array:
@@ -187,7 +187,7 @@ def _mean_field(machine: Machine, X: Array) -> tuple[Layers, NDArray[np.float64]
 def _scale(unit: Any, var: Array) -> Array:
     """What changes of means are measured in."""
     lo, hi = unit.bounds()
-    width = np.broadcast_to(hi - lo, (unit.n,))
+    width = np.broadcast_to(hi - lo, (unit.columns,))
     return np.where(np.isfinite(width), width, np.sqrt(var))
 
 

@@ -165,7 +165,7 @@ def sample(
 
 def _drawn(machine: Machine, data: ArrayLike, n: int, seed: int) -> Array:
     """`n` of the samples, drawn with replacement."""
-    samples = checks.matrix("data", data, machine.layers[0].n, rows="samples")
+    samples = checks.matrix("data", data, machine.layers[0].columns, rows="samples")
     machine.layers[0].check_data("data", samples)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_DATA,)))
     return np.asarray(samples[rng.integers(0, len(samples), n)])

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from tapcore.machine import Machine, check_machine
 from tapcore.storage import format as file_format
 from tapcore.storage.format import CheckpointError
-from tapcore.units import UNITS
+from tapcore.units import UNITS, Unit
+from tapcore.units.mixed import Mixed
 
 __all__ = ["CheckpointError", "RunFolder", "load", "save"]
 
@@ -72,8 +73,29 @@ def load(path: PathLike) -> Machine:
 
 def describe(machine: Machine) -> dict[str, Any]:
     """Header entries that say what a machine's tensors are."""
-    layers = [{"type": type(layer).__name__, "n": layer.n} for layer in machine.layers]
-    return {"layers": layers, "dtype": machine.dtype.name}
+    return {"layers": [_described(layer) for layer in machine.layers], "dtype": machine.dtype.name}
+
+
+def _described(layer: Unit) -> dict[str, Any]:
+    """Type and size; of a layer of several blocks, those of each."""
+    kind = type(layer).__name__
+    if layer.blocks == (layer,):
+        return {"type": kind, "n": layer.n}
+    return {"type": kind, "blocks": [_described(block) for block in layer.blocks]}
+
+
+def _layer_from(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Array], prefix: str) -> Unit:
+    """Rebuild a layer whose parameters have names with this prefix."""
+    if "blocks" in header:
+        blocks = enumerate(header["blocks"])
+        return Mixed(*(_layer_from(path, block, tensors, f"{prefix}{i}.") for i, block in blocks))
+    unit = UNITS.get(header["type"])
+    if unit is None:
+        raise CheckpointError(
+            f"{path}: unknown unit type {header['type']!r}: import the module that defines it first; or is it of a "
+            "newer tapcore?"
+        )
+    return unit(header["n"], **{name: tensors[prefix + name] for name in unit.names})
 
 
 def tensors_of(machine: Machine) -> dict[str, Array]:
@@ -87,15 +109,7 @@ def tensors_of(machine: Machine) -> dict[str, Array]:
 def machine_from(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Array]) -> Machine:
     """Rebuild the machine of a checkpoint read from `path`."""
     try:
-        layers = []
-        for i, layer in enumerate(header["layers"]):
-            unit = UNITS.get(layer["type"])
-            if unit is None:
-                raise CheckpointError(
-                    f"{path}: unknown unit type {layer['type']!r}: import the module that defines it first; or is it "
-                    "of a newer tapcore?"
-                )
-            layers.append(unit(layer["n"], **{name: tensors[f"layers.{i}.{name}"] for name in unit.names}))
+        layers = [_layer_from(path, own, tensors, f"layers.{i}.") for i, own in enumerate(header["layers"])]
         return Machine(layers, [tensors[f"weights.{i}"] for i in range(len(layers) - 1)], header["dtype"])
     except CheckpointError:
         raise

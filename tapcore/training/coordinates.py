@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from tapcore.machine import Machine
 from tapcore.units import Unit
-from tapcore.units.interface import FIELD
 
 Array = NDArray[Any]
 
@@ -89,10 +88,7 @@ class Coordinates:
         visible, hidden, *upper = machine.layers
         W = machine.weights[0].astype(np.float64)
         hidden = _with_field(hidden, self.shift @ W)
-        inside = visible.moved(-self.shift / self.scale, 1 / self.scale)
-        # Rounded as data are, so that what lay at an end still does.
-        ends = {name: (visible.parameters[name] - self.shift) / self.scale for name in visible.fixed}
-        inside = inside.with_parameters(inside.parameters | {name: x.astype(machine.dtype) for name, x in ends.items()})
+        inside = visible.inward(self.shift, self.scale)
         return machine.replace(layers=(inside, hidden, *upper), weights=(self.scale[:, None] * W, *machine.weights[1:]))
 
     def outward(self, machine: Machine, start: tuple[Machine, Machine]) -> Machine:
@@ -106,11 +102,8 @@ class Coordinates:
             return before
         visible, hidden, *upper = machine.layers
         W = machine.weights[0].astype(np.float64) / self.scale[:, None]
-        support = {name: before.layers[0].parameters[name] for name in visible.fixed}
-        visible = visible.moved(self.shift, self.scale)
-        layers = (
-            visible.with_parameters(visible.parameters | support), _with_field(hidden, -(self.shift @ W)), *upper
-        )  # fmt: skip
+        visible = visible.outward(self.shift, self.scale, before.layers[0])
+        layers = (visible, _with_field(hidden, -(self.shift @ W)), *upper)
         return machine.replace(layers=layers, weights=(W, *machine.weights[1:]))
 
     def log_density(self, visible: Unit, X: Array) -> float:
@@ -125,5 +118,6 @@ class Coordinates:
 
 def _with_field(layer: Unit, added: Array) -> Unit:
     """`layer` with something added to its fields."""
-    field = (layer.parameters[FIELD].astype(np.float64) + added).astype(layer.dtype)
-    return layer.with_parameters({**layer.parameters, FIELD: field})
+    parameters = {name: p.astype(np.float64) for name, p in layer.parameters.items()}
+    layer.add_fields(parameters, added)
+    return layer.with_parameters({name: p.astype(layer.dtype) for name, p in parameters.items()})

@@ -167,7 +167,7 @@ def passed_up(machine: Machine, X: Array, layer: int, settings: Plan) -> Array:
     unit = machine.layers[layer]
     means = settings.pass_up == "means"
     whole = unit.states is not None and not means and all(float(s).is_integer() for s in unit.states)
-    out = np.empty((X.shape[0], unit.n), np.int8 if whole else machine.dtype)
+    out = np.empty((X.shape[0], unit.columns), np.int8 if whole else machine.dtype)
     for start, rows in checks.row_blocks(X):
         x = np.asarray(rows, machine.dtype)
         rng = _stream(settings, layer, _PASSED, start)

@@ -18,6 +18,7 @@ from tapcore._base.blocks import block_kernel, run_blocks
 from tapcore._base.intrinsics import segment
 from tapcore._base.threads import split, thread_count
 from tapcore.equations.compiled import Compiled
+from tapcore.equations.exclusive import exclusive_slopes
 from tapcore.equations.fields import third_cumulants
 from tapcore.inference.conditional import fields_below
 from tapcore.inference.progress import Rule
@@ -64,6 +65,7 @@ class Seen(NamedTuple):
     var: tuple[Array, ...]  # (n, n_l), of the hidden layers
     B: tuple[Array, ...]  # with what the first of them receives from the samples
     A: tuple[Array, ...]
+    extra: tuple[Array, ...]  # (n_l, n_{l+1}) of each pair of layers, to be added to averages of products; or no rows
 
     def statistics(self, layers: Sequence[Unit]) -> list[dict[str, Array]]:
         """Averages over the samples of d ln phi/d parameter, of all layers."""
@@ -91,7 +93,7 @@ class DataSide:
         job = FirstHidden(machine, x.reshape(-1), fields, B, A, mean, var, self.blocks)
         run_blocks(first_hidden, len(self.blocks), job)
         if self.chains is None:
-            return Seen(Moments((x, mean), self.none, self.none), (var,), (B,), (A,))
+            return Seen(Moments((x, mean), self.none, self.none), (var,), (B,), (A,), self.none[1:])
         upper = machine.above()
         self.chains.start_from_visible(mean)
         self.chains.run(upper, self.rule, self.sweeps, 0.0, fields_below(B, tuple(upper.size)))
@@ -99,4 +101,5 @@ class DataSide:
         third = third_cumulants(upper, state.mean, order)
         variances = state.var if order > 1 else self.none[1:]
         moments = Moments((x, *state.mean), (self.none[0], *variances), (self.none[0], *third))
-        return Seen(moments, state.var, (state.B[0] + B, *state.B[1:]), state.A)
+        extra = self.none[1], *exclusive_slopes(upper, state.mean, state.var, order)
+        return Seen(moments, state.var, (state.B[0] + B, *state.B[1:]), state.A, extra)

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from tapcore._base import checks
 from tapcore._base.blocks import run_blocks
 from tapcore.equations.compiled import compiled
+from tapcore.equations.exclusive import exclusive_slopes
 from tapcore.equations.fields import third_cumulants
 from tapcore.inference.adaptive.solver import mean_covariance
 from tapcore.inference.belief.gradient import Marginals, found_again
@@ -83,7 +84,7 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
         those of relaxed belief propagation that do not converge, or a deep machine's by it or by adaptive TAP.
     """
     check_machine(machine)
-    samples = checks.matrix("X", X, machine.layers[0].n, rows="samples")
+    samples = checks.matrix("X", X, machine.layers[0].columns, rows="samples")
     machine.layers[0].check_data("X", samples)
     check_solutions("solutions", solutions, machine.sizes)
     deep = names(lambda m: m.deep_gradient)
@@ -98,13 +99,13 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
     for start in range(0, len(samples), SAMPLES_AT_ONCE):
         rows = machine.layers[0].rounded(np.asarray(samples[start : start + SAMPLES_AT_ONCE]))
         x = np.ascontiguousarray(rows, dtype=np.float64)
-        data, statistics = _data(wide, x, solutions.method)
+        data, extra, statistics = _data(wide, x, solutions.method)
         # The chains' part goes with the first samples.
         chains = model.moments if start == 0 else none
         for lower, (W, total) in enumerate(zip(couplings, weights, strict=True)):
             work = workspace(W.shape[0], W.shape[1], len(chains.mean[0]) + len(x), np.float64)
-            extra = np.empty((0, W.shape[1]))
-            of = averages(work, lower, chains, data, len(samples), len(solutions), extra, no_center(W))
+            more = -len(x) / len(samples) * extra[lower]
+            of = averages(work, lower, chains, data, len(samples), len(solutions), more, no_center(W))
             run_blocks(add_weight_gradient, len(work.blocks), Sum(W, of, work, total))
         share = len(x) / len(samples)
         for sums, terms in zip(layers, statistics, strict=True):
@@ -113,17 +114,19 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
     return Gradient(weights, layers)
 
 
-def _data(machine: Machine, x: Array, method: str) -> tuple[Moments, list[dict[str, Array]]]:
-    """Moments of all layers given samples, and averages of d ln phi/d parameter."""
+def _data(machine: Machine, x: Array, method: str) -> tuple[Moments, tuple[Array, ...], list[dict[str, Array]]]:
+    """Moments of all layers given samples, what is added to their products, and averages of d ln phi/d parameter."""
     method = clamped(method)
     found = given_samples(machine, x, method, clamped_rule(machine, method, TOL))
     order, none = TABLE[method].order, np.empty((0, x.shape[1]))
     deep = len(machine.sizes) > 2
-    upper = third_cumulants(compiled(machine.layers[1:], machine.weights[1:], 1), found.mean, order if deep else 0)
+    above = compiled(machine.layers[1:], machine.weights[1:], 1)
+    upper = third_cumulants(above, found.mean, order if deep else 0)
+    extra = np.empty((0, machine.sizes[1])), *exclusive_slopes(above, found.mean, found.var, order if deep else 0)
     var = found.var if deep and order > 1 else tuple(v[:0] for v in found.var)
     moments = Moments((x, *found.mean), (none, *var), (none, *upper))
     hidden = zip(machine.layers[1:], found.mean, found.var, found.B, found.A, strict=True)
-    return moments, [machine.layers[0].data_statistics(x), *(layer.statistics(*rows) for layer, *rows in hidden)]
+    return moments, extra, [machine.layers[0].data_statistics(x), *(layer.statistics(*rows) for layer, *rows in hidden)]
 
 
 def _model(machine: Machine, solutions: Solutions) -> _Model:
@@ -144,5 +147,8 @@ def _model(machine: Machine, solutions: Solutions) -> _Model:
     model = tuple(layer.statistics(*moments) for layer, *moments in rows)
     if method.engine == ADAPTIVE:
         return _Model(Moments(means, none, none), (mean_covariance(machine, fields, precisions),), model)
-    third = third_cumulants(compiled(machine.layers, machine.weights, 1), means, method.order)
-    return _Model(Moments(means, variances if method.order > 1 else none, third), zero, model)
+    own = compiled(machine.layers, machine.weights, 1)
+    third = third_cumulants(own, means, method.order)
+    extra = exclusive_slopes(own, means, variances, method.order)
+    weights = tuple(some if len(some) else nothing for some, nothing in zip(extra, zero, strict=True))
+    return _Model(Moments(means, variances if method.order > 1 else none, third), weights, model)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tapcore._base import footprint
 from tapcore.equations.compiled import Compiled
+from tapcore.equations.exclusive import exclusive_slopes
 from tapcore.equations.fields import third_cumulants
 from tapcore.inference.adaptive.solver import mean_covariance, solve_adaptive
 from tapcore.inference.belief.gradient import Backwards, Marginals, follow
@@ -42,7 +43,7 @@ class Model(NamedTuple):
     """What a gradient averages over the chains that are not lost."""
 
     moments: Moments  # of the orders that count
-    extra: Array  # (n_visible, n_hidden) to be added to the average of the products, or no rows
+    extra: tuple[Array, ...]  # (n_l, n_{l+1}) of each pair of layers, to be added to these averages; or no rows
     statistics: tuple[dict[str, Array], ...]  # of each layer's parameters
     fields: Array  # (all chains, n_hidden) fields of hidden units where chains started, in this batch; or no rows
 
@@ -122,8 +123,8 @@ class SweepPhase:
     def why_lost(self, layers: Sequence[Unit]) -> str:
         """Which of the two it was."""
         for layer, A in zip(layers, self.chains.state.A, strict=True):
-            on_the_line = not np.isfinite(layer.bounds()).all()
-            if on_the_line and (A + layer.parameters["V"] <= 0).any():
+            precision = layer.tail_precision()
+            if precision is not None and (A + precision <= 0).any():
                 return "precisions turned negative"
         return "means or fields overflowed"
 
@@ -138,7 +139,8 @@ class SweepPhase:
         mean, var, B, A = (tuple(x[kept] for x in arrays) for arrays in (state.mean, state.var, state.B, state.A))
         third = third_cumulants(self.own, mean, self.rule.order)
         moments = Moments(mean, var if self.rule.order > 1 else _no_rows_each(mean), third)
-        return Model(moments, _no_rows(mean), _moments_statistics(layers, mean, var, B, A), _no_rows(mean))
+        extra = exclusive_slopes(self.own, mean, var, self.rule.order)
+        return Model(moments, extra, _moments_statistics(layers, mean, var, B, A), _no_rows(mean))
 
     def tensors(self) -> dict[str, Array]:
         """Means and variances."""
@@ -201,7 +203,7 @@ class AdaptivePhase:
         mean, var, B, A = (tuple(x[kept] for x in arrays) for arrays in (found.mean, found.var, found.B, found.A))
         extra = mean_covariance(self.machine, B, A).astype(dtype)
         mean, var, B, A = (tuple(x.astype(dtype) for x in arrays) for arrays in (mean, var, B, A))
-        return Model(_means_only(mean), extra, _moments_statistics(layers, mean, var, B, A), _no_rows(mean))
+        return Model(_means_only(mean), (extra,), _moments_statistics(layers, mean, var, B, A), _no_rows(mean))
 
     def tensors(self) -> dict[str, Array]:
         """Fields and precisions."""
@@ -255,7 +257,7 @@ class RelaxedPhase:
         mean = tuple(x.astype(dtype) for x in mean)
         slopes = (self.slopes.visible, self.slopes.hidden)
         statistics = tuple(layer.parameter_slopes(x.astype(dtype)) for layer, x in zip(layers, slopes, strict=True))
-        return Model(_means_only(mean), extra, statistics, _no_rows(mean))
+        return Model(_means_only(mean), (extra,), statistics, _no_rows(mean))
 
     def tensors(self) -> dict[str, Array]:
         """Moments and fields."""
@@ -309,7 +311,7 @@ class GibbsPhase:
         means = x, mean
         fields = chains.first if self.from_samples else _no_rows(means)
         self.from_samples = False
-        return Model(_means_only(means), _no_rows(means), statistics, fields)
+        return Model(_means_only(means), (_no_rows(means),), statistics, fields)
 
     def tensors(self) -> dict[str, Array]:
         """Values."""

@@ -96,7 +96,7 @@ class Training(Iterator[EpochRecord]):
         every = checks.integer("checkpoint_every", checkpoint_every, minimum=1)
         if resume and checkpoint is None:
             raise ValueError("resume needs checkpoint, the folder of the run to go on with")
-        samples = checks.matrix("X", X, machine.layers[0].n, rows="samples")
+        samples = checks.matrix("X", X, machine.layers[0].columns, rows="samples")
         machine.layers[0].check_data("X", samples)
         self._course = _course(machine, samples, plan, to_the_letter=settings.center is False)
         self._saver = None if checkpoint is None else _Saver(self._course, RunFolder(checkpoint), every, resume)

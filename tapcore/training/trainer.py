@@ -19,9 +19,18 @@ from tapcore.training.history import EpochRecord, History, draw_sample, score
 from tapcore.training.optimisers import slopes
 from tapcore.training.phases import phase_for
 from tapcore.training.plan import Plan
-from tapcore.training.weights import Center, Step, Workspace, averages, center_rows, move_weights, no_center, workspace
+from tapcore.training.weights import (
+    Center,
+    Step,
+    Workspace,
+    averages,
+    center_rows,
+    less,
+    move_weights,
+    no_center,
+    workspace,
+)
 from tapcore.units import Unit
-from tapcore.units.interface import FIELD
 from tapcore.units.sites import MOMENTS
 
 Array = NDArray[Any]
@@ -173,27 +182,33 @@ class Trainer:
         for lower, (step, powers) in enumerate(zip(self.steps, self.own.weights, strict=True)):
             centred = self._center(lower, statistics, ascent)
             work = self._workspace(step.shape[0], step.shape[1], count + len(x) + len(centred.lower))
-            extra = model.extra if lower == 0 else np.empty((0, step.shape[1]), step.dtype)
+            extra = less(model.extra[lower], data.extra[lower])
             of = averages(work, lower, model.moments, data.moments, len(x), count, extra, centred)
             job = Step(*powers, step, of, work, rate, settings.momentum, *penalty)
             run_blocks(move_weights, len(work.blocks), job)
         for layer, parameters, slopes_of in zip(layers, self.parameters, ascent, strict=True):
             layer.ascend(parameters, slopes_of, rate)
         if settings.center:
-            self._keep_fields([seen[FIELD] for seen in statistics])
+            self._keep_fields(self._fields_of(statistics))
 
     def _center(self, lower: int, statistics: list[dict[str, Array]], ascent: list[dict[str, Array]]) -> Center:
         """What centres the units at both ends of the weights above layer `lower`: their averages over the batch."""
         if not self.settings.center:
             return no_center(self.steps[lower])
-        below, above = ((statistics[i][FIELD], ascent[i][FIELD]) for i in (lower, lower + 1))
+        centres, slopes_of = self._fields_of(statistics), self._fields_of(ascent)
+        below, above = ((centres[i], slopes_of[i]) for i in (lower, lower + 1))
         return center_rows(below, above, self.machine.dtype)
+
+    def _fields_of(self, statistics: list[dict[str, Array]]) -> list[Array]:
+        """Of averages of d ln phi/d parameter, those of every unit's field."""
+        return [layer.field_statistic(some) for layer, some in zip(self.machine.layers, statistics, strict=True)]
 
     def _keep_fields(self, centres: list[Array]) -> None:
         """Take from each unit's field what the weights' step adds to it where its neighbours are at their centres."""
         for lower, step in enumerate(self.steps):
-            self.parameters[lower][FIELD] -= step @ centres[lower + 1]
-            self.parameters[lower + 1][FIELD] -= centres[lower] @ step
+            below, above = self.machine.layers[lower : lower + 2]
+            below.add_fields(self.parameters[lower], -(step @ centres[lower + 1]))
+            above.add_fields(self.parameters[lower + 1], -(centres[lower] @ step))
 
     def _kept(self, layers: list[Unit]) -> Any:
         """Which chains are not lost."""

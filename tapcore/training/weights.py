@@ -108,6 +108,11 @@ def averages(
     return Averages(ends[0], ends[1], ends[2], extra)
 
 
+def less(extra: Array, data: Array) -> Array:
+    """What is to be added to averages over chains, less the same of those over data; either may be no rows."""
+    return extra if len(data) == 0 else -data if len(extra) == 0 else extra - data
+
+
 @scalar
 def _products(b: int, ends: Ends, work: Workspace, out: Array) -> None:
     """Sum over chains, samples and further rows of lower times upper, for the rows of block `b`: (rows n_upper,)."""

@@ -3,7 +3,8 @@
 import importlib
 import pkgutil
 
-from tapcore.units.interface import Unit, parameter
+from tapcore.units.interface import Unit
+from tapcore.units.parameters import parameter
 
 for _module in pkgutil.iter_modules(__path__):
     if not _module.name.startswith("_"):

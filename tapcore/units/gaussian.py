@@ -11,7 +11,7 @@ from tapcore._base import checks
 from tapcore._base.intrinsics import stack_array
 from tapcore._base.random import Stream
 from tapcore.special.truncnorm.batch import CHUNK
-from tapcore.units.interface import parameter
+from tapcore.units.parameters import parameter
 from tapcore.units.rows import (
     Array,
     row_cumulants,

@@ -13,7 +13,7 @@ Kernels take `Sites` (`sites.py`) and never ask which units they hold.
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,7 @@ from tapcore._base import checks, footprint
 from tapcore._base.jit import kernel
 from tapcore._base.random import Stream, stream_from
 from tapcore.units import natural_fit
+from tapcore.units.parameters import Parameters
 from tapcore.units.sites import DRAW, LOG_Z, MOMENTS, Sites, layer_draw, layer_log_z, layer_moments, sites_of
 
 Array = NDArray[Any]
@@ -41,40 +42,27 @@ def _draws_of_rows(sites: Sites, B: Array, A: Array, stream: Stream, x: Array) -
         layer_draw(sites, 0, B[k], A[k], stream, x[k])
 
 
-class _Parameter(property):
-    if TYPE_CHECKING:  # of a property that is made by a call, type checkers know no more than that it is one
-
-        def __get__(self, instance: Any, owner: type | None = None, /) -> Array: ...  # type: ignore[override]
-
-
-def parameter(name: str, meaning: str) -> _Parameter:
-    """Read-only attribute of a unit type for one of its parameters."""
-
-    def value(unit: Unit) -> Array:
-        return unit.parameters[name]
-
-    return _Parameter(value, doc=f"{meaning}, (n,).")
-
-
 #: The parameter that every unit has: it multiplies x in ``ln phi(x)``, as a field does, so that the derivative of
 #: ``ln phi`` averages to the mean. A parameter "V", where there is one, multiplies ``-x^2/2``, as a precision does.
 FIELD, PRECISION = "U", "V"
 
 
-class Unit(abc.ABC):
+class Unit(Parameters, abc.ABC):
     """A layer of n independent sites with unnormalised weights ``phi_i(x)``; immutable.
+
+    A row of the layer has a number for each site, its columns. Sites of several columns say so in `widths`; wherever
+    (n,) or (..., n) stands below, these have (columns,) and (..., columns).
 
     Attributes
     ----------
     n : int
         Number of sites.
     parameters : dict of str to (n,) array
-        The parameters by name, read-only, float64 (float32 inside a float32 machine).
+        The parameters by name, read-only, float64 (float32 inside a float32 machine). Sites of several columns may have
+        one-dimensional arrays of other lengths.
     """
 
-    #: Parameter names in the constructor's order.
-    names: ClassVar[tuple[str, ...]]
-    #: Those that say what the support is: neither fitted nor trained.
+    #: Those of `names` that say what the support is: neither fitted nor trained.
     fixed: ClassVar[tuple[str, ...]] = ()
     #: The NamedTuple of its parameter arrays, fields in the order of `names`.
     site_type: ClassVar[Any]
@@ -85,9 +73,6 @@ class Unit(abc.ABC):
 
     #: Every unit type by name.
     registry: ClassVar[dict[str, type[Unit]]] = {}
-
-    n: int
-    parameters: dict[str, Array]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -110,24 +95,10 @@ class Unit(abc.ABC):
     def __init__(self, n: int, **parameters: ArrayLike) -> None:
         n = checks.integer("n", n, minimum=1)
         footprint.check("n", n, n * 8 * len(self.names))
-        arrays = {name: checks.per_site(name, parameters[name], n) for name in self.names}
+        lengths = self.lengths(n, parameters)
+        arrays = {name: checks.per_site(name, parameters[name], lengths[name]) for name in self.names}
         self.check_parameters(arrays)
         self._set(n, arrays)
-
-    def _set(self, n: int, parameters: dict[str, Array]) -> None:
-        """Take over arrays of its own."""
-        for array in parameters.values():
-            array.flags.writeable = False
-        self.__dict__.update(n=n, parameters=parameters)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"a {type(self).__name__} layer is immutable: make another one")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"a {type(self).__name__} layer is immutable")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _remade, (type(self), self.n, dict(self.parameters))
 
     # -- what a unit type defines ------------------------------------------------------------------------------------
 
@@ -140,6 +111,33 @@ class Unit(abc.ABC):
         assert self.states is not None
         low, high = self.states
         return np.full(1, low), np.full(1, high)
+
+    # -- sites of several columns, and layers of several blocks ------------------------------------------------------
+
+    @property
+    def widths(self) -> NDArray[np.int64] | None:
+        """Columns of each site, (n,); None where each has one.
+
+        Columns of one site exclude each other: each is 0 or 1, and no two are 1, so that their covariances are
+        ``diag(p) - p p^T``, p the means. Their ln Z stands in the first column, 0 in the others.
+        """
+        return None
+
+    @classmethod
+    def lengths(cls, n: int, parameters: dict[str, ArrayLike]) -> dict[str, int]:
+        """Numbers in each parameter array of `n` sites, for `parameters` as the constructor was given them."""
+        return dict.fromkeys(cls.names, n)
+
+    @property
+    def columns(self) -> int:
+        """Numbers of a row: n, or the sum of `widths`."""
+        widths = self.widths
+        return self.n if widths is None else int(widths.sum())
+
+    @property
+    def blocks(self) -> tuple[Unit, ...]:
+        """Layers of one type each, whose columns stand one after another; this one alone."""
+        return (self,)
 
     # -- what a unit type may refine -----------------------------------------------------------------------------------
 
@@ -183,7 +181,7 @@ class Unit(abc.ABC):
         stream = stream_from(checks.generator("rng", rng))
         b, a = self.check_fields(B, A)
         x = np.empty(b.shape, self.dtype)
-        b, a, rows = (z.reshape(-1, self.n) for z in (b, a, x))
+        b, a, rows = (z.reshape(-1, self.columns) for z in (b, a, x))
         _draws_of_rows(sites_of([self], DRAW), b, a, stream, rows)
         return x
 
@@ -253,20 +251,21 @@ class Unit(abc.ABC):
         """
         b, a = self.check_fields(B, A)
         log_z, mean, var = (np.empty(b.shape, self.dtype) for _ in range(3))
-        _moments_of_rows(sites_of([self], MOMENTS, LOG_Z), *(x.reshape(-1, self.n) for x in (b, a, log_z, mean, var)))
+        rows = (x.reshape(-1, self.columns) for x in (b, a, log_z, mean, var))
+        _moments_of_rows(sites_of([self], MOMENTS, LOG_Z), *rows)
         return log_z, mean, var
 
     def check_fields(self, B: ArrayLike, A: ArrayLike) -> tuple[Array, Array]:
         """Broadcast `B` and `A` to contiguous (..., n) arrays of the layer's dtype, or raise ValueError."""
         b, a = (checks.rounded(checks.real_array(name, x), self.dtype) for name, x in (("B", B), ("A", A)))
         try:
-            b, a, _ = np.broadcast_arrays(b, a, np.empty(self.n, self.dtype))
+            b, a, _ = np.broadcast_arrays(b, a, np.empty(self.columns, self.dtype))
         except ValueError:
             raise ValueError(
-                f"B and A must broadcast to (..., {self.n}), got shapes {np.shape(B)} and {np.shape(A)}"
+                f"B and A must broadcast to (..., {self.columns}), got shapes {np.shape(B)} and {np.shape(A)}"
             ) from None
-        if b.shape[-1] != self.n:
-            raise ValueError(f"B and A must broadcast to (..., {self.n}), got {b.shape}")
+        if b.shape[-1] != self.columns:
+            raise ValueError(f"B and A must broadcast to (..., {self.columns}), got {b.shape}")
         # Copies: what is broadcast along no axis is contiguous, but may not be written to.
         return np.array(b, self.dtype, order="C"), np.array(a, self.dtype, order="C")
 
@@ -283,7 +282,7 @@ class Unit(abc.ABC):
     def random_means(self, count: int, rng: np.random.Generator) -> Array:
         """Means drawn uniformly from the range of means by the generator `rng`: (`count`, n)."""
         lo, hi = self.bounds()
-        return rng.uniform(lo, hi, (count, self.n))
+        return rng.uniform(lo, hi, (count, self.columns))
 
     def moved(self, shift: Array, scale: Array) -> Self:
         """Layer of ``x = shift + scale z``, up to a factor of each weight, where this one is of z; same dtype.
@@ -293,25 +292,31 @@ class Unit(abc.ABC):
         wide = {name: p.astype(np.float64) for name, p in self.parameters.items()}
         return self.with_parameters({name: p.astype(self.dtype) for name, p in self._moved(wide, shift, scale).items()})
 
+    def inward(self, shift: Array, scale: Array) -> Self:
+        """The layer of z for this one of x, ``x = shift + scale z``; ends of a support are moved as data are."""
+        ends = {name: ((self.parameters[name] - shift) / scale).astype(self.dtype) for name in self.fixed}
+        return self._with(self.moved(-shift / scale, 1 / scale), ends)
+
+    def outward(self, shift: Array, scale: Array, before: Self) -> Self:
+        """The layer of ``x = shift + scale z`` for this one of z, with the support of `before`, the same to the bit."""
+        return self._with(self.moved(shift, scale), {name: before.parameters[name] for name in self.fixed})
+
+    @staticmethod
+    def _with(layer: AnyUnit, some: dict[str, Array]) -> AnyUnit:
+        return layer.with_parameters(layer.parameters | some) if some else layer
+
     def ascend(self, parameters: dict[str, Array], gradient: dict[str, Array], rate: float) -> None:
         """Take a training step in place: ``theta += rate * gradient`` for each array of `parameters` (Alg. 2)."""
         for name, slope in gradient.items():
             parameters[name] += rate * slope
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Dtype of the parameters, in which moments are computed."""
-        return self.parameters[self.names[0]].dtype
+    def add_fields(self, parameters: dict[str, Array], fields: Array) -> None:
+        """Change `parameters`, in place, as if `fields` (columns,) were added to what neighbours send."""
+        parameters[FIELD] += fields
 
-    def with_parameters(self, parameters: dict[str, Array]) -> Self:
-        """Copy with other `parameters`, taken over unchecked (they have just been computed)."""
-        return _remade(type(self), self.n, parameters)
-
-    def astype(self, dtype: Any) -> Self:
-        """Copy with parameters of `dtype`."""
-        if self.dtype == dtype:
-            return self
-        return self.with_parameters({name: p.astype(dtype) for name, p in self.parameters.items()})
+    def field_statistic(self, statistics: dict[str, Array]) -> Array:
+        """The average of x, (columns,), among `statistics`: averages of d ln phi/d parameter or differences of such."""
+        return statistics[FIELD]
 
     def check_data(self, name: str, X: Array) -> None:
         """Raise ValueError, naming the first bad index, unless all of `X` (rows, n) is finite and in the support.
@@ -346,31 +351,3 @@ class Unit(abc.ABC):
     def _rounding(self, x: Array) -> str:
         """What a message says of data that `rounded` changes."""
         return "" if self.states is not None or np.can_cast(x.dtype, self.dtype) else f" in {self.dtype}"
-
-    def __eq__(self, other: object) -> bool:
-        if type(other) is not type(self):
-            return NotImplemented
-        return self.n == other.n and all(
-            self.parameters[k].dtype == other.parameters[k].dtype
-            and np.array_equal(self.parameters[k], other.parameters[k])
-            for k in self.names
-        )
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        shown = ", ".join(f"{name}={_brief(p)}" for name, p in self.parameters.items())
-        return f"{type(self).__name__}({self.n}, {shown})"
-
-
-def _remade(cls: type[AnyUnit], n: int, parameters: dict[str, Array]) -> AnyUnit:
-    """Layer with copies of parameter arrays that are known to be right."""
-    unit = object.__new__(cls)
-    unit._set(n, {name: np.array(parameters[name]) for name in cls.names})
-    return unit
-
-
-def _brief(p: Array) -> str:
-    if np.all(p == p[0]):
-        return f"{p[0]:g}"
-    return f"<{p.min():.3g} to {p.max():.3g}>"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -25,13 +25,32 @@ from tapcore._base.random import WORDS, Stream
 from tapcore.units.rows import Array, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
 
 
-class Layer(Protocol):
-    """What kernels take of a unit type: its size, the NamedTuple of its parameters, and these."""
+class Block(Protocol):
+    """What kernels take of a unit type: the NamedTuple of its parameters, these, and how wide its sites are."""
 
     names: ClassVar[tuple[str, ...]]
     site_type: ClassVar[Any]
-    n: int
     parameters: dict[str, Array]
+
+    @property
+    def columns(self) -> int:
+        """Numbers of a row."""
+
+    @property
+    def widths(self) -> NDArray[np.int64] | None:
+        """Columns of each site, where they are several."""
+
+
+class Layer(Protocol):
+    """What kernels take of a layer: blocks of one unit type each, whose columns stand one after another."""
+
+    @property
+    def blocks(self) -> Sequence[Block]:
+        """At least one."""
+
+    @property
+    def columns(self) -> int:
+        """Numbers of a row."""
 
 
 _FUNCTIONS = (row_moments, row_log_z, row_third, row_cumulants, row_slab, row_draw)
@@ -50,51 +69,68 @@ _WRITTEN = ((2, 3), (2,), (1, 2), (2, 3), (2,), (3,))
 # Site types met so far, and the layers they are of; `Sites.kind` counts in these lists.
 _SITE_TYPES: list[Any] = []
 _LAYER_TYPES: list[str] = []
+_KINDS: dict[Any, int] = {}
 
 
 class Sites(NamedTuple):
     """Layers of units for kernels: their parameters, and where the functions of their types are."""
 
-    values: Array  # parameters of all layers, one array after another
-    first: NDArray[np.int64]  # (layers,) where each layer's begin
-    size: NDArray[np.int64]  # (layers,) units
-    kind: NDArray[np.int64]  # (layers,) site type
-    code: NDArray[np.int64]  # (layers, functions) addresses, 0 of those not asked for
+    values: Array  # parameters of all blocks, one array after another
+    size: NDArray[np.int64]  # (layers,) columns
+    block: NDArray[np.int64]  # (layers + 1,) where the blocks of each layer begin
+    wide: NDArray[np.int64]  # (layers + 1,) where its sites of several columns begin in `span`
+    span: NDArray[np.int64]  # (sites of several columns, 2) first column in the layer, and columns
+    begin: NDArray[np.int64]  # (blocks, 2) where its parameters begin, and its columns in the layer
+    layout: NDArray[np.int64]  # (blocks, 1 + most parameters) columns; where each parameter ends
+    kind: NDArray[np.int64]  # (blocks,) site type
+    code: NDArray[np.int64]  # (blocks, functions) addresses, 0 of those not asked for
 
     def parameters(self, layer: int) -> dict[str, Array]:
-        """Parameter arrays of a layer by name: views, for training to write to."""
-        return self.site(layer)._asdict()  # type: ignore[no-any-return]
+        """Parameter arrays of a layer by name, as its `parameters` has them: views, for training to write to."""
+        blocks = range(self.block[layer], self.block[layer + 1])
+        sites = [_site(self, i)._asdict() for i in blocks]
+        return sites[0] if len(sites) == 1 else named_by_block(sites)
 
     def site(self, layer: int) -> Any:
-        """NamedTuple of the same."""
-        return _site(self, layer)
+        """NamedTuple of the same, of a layer of one block."""
+        (block,) = range(self.block[layer], self.block[layer + 1])
+        return _site(self, block)
+
+    def above(self) -> Sites:
+        """The layers but the lowest, sharing memory."""
+        return self._replace(size=self.size[1:], block=self.block[1:], wide=self.wide[1:])
 
     def need(self, *functions: int) -> Sites:
         """Have these functions ready, compiled or loaded from the cache if they are not yet.
 
         ValueError, naming the type of the layer and what it cannot do, where one is not registered.
         """
-        kinds = self.kind.tolist()
+        dtype, first = self.values.dtype.name, int(self.block[0])
+        kinds = self.kind[first : self.block[-1]].tolist()
         for number in functions:
             for kind in kinds:
                 _check(_SITE_TYPES[kind], _LAYER_TYPES[kind], number)
-        dtype = _dtype_name(self.values.dtype)
-        for layer, kind in enumerate(kinds):
-            for number in functions:
-                self.code[layer, number] = _address(_compiled, number, _SITE_TYPES[kind], dtype)
+        for number in functions:
+            for i, kind in enumerate(kinds):
+                self.code[first + i, number] = _address(_compiled, number, _SITE_TYPES[kind], dtype)
         return self
+
+
+def named_by_block(blocks: Sequence[dict[str, Array]]) -> dict[str, Array]:
+    """What blocks have by name, as a layer of several has it: names are preceded by the number of the block."""
+    return {f"{i}.{name}": value for i, values in enumerate(blocks) for name, value in values.items()}
 
 
 def can(layer: Layer, function: int) -> bool:
     """Whether the type of a layer has registered a function."""
-    return _FUNCTIONS[function].implementation(layer.site_type) is not None
+    return all(_FUNCTIONS[function].implementation(block.site_type) is not None for block in layer.blocks)
 
 
 def check_can(layers: Sequence[Layer], *functions: int) -> None:
     """Raise ValueError, naming the type of the layer and what it cannot do, unless all have these functions."""
-    for layer in layers:
+    for block in _blocks_of(layers):
         for number in functions:
-            _check(layer.site_type, _name_of(layer), number)
+            _check(block.site_type, _name_of(block), number)
 
 
 def _check(site_type: Any, layer_type: str, number: int) -> None:
@@ -105,44 +141,77 @@ def _check(site_type: Any, layer_type: str, number: int) -> None:
         )
 
 
-def _name_of(layer: Layer) -> str:
+def _blocks_of(layers: Sequence[Layer]) -> list[Block]:
+    return [block for layer in layers for block in layer.blocks]
+
+
+def _name_of(block: Block) -> str:
     """Of the type that brings the site type: types below it may share that."""
-    return next(cls.__name__ for cls in type(layer).__mro__ if "site_type" in vars(cls))
+    return next(cls.__name__ for cls in type(block).__mro__ if "site_type" in vars(cls))
 
 
-def _site(sites: Any, layer: int) -> Any:
-    cls, first, n = _SITE_TYPES[sites.kind[layer]], int(sites.first[layer]), int(sites.size[layer])
-    return cls(*(sites.values[first + i * n : first + (i + 1) * n] for i in range(len(cls._fields))))
+def _site(sites: Any, block: int) -> Any:
+    cls, first = _SITE_TYPES[sites.kind[block]], int(sites.begin[block, 0])
+    ends = [first, *(first + sites.layout[block, 1 : 1 + len(cls._fields)]).tolist()]
+    return cls(*(sites.values[a:z] for a, z in pairwise(ends)))
 
 
 def sites_of(layers: Sequence[Layer], *functions: int) -> Sites:
     """Copy the parameters of layers of one dtype for kernels that call `functions`."""
-    arrays = [p for layer in layers for p in layer.parameters.values()]
-    for layer in layers:
-        if layer.site_type not in _SITE_TYPES:
-            _SITE_TYPES.append(layer.site_type)
-            _LAYER_TYPES.append(_name_of(layer))
-    ends = [0, *accumulate(layer.n * len(layer.names) for layer in layers)]
-    dtype = _dtype_name(arrays[0].dtype)
-    made = Sites(
-        values=np.concatenate(arrays),
-        first=np.array(ends[:-1], np.int64),
-        size=np.array([layer.n for layer in layers], np.int64),
-        kind=np.array([_SITE_TYPES.index(layer.site_type) for layer in layers], np.int64),
-        code=np.array([_refusals(layer.site_type, dtype) for layer in layers], np.int64),
-    )
+    blocks = _blocks_of(layers)
+    values = np.concatenate([block.parameters[name] for block in blocks for name in block.names])
+    kinds = [_kind_of(block) for block in blocks]
+    code = [_no_code(kind, values.dtype.name) for kind in kinds]
+    size = np.array([layer.columns for layer in layers])
+    made = Sites(values, size, *_places(layers), *_layout(layers), np.array(kinds), np.array(code))
     return made.need(*functions)
 
 
-@functools.cache  # NumPy makes it anew each time
-def _dtype_name(dtype: Any) -> str:
-    return str(dtype.name)
+def _kind_of(block: Block) -> int:
+    """Number of the type of a block's sites."""
+    kind = _KINDS.setdefault(block.site_type, len(_SITE_TYPES))
+    if kind == len(_SITE_TYPES):
+        _SITE_TYPES.append(block.site_type)
+        _LAYER_TYPES.append(_name_of(block))
+    return kind
 
 
 @functools.cache
-def _refusals(site_type: Any, dtype: str) -> tuple[int, ...]:
-    """What stands for functions that were not asked for: no address is ever 0."""
-    return tuple(0 if JIT_DISABLED else _address(_refused, i, site_type, dtype) for i in range(len(_FUNCTIONS)))
+def _no_code(kind: int, dtype: str) -> list[int]:
+    """Addresses of functions that were not asked for; none is ever 0, but where nothing is compiled."""
+    if JIT_DISABLED:
+        return [0] * len(_FUNCTIONS)
+    return [_address(_refused, number, _SITE_TYPES[kind], dtype) for number in range(len(_FUNCTIONS))]
+
+
+def _layout(layers: Sequence[Layer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`begin` and `layout` of `Sites`."""
+    begin, layout, first = [], [], 0
+    for layer in layers:
+        column = 0
+        for block in layer.blocks:
+            columns = block.columns
+            ends = list(accumulate(block.parameters[name].size for name in block.names))
+            begin.append((first, column))
+            layout.append([columns, *ends])
+            first, column = first + ends[-1], column + columns
+    most = max(map(len, layout))
+    return np.array(begin), np.array([[*row, *[0] * (most - len(row))] for row in layout])
+
+
+def _places(layers: Sequence[Layer]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """`block`, `wide` and `span` of `Sites`."""
+    block, wide, span = [0], [0], []
+    for layer in layers:
+        column = 0
+        for own in layer.blocks:
+            if (widths := own.widths) is not None:
+                ends = column + np.cumsum(widths)
+                span += [(end - width, width) for end, width in zip(ends, widths, strict=True) if width > 1]
+            column += own.columns
+        block.append(block[-1] + len(layer.blocks))
+        wide.append(len(span))
+    return np.array(block), np.array(wide), np.array(span, np.int64).reshape(-1, 2)
 
 
 def _address(function: Callable[[int, Any, str], Any], number: int, site_type: Any, dtype: str) -> int:
@@ -156,8 +225,8 @@ class _Refused:
     def __init__(self, number: int, site_type: Any, dtype: str) -> None:
         number_type: Any = np.ctypeslib.as_ctypes_type(np.dtype(dtype))
 
-        def refuse(values: int, size: int, *arrays: int) -> None:
-            n = ctypes.c_int64.from_address(size).value
+        def refuse(values: int, layout: int, *arrays: int) -> None:
+            n = ctypes.c_int64.from_address(layout).value
             for i in _WRITTEN[number]:
                 np.ctypeslib.as_array((number_type * n).from_address(arrays[i]))[:] = np.nan
             raise _not_asked_for(number, site_type)
@@ -183,39 +252,44 @@ def _compiled(number: int, site_type: Any, dtype: str) -> Any:
     return c_function(make(function, site_type, np.dtype(dtype).type(0)), 6, *chosen)
 
 
-# Bodies of the C functions, of pointers to the layer's parameters and size and to four arrays, or three and nothing.
+# Bodies of the C functions, of pointers to a block's parameters and layout and to four arrays, or three and nothing.
 def _of_four(function: ByType, site_type: Any, like: Any) -> Callable[..., None]:
-    def call(values: Any, size: Any, a: Any, b: Any, c: Any, d: Any) -> None:
-        n = array_at(size, 1, np.int64(0))[0]
+    def call(values: Any, layout: Any, a: Any, b: Any, c: Any, d: Any) -> None:
+        n = array_at(layout, 1, np.int64(0))[0]
         x, y, z, w = array_at(a, n, like), array_at(b, n, like), array_at(c, n, like), array_at(d, n, like)
-        function(tuple_at(site_type, values, n, like), x, y, z, w)
+        function(tuple_at(site_type, values, layout, like), x, y, z, w)
 
     return call
 
 
 def _of_three(function: ByType, site_type: Any, like: Any) -> Callable[..., None]:
-    def call(values: Any, size: Any, a: Any, b: Any, c: Any, d: Any) -> None:
-        n = array_at(size, 1, np.int64(0))[0]
+    def call(values: Any, layout: Any, a: Any, b: Any, c: Any, d: Any) -> None:
+        n = array_at(layout, 1, np.int64(0))[0]
         x, y, z = array_at(a, n, like), array_at(b, n, like), array_at(c, n, like)
-        function(tuple_at(site_type, values, n, like), x, y, z)
+        function(tuple_at(site_type, values, layout, like), x, y, z)
 
     return call
 
 
 def _of_stream(function: ByType, site_type: Any, like: Any) -> Callable[..., None]:
-    def call(values: Any, size: Any, a: Any, b: Any, c: Any, d: Any) -> None:
-        n = array_at(size, 1, np.int64(0))[0]
+    def call(values: Any, layout: Any, a: Any, b: Any, c: Any, d: Any) -> None:
+        n = array_at(layout, 1, np.int64(0))[0]
         x, y, w = array_at(a, n, like), array_at(b, n, like), array_at(d, n, like)
-        function(tuple_at(site_type, values, n, like), x, y, array_at(c, WORDS, np.uint64(0)), w)
+        function(tuple_at(site_type, values, layout, like), x, y, array_at(c, WORDS, np.uint64(0)), w)
 
     return call
 
 
 @scalar
 def _call(sites: Sites, layer: int, number: int, a: int, b: int, c: int, d: int) -> None:
-    """Call a function of the units of `layer` on arrays at these addresses."""
-    values, size = address_of(sites.values[sites.first[layer] :]), address_of(sites.size[layer:])
-    call_address(sites.code[layer, number], (values, size, a, b, c, d))
+    """Call a function of the units of `layer`, block by block, on arrays at these addresses."""
+    width = sites.values.itemsize
+    for i in range(sites.block[layer], sites.block[layer + 1]):
+        values, layout = address_of(sites.values[sites.begin[i, 0] :]), address_of(sites.layout[i])
+        on = sites.begin[i, 1] * width
+        # A stream of random numbers is the same for all blocks.
+        third = c if number == DRAW else c + on
+        call_address(sites.code[i, number], (values, layout, a + on, b + on, third, d + on))
 
 
 # What kernels call, for layer `layer`.
@@ -255,10 +329,12 @@ def _in_python(number: int) -> Callable[..., None]:
     """The same where nothing is compiled."""
 
     def call(sites: Any, layer: int, *arrays: Any) -> None:
-        site = _site(sites, layer)
-        if sites.code[layer, number] == 0:
-            raise _not_asked_for(number, type(site))
-        _FUNCTIONS[number](site, *arrays)
+        for i in range(sites.block[layer], sites.block[layer + 1]):
+            site, first = _site(sites, i), sites.begin[i, 1]
+            if sites.code[i, number] == 0:
+                raise _not_asked_for(number, type(site))
+            own = slice(first, first + sites.layout[i, 0])
+            _FUNCTIONS[number](site, *(x if (number, j) == (DRAW, 2) else x[own] for j, x in enumerate(arrays)))
 
     return call
 

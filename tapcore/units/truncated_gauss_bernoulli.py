@@ -11,7 +11,7 @@ from tapcore._base import checks
 from tapcore._base.random import Stream
 from tapcore.special import truncnorm
 from tapcore.special.truncnorm.draw import draw
-from tapcore.units.interface import parameter
+from tapcore.units.parameters import parameter
 from tapcore.units.rows import Array, row_cumulants, row_draw, row_log_z, row_moments, row_slab
 from tapcore.units.shared.fitting import IntervalMoments, below, ends, nonzero, share_of_few
 from tapcore.units.shared.slabs import Truncated, truncated_chunk, truncated_cumulants

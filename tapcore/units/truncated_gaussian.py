@@ -13,7 +13,8 @@ from tapcore._base.random import Stream
 from tapcore.special import truncnorm
 from tapcore.special.truncnorm.batch import CHUNK
 from tapcore.special.truncnorm.draw import draw
-from tapcore.units.interface import Unit, parameter
+from tapcore.units.interface import Unit
+from tapcore.units.parameters import parameter
 from tapcore.units.rows import (
     Array,
     row_cumulants,

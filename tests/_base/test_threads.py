@@ -22,6 +22,7 @@ import tapcore as tc
 from tapcore._base.threads import BLOCK_ROWS, blas_held, for_each, split, thread_count, thread_limit
 
 MOST = numba.config.NUMBA_NUM_THREADS
+pytestmark = pytest.mark.usefixtures("all_threads")
 needs_two_threads = pytest.mark.skipif(MOST < 2 or numba.config.DISABLE_JIT, reason="blocks run in one thread here")
 needs_fork = pytest.mark.skipif(
     "fork" not in multiprocessing.get_all_start_methods(), reason="the platform has no fork"

@@ -73,6 +73,7 @@ def test_the_centre_of_data_and_uneven_temperatures_are_as_good() -> None:
         assert abs(found.log_z - exact) < 3.5 * found.standard_error
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_results_do_not_depend_on_threads() -> None:
     machine = random_rbm(4)
     found = tc.ais(machine, 150, 20, 5), tc.ais(machine, 150, 20, 5, reverse=True)
@@ -129,6 +130,7 @@ def test_replicas_have_the_right_law_and_report_exchanges() -> None:
     machine.layers[0].check_data("x", replicas.layers[0])
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_replicas_do_not_depend_on_threads() -> None:
     machine = random_rbm(10)
     x = tc.sample(machine, 150, sweeps=20, replicas=4)

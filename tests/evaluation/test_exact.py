@@ -133,6 +133,7 @@ def test_without_couplings_units_are_on_their_own() -> None:
     assert_allclose(found.pair[0], np.outer(found.mean[0], found.mean[1]), rtol=1e-13)
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_large_weights_do_not_overflow_and_threads_do_not_matter() -> None:
     machine = random_rbm(6, "Binary", "Binary", sizes=(300, 12), sigma=40.0)
     with thread_limit(1):

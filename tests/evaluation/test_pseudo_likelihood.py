@@ -50,6 +50,7 @@ def test_turning_all_spins_round_changes_nothing_without_fields() -> None:
     assert_allclose(tc.pseudo_log_likelihood(machine, X), tc.pseudo_log_likelihood(machine, -X), rtol=1e-12)
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_large_weights_and_other_dtypes() -> None:
     machine = random_rbm(2, sizes=(30, 20), sigma=300.0)
     X = np.random.default_rng(2).random((5000, 30)) < 0.5

@@ -107,6 +107,7 @@ def test_the_gradient_is_the_derivative_of_the_likelihood(visible: str, hidden: 
             assert (moved[0] - moved[1]) / (2 * step) == pytest.approx(slope[1], abs=1e-8), name
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_chains_do_not_depend_on_company_or_threads() -> None:
     machine = random_rbm(5, sizes=(30, 12), sigma=0.3)
     X = starts(machine, 300)

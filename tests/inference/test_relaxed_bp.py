@@ -126,6 +126,7 @@ def test_spins_reflect_and_means_stay_in_bounds(seed: int, sigma: float) -> None
     assert_allclose(found.free_energy, mirrored.free_energy, atol=1e-10)
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_chains_depend_neither_on_others_nor_on_threads() -> None:
     machine = random_rbm(3, sizes=(20, 11), sigma=0.5)
     X = starts(machine, 9)

@@ -190,6 +190,7 @@ def test_number_of_threads_does_not_matter(shape: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.usefixtures("all_threads")
 def test_two_runs_give_the_same_bits(dtype: str) -> None:
     machine = random_rbm(7, "Binary", "Spin", sizes=(40, 30)).replace(dtype=dtype)
     X = starts(machine, 300)

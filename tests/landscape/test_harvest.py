@@ -44,6 +44,7 @@ def test_harvest_is_solve_and_unique(machine: tc.Machine) -> None:
     assert found.converged.all()
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_the_count_depends_on_neither_order_nor_threads_nor_pieces(
     machine: tc.Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,9 +1,8 @@
-"""Readable reference of the real-valued units: sums over fine grids of Gauss-Legendre nodes, plain Python floats."""
+"""Readable reference of the real-valued units: exact sums over fine grids of Gauss-Legendre nodes."""
 
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 Site = dict[str, Any]
 
-_NODES = [(float(u), float(w)) for u, w in zip(*np.polynomial.legendre.leggauss(16), strict=True)]
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -30,15 +29,13 @@ def interval(s: float, b: float, lo: float, hi: float) -> tuple[float, float, fl
     edges = {lo + c for c in cuts} | {hi}
     if s > 0:
         edges |= {x for x in (b / s + k / (2 * math.sqrt(s)) for k in range(-90, 91)) if lo < x < hi}
-    points = []
-    ordered = sorted(e - top for e in edges)
-    for left, right in itertools.pairwise(ordered):
-        for u, w in _NODES:
-            t = (left + right) / 2 + u * (right - left) / 2
-            points.append((t, w * (right - left) / 2 * math.exp(t * (slope - s * t / 2))))
-    mass = math.fsum(w for _, w in points)
-    shift = math.fsum(w * t for t, w in points) / mass
-    var = math.fsum(w * (t - shift) ** 2 for t, w in points) / mass
+    ordered = np.array(sorted(e - top for e in edges))
+    left, right = ordered[:-1, None], ordered[1:, None]
+    t = (left + right) / 2 + _NODES * (right - left) / 2
+    w = _WEIGHTS * (right - left) / 2 * np.exp(t * (slope - s * t / 2))
+    mass = math.fsum(w.flat)
+    shift = math.fsum((w * t).flat) / mass
+    var = math.fsum((w * (t - shift) ** 2).flat) / mass
     return top * (b - s * top / 2) + math.log(mass), top + shift, var
 
 

@@ -112,6 +112,7 @@ def test_truncated_gaussians_of_any_precision(V: float) -> None:
         assert law.pvalue > 1e-3
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_chains_depend_neither_on_others_nor_on_threads() -> None:
     machine = random_rbm(5, "TruncatedGaussian", "Binary", sizes=(9, 6))
     x = tc.sample(machine, 300, sweeps=20, seed=3)

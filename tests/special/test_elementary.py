@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import mpmath
@@ -10,7 +11,7 @@ import numba
 import numpy as np
 import pytest
 
-from tapcore._base.intrinsics import JIT_DISABLED, stack_array
+from tapcore._base.intrinsics import JIT_DISABLED, _python_fma, stack_array
 from tapcore.special.elementary import exp2_normal, log_normal
 
 compiled_only = pytest.mark.skipif(JIT_DISABLED, reason="is about compiled code")
@@ -122,3 +123,20 @@ def test_stack_arrays_take_nothing_from_the_heap() -> None:
     (ir,) = total.inspect_llvm().values()
     assert "NRT_MemInfo_alloc" not in ir
     assert "alloca" in ir or "<2 x double>" in ir
+
+
+@pytest.mark.nojit
+def test_products_and_sums_in_plain_python_are_rounded_once() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 500)) * 10.0 ** rng.integers(-100, 100, (2, 500))
+    for x, y in zip(a, b, strict=True):
+        for c in (-x * y, 3.0, x, -x * y * (1 + 2**-50)):
+            assert _python_fma(x, y, c) == float(Fraction(x) * Fraction(y) + Fraction(c))
+    # In single precision too: just below half way, which doubles do not tell from half way.
+    x, y, one = np.float32(2.0**-12 * (1 + 2.0**-23)), np.float32(2.0**-12 * (1 - 2.0**-23)), np.float32(1 + 2.0**-23)
+    assert _python_fma(x, y, one) == one
+    assert _python_fma(x, y, one).dtype == np.float32
+    assert np.float32(float(x) * float(y) + float(one)) > one
+    # No sum of an overflow and an infinity.
+    assert _python_fma(1e200, 1e200, -np.inf) == -np.inf
+    assert math.copysign(1.0, _python_fma(-0.0, 1.0, -0.0)) == -1.0

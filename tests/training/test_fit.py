@@ -234,6 +234,7 @@ def test_same_seed_same_bits(how: str) -> None:
     assert first.machine != other.machine
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_threads_change_rounding_only() -> None:
     X = data(200, 30)
     machine = random_rbm(2, sizes=(30, 20))

@@ -84,6 +84,7 @@ def test_learns_correlations(gradient: str, rate: float, dtype: str) -> None:
     assert trained.dtype == dtype
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_sampled_training_does_not_depend_on_threads() -> None:
     X = np.random.default_rng(0).random((60, 9)) < 0.4
     machine = random_rbm(8, sizes=(9, 6))

@@ -111,6 +111,7 @@ def test_training_takes_the_gradient_of_its_solutions() -> None:
         assert_allclose(a["U"], b["U"], atol=3e-7)
 
 
+@pytest.mark.usefixtures("all_threads")
 def test_training_resumes_to_the_bit_and_does_not_depend_on_threads(tmp_path: Path) -> None:
     X = np.random.default_rng(0).random((40, 9)) < 0.4
     machine = tc.RBM(tc.Binary(9), tc.Binary(6), sigma=0.1, seed=1)

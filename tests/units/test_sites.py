@@ -85,8 +85,12 @@ class Plain(NamedTuple):
 
 
 class PlainLayer:
-    names, site_type, n = ("U",), Plain, 2
+    names, site_type, columns, widths = ("U",), Plain, 2, None
     parameters: ClassVar[dict[str, Any]] = {"U": np.zeros(2)}
+
+    @property
+    def blocks(self) -> tuple[Any, ...]:
+        return (self,)
 
 
 @pytest.mark.nojit

@@ -12,7 +12,7 @@ from tapcore._base import footprint
 from tapcore._base.blocks import Job, no_calls
 from tapcore._base.threads import BLOCK_ROWS, split, thread_count
 from tapcore.equations.compiled import Compiled
-from tapcore.equations.fields import THIRD, add_third
+from tapcore.equations.fields import link_fields
 from tapcore.equations.layers import empty_state, state_bytes
 from tapcore.equations.outside import Given, Outside, no_outside, outside_of
 from tapcore.inference.progress import ACTIVE, FAILED, PROGRESS_BYTES, Rule, begin, empty_progress
@@ -148,13 +148,11 @@ class Chains:
         job = Job(
             Sweeps(
                 machine, self.state.flat, self.progress, self.memory, rule, outside, self.blocks, self._flag,
-                rule.order, no_calls(2),
+                rule.order, no_calls(ACCELERATE + 1),
             )
         )  # fmt: skip
-        machine.sites.need(MOMENTS)
-        if rule.order > 2:
-            machine.sites.need(THIRD_CUMULANT)
-            job.link(THIRD, add_third)
+        machine.sites.need(MOMENTS, *((THIRD_CUMULANT,) if rule.order > 2 else ()))
+        link_fields(job)
         self._job = job
         return job
 

@@ -16,7 +16,7 @@ from tapcore._base.arrays import sum_of
 from tapcore._base.blocks import block_kernel, call_block
 from tapcore._base.jit import scalar
 from tapcore.equations.compiled import Compiled
-from tapcore.equations.fields import set_fields
+from tapcore.equations.fields import OTHERS, set_fields
 from tapcore.equations.layers import Layers, row_of
 from tapcore.equations.outside import HELD, Outside, U, V, acts, add_row, hold, outside_row
 from tapcore.inference.arithmetic import larger, mix, squared_change
@@ -28,8 +28,8 @@ Array = NDArray[Any]
 
 # Columns of `Sweeps.blocks`.
 FIRST, ACTIVE_ROWS, LEFT = range(3)
-# Place of `accelerate` in the calls, after `equations.fields.THIRD`.
-ACCELERATE = 1
+# Place of `accelerate` in the calls, after those of fields.
+ACCELERATE = OTHERS
 
 
 class Sweeps(NamedTuple):
@@ -45,7 +45,7 @@ class Sweeps(NamedTuple):
     cold: NDArray[np.int64]  # (1,) 1: chains that have not swept yet start from visible means only, so that all
     # variances are zero and the first update of odd layers is undamped
     order: int  # in the weights
-    calls: Any  # of `add_third` and `accelerate`
+    calls: Any  # what `set_fields` calls, and `accelerate`
 
 
 @block_kernel

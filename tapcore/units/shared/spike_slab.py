@@ -15,7 +15,8 @@ from tapcore._base.random import Stream, uniform
 from tapcore.special.elementary import log_normal
 from tapcore.special.exponential import log1pexp, sigmoid, sigmoid_moments
 from tapcore.special.truncnorm.batch import CHUNK
-from tapcore.units.interface import Unit, parameter
+from tapcore.units.interface import Unit
+from tapcore.units.parameters import parameter
 from tapcore.units.rows import Array
 from tapcore.units.shared.slabs import log_gaussian, moved_gaussian
 from tapcore.units.sites import SLAB, Sites, layer_slab, sites_of

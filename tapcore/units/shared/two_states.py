@@ -11,7 +11,8 @@ from tapcore._base import checks
 from tapcore._base.intrinsics import JIT_DISABLED, stack_array
 from tapcore._base.jit import scalar
 from tapcore._base.random import Stream, fill_uniform
-from tapcore.units.interface import Unit, parameter
+from tapcore.units.interface import Unit
+from tapcore.units.parameters import parameter
 from tapcore.units.rows import Array
 
 # Numbers drawn at a time, in an array on the stack.
