@@ -102,7 +102,7 @@ def solve(
     count = len(starts.mean[0])
     # The result, in float64 by some methods.
     footprint.check("init", f"{count} chains", count * 4 * footprint.per_row(machine.sizes, machine.dtype))
-    given = checked_fields(machine, fields, count)
+    given = None if fields is None else checked_fields(machine, fields, count)
     row = TABLE[method]
     if given is not None and not row.fields:
         raise ValueError(f"fields are for methods {quoted(names(lambda m: m.fields))}, got {method!r}")
