@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-MOST = 11
+MOST = 10
 
 # Prints the files of the package in which a function or method is given the machine, or what is made of it, in the
 # order in which they are entered; as Python, so that the kernel is a function like others.

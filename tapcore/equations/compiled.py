@@ -60,6 +60,11 @@ class Compiled(NamedTuple):
         if self.W3.size:
             np.multiply(self.W2, self.W, out=self.W3)
 
+    @property
+    def has_exclusive(self) -> bool:
+        """Whether any layer has sites of several columns."""
+        return bool(self.wide[-1] > self.wide[0])
+
     def brief(self, rows: int) -> bool:
         """Whether sweeping so many rows once is done sooner than handed out."""
         return rows * (self.W.size + UNIT * self.values.size) < BRIEF
