@@ -47,8 +47,6 @@ INNER = {
 ROOMS = 21
 LINES = 400
 PARAMETERS = 8
-# These have more, which is to end: nothing may join them.
-CROWDED = {"special.truncnorm.batch.moments_of_chunk", "units.shared.slabs.truncated_chunk"}
 
 MODULES = sorted(
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
@@ -208,4 +206,4 @@ def test_what_is_for_users_is_known() -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_what_is_not_for_users_has_few_parameters(module: str) -> None:
     many = {f"{module}.{name}" for name, n in functions(ast.parse(source(module).read_text("utf-8"))) if n > PARAMETERS}
-    assert many - public() == {name for name in CROWDED if name.rpartition(".")[0] == module}
+    assert many <= public()

@@ -161,13 +161,19 @@ def matrix(name: str, value: Any, width: int | None, *, rows: str = "rows") -> N
     return array
 
 
-def every(name: str, array: NDArray[Any], rule: str, good: Callable[[NDArray[Any]], NDArray[np.bool_]]) -> None:
-    """Refuse `array` (any number of axes) unless `good` holds for every entry; NaN and inf are named as such."""
+def every(
+    name: str, array: NDArray[Any], rule: str | Callable[[], str], good: Callable[[NDArray[Any]], NDArray[np.bool_]]
+) -> None:
+    """Refuse `array` (any number of axes) unless `good` holds for every entry; NaN and inf are named as such.
+
+    `rule` is said of an entry for which it does not; a function makes it where that takes its time.
+    """
     blocks = row_blocks(array) if array.ndim else iter([(0, array)])
     for start, block in blocks:
         bad = ~good(block)
         if not bad.any():
             continue
+        rule = rule if isinstance(rule, str) else rule()
         local = first_index(bad)
         value = block[local]
         index = (start + local[0], *local[1:]) if local else ()

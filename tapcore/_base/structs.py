@@ -150,7 +150,8 @@ def pack(value: Any) -> Packed:
 
 _DOUBLE, _BITS = struct.Struct("<d"), struct.Struct("<q")
 _BOOLEANS, _INTEGERS, _FLOATS = (bool, np.bool_), (int, np.integer), (float, np.floating)
-_address, _room = ctypes.addressof, (ctypes.c_char * 0).from_buffer  # of what an array of no numbers has room for, too
+_address = ctypes.addressof
+_room: Any = (ctypes.c_char * 0).from_buffer  # of what an array of no numbers has room for, too
 _NUMBERS = {"?": types.boolean, "q": types.int64, "d": types.float64}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 from tapcore.units.sites import Layer, Sites, sites_of
 
 Array = NDArray[Any]
+
+# Handing blocks to other threads takes tens of microseconds. What takes fewer multiplications than this, with UNIT for
+# each parameter of a unit whose moments are computed, is done by the thread that asks.
+BRIEF = 100_000
+UNIT = 20
 
 
 class Compiled(NamedTuple):
@@ -55,6 +60,15 @@ class Compiled(NamedTuple):
         if self.W3.size:
             np.multiply(self.W2, self.W, out=self.W3)
 
+    @property
+    def has_exclusive(self) -> bool:
+        """Whether any layer has sites of several columns."""
+        return bool(self.wide[-1] > self.wide[0])
+
+    def brief(self, rows: int) -> bool:
+        """Whether sweeping so many rows once is done sooner than handed out."""
+        return rows * (self.W.size + UNIT * self.values.size) < BRIEF
+
     def above(self) -> Compiled:
         """The layers but the lowest, sharing memory."""
         return Compiled(*self.sites.above(), self.W, self.W2, self.W3, self.at[1:])
@@ -64,9 +78,9 @@ def compiled(layers: Sequence[Layer], weights: Sequence[Array], order: int, *fun
     """Copy layers, and weights in their dtype, for kernels of an order in the weights that call these functions."""
     sites = sites_of(layers, *functions)
     dtype = sites.values.dtype
-    ends = np.cumsum([0] + [a * b for a, b in pairwise(sites.size.tolist())])
-    W, at = np.empty(ends[-1], dtype), ends[:-1].astype(np.int64)
+    *at, end = 0, *accumulate(a * b for a, b in pairwise(sites.size.tolist()))
+    W = np.empty(end, dtype)
     for begin, w in zip(at, weights, strict=True):
         W[begin : begin + w.size].reshape(w.shape)[...] = w
     W2 = W * W
-    return Compiled(*sites, W, W2, W2 * W if order > 2 else np.empty(0, dtype), at)
+    return Compiled(*sites, W, W2, W2 * W if order > 2 else np.empty(0, dtype), np.array(at, np.int64))

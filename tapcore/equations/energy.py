@@ -24,7 +24,7 @@ from tapcore.equations.outside import (
     acts,
     add_row,
     hold_log_z,
-    no_given,
+    no_outside,
     outside_of,
     outside_row,
 )
@@ -47,21 +47,25 @@ def evaluate(
     order: int,
     fields: tuple[Sequence[Array], Sequence[Array]] = ((), ()),
     given: Given | None = None,
+    own: Compiled | None = None,
 ) -> NDArray[np.float64]:
     """Free energy of arrays already checked; B and A are written to the arrays of `fields`, one a layer, if there are.
 
-    `order` is that of the expansion in the weights. Of units that are held, ln phi is left out.
+    `order` is that of the expansion in the weights. Of units that are held, ln phi is left out. `own` is the machine
+    compiled for that order, if it has been: it serves where that is in float64.
     """
     wide = np.float64
     functions = (LOG_Z, THIRD_CUMULANT) if order > 2 else (LOG_Z,)
-    layers = [layer.astype(wide) for layer in machine.layers]
-    own = compiled(layers, machine.weights, order, *functions)
-    outside = outside_of(no_given(machine.sizes, wide) if given is None else given, wide)
+    if own is None or own.values.dtype != wide:
+        own = compiled([layer.astype(wide) for layer in machine.layers], machine.weights, order)
+    own.sites.need(*functions)
+    sizes = machine.sizes
+    outside = no_outside(sizes, wide) if given is None else outside_of(given, wide)
     out = np.empty(means[0].shape[0])
     for start in range(0, out.size, CHAINS_AT_ONCE):
         rows = slice(start, start + CHAINS_AT_ONCE)
         blocks = split(out[rows].size, thread_count())
-        state = empty_state(machine.sizes, out[rows].size, len(blocks), wide, order)
+        state = empty_state(sizes, out[rows].size, len(blocks), wide, order)
         for to, values in zip(state.mean + state.var, (*means, *variances), strict=True):
             to[:] = values[rows]
         job = Job(_Energies(own, state.flat, outside, blocks, order, start, out[rows], no_calls(OTHERS + 2)))
@@ -70,7 +74,7 @@ def evaluate(
             job.link(TERMS, _third_terms)
         if job.values.calls[EXCLUSIVE]:
             job.link(EXCLUSIVE_TERMS, exclusive_terms)
-        job.run(_free_energies, len(blocks))
+        job.run(_free_energies, len(blocks), brief=own.brief(out[rows].size))
         for into, made in zip((*fields[0], *fields[1]), state.B + state.A, strict=False):
             into[rows] = made
     return out

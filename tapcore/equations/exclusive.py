@@ -155,11 +155,6 @@ def _slopes_of_site(i: int, job: _Slopes) -> None:
                 job.out[at - begin + a * step] -= var[j] * p * (u - W * p) / job.rows
 
 
-def has_exclusive(machine: Compiled) -> bool:
-    """Whether any layer has sites of several columns."""
-    return bool(machine.wide[-1] > machine.wide[0])
-
-
 def exclusive_slopes(
     machine: Compiled, mean: tuple[Array, ...], var: tuple[Array, ...], order: int
 ) -> tuple[Array, ...]:
@@ -169,7 +164,7 @@ def exclusive_slopes(
     """
     sizes, dtype = machine.size.tolist(), machine.values.dtype
     none = tuple(np.empty((0, n), dtype) for n in sizes[1:])
-    if order < 2 or not has_exclusive(machine):
+    if order < 2 or not machine.has_exclusive:
         return none
     state = empty_state(sizes, len(mean[0]), 1, dtype)
     for to, x in zip(state.mean + state.var, (*mean, *var), strict=True):

@@ -18,7 +18,7 @@ from tapcore._base.blocks import Job, block_kernel, call_block, run_blocks
 from tapcore._base.intrinsics import segment
 from tapcore._base.jit import scalar
 from tapcore.equations.compiled import Compiled
-from tapcore.equations.exclusive import add_exclusive, has_exclusive
+from tapcore.equations.exclusive import add_exclusive
 from tapcore.equations.layers import empty_state, row_of, rows_of
 from tapcore.units.sites import THIRD as THIRD_CUMULANT
 from tapcore.units.sites import layer_third
@@ -33,7 +33,7 @@ def link_fields(job: Job) -> None:
     """Have ready what `set_fields` calls, for a job with ``machine``, ``order`` and ``calls``."""
     if job.values.order > 2:
         job.link(THIRD, add_third)
-    if job.values.order > 1 and has_exclusive(job.values.machine):
+    if job.values.order > 1 and job.values.machine.has_exclusive:
         job.link(EXCLUSIVE, add_exclusive)
 
 

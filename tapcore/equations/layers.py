@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,17 +44,18 @@ class State(NamedTuple):
 
 def empty_state(sizes: Sequence[int], count: int, blocks: int, dtype: Any, order: int = 2) -> State:
     """Zeroed arrays for `count` chains dealt to at most `blocks` blocks."""
-    first = np.asarray(count * np.cumsum([0, *sizes[:-1]]), np.int64)
-    units = count * sum(sizes)
+    first = [count * units for units in accumulate(sizes, initial=0)]
     # One piece of memory: several would be handed back to the system, and cleared anew, with each call of `solve`.
-    mean, var, B, A, *more = np.zeros((4 + (len(sizes) > 2) + 2 * (order > 2), units), dtype)
+    mean, var, B, A, *more = np.zeros((4 + (len(sizes) > 2) + 2 * (order > 2), first[-1]), dtype)
     none = np.empty(0, dtype)
     spare = more.pop() if len(sizes) > 2 else none
     third, pull = more if order > 2 else (none, none)
-    flat = Layers(first, mean, var, B, A, spare, third, pull, np.empty((blocks, 4, max(sizes)), dtype))
+    flat = Layers(
+        np.array(first[:-1], np.int64), mean, var, B, A, spare, third, pull, np.empty((blocks, 4, max(sizes)), dtype)
+    )
 
     def views(x: Array) -> tuple[Array, ...]:
-        return tuple(x[a : a + count * n].reshape(-1, n) for a, n in zip(first, sizes, strict=True))
+        return tuple(x[a:z].reshape(-1, n) for (a, z), n in zip(pairwise(first), sizes, strict=True))
 
     return State(views(mean), views(var), views(B), views(A), views(third), views(pull), flat)
 

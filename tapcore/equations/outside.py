@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,13 +40,19 @@ def no_given(sizes: Sequence[int], dtype: Any) -> Given:
     return Given(*(tuple(np.empty((0, n), dtype) for n in sizes) for _ in Given._fields))
 
 
+@lru_cache(maxsize=64)
+def no_outside(sizes: tuple[int, ...], dtype: Any) -> Outside:
+    """The same for kernels of that dtype: kept, as most calls have nothing from outside."""
+    return outside_of(no_given(sizes, dtype), dtype)
+
+
 def outside_of(given: Given, dtype: Any) -> Outside:
     """For kernels of that dtype."""
     arrays = [np.asarray(x, dtype) for layers in given for x in layers]
-    ends = np.cumsum([0] + [x.size for x in arrays])
+    ends = [0, *accumulate(x.size for x in arrays)]
     return Outside(
         np.concatenate([x.ravel() for x in arrays]),
-        ends[:-1].reshape(3, -1).astype(np.int64),
+        np.array(ends[:-1], np.int64).reshape(3, -1),
         np.array([len(x) for x in arrays], np.int64).reshape(3, -1),
     )
 

@@ -52,10 +52,8 @@ class Clamped:
         return f"Clamped(values {self.values.shape}, where {self.where.shape})"
 
 
-def checked_fields(machine: Machine, fields: Any, count: int) -> Given | None:
-    """Fields from outside as kernels take them, for `count` chains; None where nothing is given."""
-    if fields is None:
-        return None
+def checked_fields(machine: Machine, fields: Any, count: int) -> Given:
+    """Fields from outside as kernels take them, for `count` chains."""
     layers = machine.layers
     if isinstance(fields, Clamped):
         fields = (fields, *[None] * (len(layers) - 1))

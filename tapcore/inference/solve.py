@@ -102,7 +102,7 @@ def solve(
     count = len(starts.mean[0])
     # The result, in float64 by some methods.
     footprint.check("init", f"{count} chains", count * 4 * footprint.per_row(machine.sizes, machine.dtype))
-    given = checked_fields(machine, fields, count)
+    given = None if fields is None else checked_fields(machine, fields, count)
     row = TABLE[method]
     if given is not None and not row.fields:
         raise ValueError(f"fields are for methods {quoted(names(lambda m: m.fields))}, got {method!r}")
@@ -122,7 +122,7 @@ def run(
     for stopped in chains.stream(own, rule, (starts,), damping, given=given):
         record(found, stopped)
     # The fields left by the last sweep are those before its update: evaluate writes the ones that belong to the result.
-    found.free_energy[:] = evaluate(machine, found.mean, found.var, rule.order, (found.B, found.A), given)
+    found.free_energy[:] = evaluate(machine, found.mean, found.var, rule.order, (found.B, found.A), given, own)
     if given is not None:
         found.free_energy[:] -= held_weights(machine, given)
     return found

@@ -332,13 +332,16 @@ class Unit(Parameters, abc.ABC):
         `name` is that of the argument. Means are rounded before they are compared, as data are.
         """
         lo, hi = self.bounds()
-        rule = f"must lie in the range of means of a {type(self).__name__} layer ({np.min(lo):g} to {np.max(hi):g})"
+
+        def rule() -> str:
+            kind = f"a {type(self).__name__} layer ({np.min(lo):g} to {np.max(hi):g})"
+            return f"must lie in the range of means of {kind}{self._rounding(X)}"
 
         def good(x: Array) -> NDArray[np.bool_]:
             x = checks.rounded(x, self.dtype)
             return np.asarray(np.isfinite(x) & (x >= lo) & (x <= hi))
 
-        checks.every(name, X, rule + self._rounding(X), good)
+        checks.every(name, X, rule, good)
 
     def rounded(self, x: Array) -> Array:
         """Values as the layer holds them, in its own dtype where `x` has more digits; states have none to lose."""

@@ -105,7 +105,7 @@ class Sites(NamedTuple):
 
         ValueError, naming the type of the layer and what it cannot do, where one is not registered.
         """
-        dtype, first = self.values.dtype.name, int(self.block[0])
+        dtype, first = _dtype_name(self.values.dtype), int(self.block[0])
         kinds = self.kind[first : self.block[-1]].tolist()
         for number in functions:
             for kind in kinds:
@@ -161,10 +161,16 @@ def sites_of(layers: Sequence[Layer], *functions: int) -> Sites:
     blocks = _blocks_of(layers)
     values = np.concatenate([block.parameters[name] for block in blocks for name in block.names])
     kinds = [_kind_of(block) for block in blocks]
-    code = [_no_code(kind, values.dtype.name) for kind in kinds]
+    dtype = _dtype_name(values.dtype)
+    code = [_no_code(kind, dtype) for kind in kinds]
     size = np.array([layer.columns for layer in layers])
     made = Sites(values, size, *_places(layers), *_layout(layers), np.array(kinds), np.array(code))
     return made.need(*functions)
+
+
+@functools.cache  # NumPy makes it anew each time
+def _dtype_name(dtype: Any) -> str:
+    return str(dtype.name)
 
 
 def _kind_of(block: Block) -> int:

@@ -14,7 +14,7 @@ from tapcore.special.truncnorm.draw import draw
 from tapcore.units.parameters import parameter
 from tapcore.units.rows import Array, row_cumulants, row_draw, row_log_z, row_moments, row_slab
 from tapcore.units.shared.fitting import IntervalMoments, below, ends, nonzero, share_of_few
-from tapcore.units.shared.slabs import truncated_chunk, truncated_cumulants
+from tapcore.units.shared.slabs import Truncated, truncated_chunk, truncated_cumulants
 from tapcore.units.shared.spike_slab import (
     SpikeSlab,
     ascend_rho,
@@ -45,9 +45,8 @@ class TruncatedGaussBernoulliSite(NamedTuple):
 def _slab(
     site: TruncatedGaussBernoulliSite, a: int, z: int, B: Array, A: Array, log_z: Array, mean: Array, var: Array
 ) -> None:
-    truncated_chunk(
-        site.U[a:z], site.V[a:z], site.lo[a:z], site.hi[a:z], B[a:z], A[a:z], True, log_z, mean, var
-    )  # fmt: skip
+    own = Truncated(site.U[a:z], site.V[a:z], site.lo[a:z], site.hi[a:z])
+    truncated_chunk(own, B[a:z], A[a:z], True, log_z, mean, var)
 
 
 @row_moments.register(TruncatedGaussBernoulliSite)

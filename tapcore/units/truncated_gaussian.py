@@ -23,7 +23,7 @@ from tapcore.units.rows import (
     row_moments,
 )
 from tapcore.units.shared.fitting import IntervalMoments, below, ends
-from tapcore.units.shared.slabs import log_gaussian, moved_gaussian, truncated_chunk, truncated_cumulants
+from tapcore.units.shared.slabs import Truncated, log_gaussian, moved_gaussian, truncated_chunk, truncated_cumulants
 
 
 class TruncatedGaussianSite(NamedTuple):
@@ -41,7 +41,8 @@ def _row_moments(site: TruncatedGaussianSite, B: Array, A: Array, mean: Array, v
     m, v = stack_array(CHUNK, zero), stack_array(CHUNK, zero)
     for a in range(0, B.size, CHUNK):
         z = min(a + CHUNK, B.size)
-        truncated_chunk(site.U[a:z], site.V[a:z], site.lo[a:z], site.hi[a:z], B[a:z], A[a:z], False, m, m, v)
+        own = Truncated(site.U[a:z], site.V[a:z], site.lo[a:z], site.hi[a:z])
+        truncated_chunk(own, B[a:z], A[a:z], False, m, m, v)
         to_mean, to_var = mean[a:z], var[a:z]
         for i in range(z - a):
             to_mean[i], to_var[i] = m[i], v[i]
@@ -53,7 +54,8 @@ def _row_log_z(site: TruncatedGaussianSite, B: Array, A: Array, log_z: Array) ->
     log_mass, m, v = stack_array(CHUNK, zero), stack_array(CHUNK, zero), stack_array(CHUNK, zero)
     for a in range(0, B.size, CHUNK):
         z = min(a + CHUNK, B.size)
-        truncated_chunk(site.U[a:z], site.V[a:z], site.lo[a:z], site.hi[a:z], B[a:z], A[a:z], True, log_mass, m, v)
+        own = Truncated(site.U[a:z], site.V[a:z], site.lo[a:z], site.hi[a:z])
+        truncated_chunk(own, B[a:z], A[a:z], True, log_mass, m, v)
         to = log_z[a:z]
         for i in range(z - a):
             to[i] = log_mass[i]

@@ -13,7 +13,7 @@ import tapcore as tc
 from tapcore._base import blocks
 from tapcore._base.blocks import Job, block_kernel
 from tapcore._base.threads import thread_limit
-from tapcore.inference.sweeps import chains
+from tapcore.equations import compiled
 
 needs_two_threads = pytest.mark.skipif(
     numba.config.NUMBA_NUM_THREADS < 2 or numba.config.DISABLE_JIT, reason="blocks run in one thread here"
@@ -70,7 +70,7 @@ def test_small_solves_sweep_in_this_thread_to_the_same_bits(loops: list[int], mo
     X = np.random.default_rng(0).random((4, 20))
     here = tc.solve(machine, X)
     few = len(loops)
-    monkeypatch.setattr(chains, "BRIEF", 0)
+    monkeypatch.setattr(compiled, "BRIEF", 0)
     there = tc.solve(machine, X)
     assert len(loops) > 2 * few
     for name in ("mean", "var", "B", "A"):

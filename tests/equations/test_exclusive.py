@@ -263,12 +263,12 @@ def test_two_layers_of_them_side_by_side_are_refused_beyond_first_order() -> Non
 
 def test_machines_without_them_link_nothing() -> None:
     from tapcore.equations.compiled import compiled
-    from tapcore.equations.exclusive import exclusive_slopes, has_exclusive
+    from tapcore.equations.exclusive import exclusive_slopes
 
     machine = random_rbm(0)
     own = compiled(machine.layers, machine.weights, 2)
-    assert not has_exclusive(own)
+    assert not own.has_exclusive
     assert [len(x) for x in exclusive_slopes(own, (np.ones((1, 7)),) * 2, (np.ones((1, 7)),) * 2, 2)] == [0]
     of = machine_of("deep")
-    assert has_exclusive(compiled(of.layers, of.weights, 2))
+    assert compiled(of.layers, of.weights, 2).has_exclusive
     assert_array_equal(compiled(of.layers, of.weights, 2).wide, [0, 0, 3, 3, 5])

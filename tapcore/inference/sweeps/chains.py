@@ -14,7 +14,7 @@ from tapcore._base.threads import BLOCK_ROWS, split, thread_count
 from tapcore.equations.compiled import Compiled
 from tapcore.equations.fields import link_fields
 from tapcore.equations.layers import empty_state, state_bytes
-from tapcore.equations.outside import Given, Outside, no_given, outside_of
+from tapcore.equations.outside import Given, Outside, no_outside, outside_of
 from tapcore.inference.progress import ACTIVE, FAILED, PROGRESS_BYTES, Rule, begin, empty_progress
 from tapcore.inference.records import Starts, Stopped, stopped_chains
 from tapcore.inference.sweeps.acceleration import accelerate, empty_memory, forget
@@ -34,10 +34,6 @@ Array = NDArray[Any]
 
 # Between rounds of this many sweeps chains that have stopped make room for others, and the blocks are dealt anew.
 ROUND = 16
-# Handing blocks to other threads takes tens of microseconds. Rounds of fewer multiplications than this, with a unit's
-# moments counted as UNIT of them, are done by the thread that asks.
-BRIEF = 100_000
-UNIT = 20
 
 
 def chain_bytes(sizes: Sequence[int], dtype: Any, order: int = 2) -> int:
@@ -59,7 +55,7 @@ class Chains:
         self.blocks = np.zeros((blocks, 3), np.int64)
         self.progress = empty_progress(count)
         self.progress.slot[:] = np.arange(count)
-        self.nothing = outside_of(no_given(sizes, dtype), dtype)
+        self.nothing = no_outside(tuple(sizes), np.dtype(dtype))
         self.memory = empty_memory(sizes, count if accelerated else 0, dtype)
         self.cold = True
         self._flag = np.zeros(1, np.int64)
@@ -167,7 +163,7 @@ class Chains:
         blocks = self.blocks[: len(dealt)]
         blocks[:, :2], blocks[:, LEFT] = dealt, sweeps
         self._flag[0] = self.cold
-        brief = count * sweeps * (values.machine.W.size + UNIT * self.units) < BRIEF
+        brief = values.machine.brief(count * sweeps)
         job.run(sweep_block, len(blocks), brief=brief)
         if values.rule.accelerate and np.any((blocks[:, LEFT] > 0) & (blocks[:, ACTIVE_ROWS] > 0)):
             job.link(ACCELERATE, accelerate)  # which is compiled only where it is wanted

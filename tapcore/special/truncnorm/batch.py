@@ -51,10 +51,10 @@ _LEAST_W, _MOST_W, _MOST_P = 1e-100, 1e100, 1e100
 
 @helper(inline=False)
 def moments_of_chunk(
-    count: int, s: Array, b: Array, lo: Array, hi: Array, with_log: bool, log_z: Array, mean: Array, var: Array
+    s: Array, b: Array, lo: Array, hi: Array, with_log: bool, log_z: Array, mean: Array, var: Array
 ) -> None:
-    """Log-mass, mean and variance of the first `count` <= CHUNK points, float64; log-masses if `with_log`."""
-    zero = np.float64(0.0)
+    """Log-mass, mean and variance of at most CHUNK points, float64; log-masses if `with_log`."""
+    zero, count = np.float64(0.0), s.size
     p, q, g = stack_array(CHUNK, zero), stack_array(CHUNK, zero), stack_array(CHUNK, zero)
     key, place = stack_array(CHUNK, np.int64(0)), stack_array(CHUNK, np.int64(0))
     for i in range(count):

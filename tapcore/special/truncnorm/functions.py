@@ -200,7 +200,7 @@ def _moments(s: float, b: float, lo: float, hi: float) -> tuple[float, float, fl
 def _moments_loop(s: Array, b: Array, lo: Array, hi: Array, log_z: Array, mean: Array, var: Array) -> None:
     for a in range(0, s.size, CHUNK):
         z = min(a + CHUNK, s.size)
-        moments_of_chunk(z - a, s[a:z], b[a:z], lo[a:z], hi[a:z], True, log_z[a:z], mean[a:z], var[a:z])
+        moments_of_chunk(s[a:z], b[a:z], lo[a:z], hi[a:z], True, log_z[a:z], mean[a:z], var[a:z])
 
 
 @kernel()

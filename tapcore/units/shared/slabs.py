@@ -6,6 +6,7 @@ Whatever the layer's dtype, these are computed in float64, `CHUNK` sites at a ti
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,19 +24,28 @@ from tapcore.units.rows import Array
 _LOG_TWO_PI = 1.8378770664093453
 
 
+class Truncated(NamedTuple):
+    """Weights ``exp(-V x^2/2 + U x)`` on [lo, hi] of some sites."""
+
+    U: Array
+    V: Array
+    lo: Array
+    hi: Array
+
+
 @scalar
 def truncated_chunk(
-    U: Array, V: Array, lo: Array, hi: Array, B: Array, A: Array, with_log: bool, log_z: Array, mean: Array, var: Array
+    sites: Truncated, B: Array, A: Array, with_log: bool, log_z: Array, mean: Array, var: Array
 ) -> None:
     """Log-normaliser (if `with_log`), mean and variance of at most CHUNK sites on their intervals."""
-    zero = np.float64(0.0)
+    zero, n = np.float64(0.0), B.size
     s, b = stack_array(CHUNK, zero), stack_array(CHUNK, zero)
     left, right = stack_array(CHUNK, zero), stack_array(CHUNK, zero)
-    for i in range(B.size):
-        s[i] = np.float64(A[i]) + np.float64(V[i])
-        b[i] = np.float64(B[i]) + np.float64(U[i])
-        left[i], right[i] = lo[i], hi[i]
-    moments_of_chunk(B.size, s, b, left, right, with_log, log_z, mean, var)
+    for i in range(n):
+        s[i] = np.float64(A[i]) + np.float64(sites.V[i])
+        b[i] = np.float64(B[i]) + np.float64(sites.U[i])
+        left[i], right[i] = sites.lo[i], sites.hi[i]
+    moments_of_chunk(s[:n], b[:n], left[:n], right[:n], with_log, log_z, mean, var)
 
 
 @scalar
