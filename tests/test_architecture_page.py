@@ -24,7 +24,7 @@ NAMES = [q for q in QUOTED if q not in PATHS and re.fullmatch(r"[A-Za-z_][\w.]*"
 # What else is quoted: commands, formulas, values.
 REST = {
     "python -m tapcore", "tapcore train", "NUMBA_DISABLE_JIT=1", "phi(x) exp(B x - A x^2/2)", "-x^2/2", "X[:, i]",
-    '"rbp"', '"tap3"', "sys.unraisablehook",
+    '"rbp"', '"adatap"', '"nmf"', '"tap3"', "sys.unraisablehook",
 }  # fmt: skip
 
 

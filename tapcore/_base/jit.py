@@ -6,7 +6,10 @@ reassociated so that it vectorises, the kernel says so with ``kernel(reassociate
 
 from __future__ import annotations
 
+import dis
 import functools
+import inspect
+import re
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, cast
 
@@ -14,6 +17,7 @@ import numba
 import numpy as np
 from numba import types
 from numba.core.ccallback import CFunc
+from numba.core.errors import NumbaError
 from numba.extending import overload
 from numpy.typing import NDArray
 
@@ -92,6 +96,13 @@ class ByType(Protocol):
     def implementation(self, cls: type) -> Callable[..., Any] | None:
         """What is called for a NamedTuple class; None if there is nothing."""
 
+    def settle(self, cls: type) -> None:
+        """Refuse other implementations for a class from now on: it has been compiled."""
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return f"({', '.join(names)})"
+
 
 def by_type(stub: Callable[..., Any]) -> ByType:
     """Make `stub` a function chosen by the type of its first argument, compiled or not.
@@ -99,6 +110,7 @@ def by_type(stub: Callable[..., Any]) -> ByType:
     Unlike jitted functions passed as arguments, a kernel that calls it is reused from the disk cache.
     """
     methods: dict[type, Callable[..., Any]] = {}
+    wanted, settled = tuple(inspect.signature(stub).parameters), set[type]()
 
     @functools.wraps(stub)
     def dispatch(*args: Any) -> Any:
@@ -122,11 +134,22 @@ def by_type(stub: Callable[..., Any]) -> ByType:
 
     def register(cls: type) -> Callable[[F], F]:
         def keep(implementation: F) -> F:
+            given = tuple(inspect.signature(implementation).parameters)
+            if given != wanted:
+                raise TypeError(f"{stub.__name__} of {cls.__name__} must take {_listed(wanted)}, got {_listed(given)}")
+            if any(step.opname == "RAISE_VARARGS" for step in dis.get_instructions(implementation)):
+                raise TypeError(f"{stub.__name__} of {cls.__name__} must not raise: nobody can catch it, NaN is read")
+            if cls in settled:
+                raise TypeError(
+                    f"{stub.__name__} of {cls.__name__} is compiled and stays as it is: define {cls.__name__}, all "
+                    "that is registered for it and the class that has it again, together"
+                )
             methods[cls] = implementation
             return implementation
 
         return keep
 
+    dispatch.settle = settled.add  # type: ignore[attr-defined]
     dispatch.implementation = implementation  # type: ignore[attr-defined]
     dispatch.register = register  # type: ignore[attr-defined]
     return cast(ByType, dispatch)
@@ -159,8 +182,24 @@ def c_function(body: Callable[..., None], arguments: int, *chosen: Any) -> Any:
     """
     made: Any = CFunc(body, ((types.voidptr,) * arguments, types.void), locals={}, options=dict(_SCALAR_OPTIONS))
     made._cache = KernelCache(body, *chosen)
-    made.compile()
+    try:
+        made.compile()
+    except NumbaError as error:
+        raise CompileError(_cause(str(error))) from error
     return made
+
+
+class CompileError(TypeError):
+    """Code that Numba does not compile, with its reason in one line."""
+
+
+def _cause(message: str) -> str:
+    """What is at the bottom of a message of Numba, with where it is."""
+    message = re.sub(r"\x1b\[[0-9;]*m", "", message)
+    inner = [line.strip() for line in message.rpartition("Failed in nopython mode pipeline")[2].splitlines()[1:]]
+    reason = next((line for line in inner if line and not line.startswith(("During", "File"))), "")
+    place = re.search(r'File "([^"]+)", line (\d+)', "\n".join(inner))
+    return reason + (f" ({place[1]}, line {place[2]})" if place else "")
 
 
 def block_function(function: Callable[..., None], job: Any) -> Any:

@@ -60,8 +60,8 @@ def pseudo_log_likelihood(
     visible, hidden = (layer.astype(np.float64) for layer in machine.layers)
     if visible.states is None:
         raise ValueError(
-            f"machine must have binary or spin visible units, got {type(visible).__name__}: the distribution of a "
-            "real-valued unit given the others would need an integral"
+            f"machine must have binary or spin visible units, got {type(visible).__name__}: one of more values would "
+            "need an integral, or a longer sum"
         )
     samples = checks.matrix("X", X, visible.columns, rows="samples")
     visible.check_data("X", samples)

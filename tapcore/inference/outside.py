@@ -74,6 +74,7 @@ def _entry(name: str, layer: Unit, entry: Any, count: int) -> tuple[Array, Array
     if isinstance(entry, Clamped):
         values, where = (_rows(f"{name}.values", x, layer.columns, count) for x in (entry.values, entry.where))
         values, where = np.broadcast_arrays(values, where)
+        _check_whole_sites(f"{name}.where", layer, where)
         _check_held(f"{name}.values", layer, values, where)
         return none, none, np.where(where, values, np.nan).astype(layer.dtype)
     if not isinstance(entry, Sequence) or len(entry) != 2:
@@ -93,6 +94,18 @@ def _rows(name: str, array: Array, n: int, count: int) -> Array:
         return np.array(np.broadcast_to(array, (rows, n)))
     except ValueError:
         raise ValueError(f"{name} must broadcast to ({count}, {n}), got shape {array.shape}") from None
+
+
+def _check_whole_sites(name: str, layer: Unit, where: Array) -> None:
+    """Refuse some columns of a site without the others: what is left would be no law."""
+    if layer.widths is None:
+        return
+    first = np.cumsum([0, *layer.widths[:-1]])
+    held = np.add.reduceat(np.asarray(where, bool), first, axis=1, dtype=np.int64)
+    part = (held > 0) & (held < layer.widths)
+    if part.any():
+        k, i = checks.first_index(part)
+        raise ValueError(f"{name} must hold all or none of the columns of a site, got {held[k, i]} of site {i}")
 
 
 def _check_held(name: str, layer: Unit, values: Array, where: Array) -> None:

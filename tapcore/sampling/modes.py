@@ -103,7 +103,7 @@ def _starts(machine: Machine, seed: int, batch: int, rows: Array | None, known: 
     if batch == 0:
         yield visible.moments(0.0, 0.0)[1][None]
         lo, hi = visible.bounds()
-        if np.isfinite([lo, hi]).all():
+        if np.isfinite(lo).all() and np.isfinite(hi).all():
             yield np.stack([np.broadcast_to(end, visible.columns) for end in (lo, hi)])
         # One unit at an end, the others as they are by themselves, or all at the other end.
         units = rng.permutation(hidden.columns)[: 2 * STARTS]

@@ -22,7 +22,8 @@ from tapcore._base import checks, footprint
 from tapcore._base.jit import kernel
 from tapcore._base.random import Stream, stream_from
 from tapcore.units import natural_fit
-from tapcore.units.parameters import Parameters
+from tapcore.units.definition import FIELD, PRECISION, check_definition
+from tapcore.units.parameters import Parameters, parameter
 from tapcore.units.sites import DRAW, LOG_Z, MOMENTS, Sites, layer_draw, layer_log_z, layer_moments, sites_of
 
 Array = NDArray[Any]
@@ -40,11 +41,6 @@ def _moments_of_rows(sites: Sites, B: Array, A: Array, log_z: Array, mean: Array
 def _draws_of_rows(sites: Sites, B: Array, A: Array, stream: Stream, x: Array) -> None:
     for k in range(B.shape[0]):
         layer_draw(sites, 0, B[k], A[k], stream, x[k])
-
-
-#: The parameter that every unit has: it multiplies x in ``ln phi(x)``, as a field does, so that the derivative of
-#: ``ln phi`` averages to the mean. A parameter "V", where there is one, multiplies ``-x^2/2``, as a precision does.
-FIELD, PRECISION = "U", "V"
 
 
 class Unit(Parameters, abc.ABC):
@@ -78,27 +74,35 @@ class Unit(Parameters, abc.ABC):
         super().__init_subclass__()
         if "site_type" not in cls.__dict__:  # what only some types share
             return
-        name, others = cls.__name__, {*cls.names} - {FIELD, PRECISION, *cls.fixed}
-        if cls.site_type._fields != cls.names:
-            raise TypeError(f"{name}: site_type must have the fields {cls.names} in this order")
-        if FIELD not in cls.names:
-            raise TypeError(f"{name}: names must contain {FIELD!r}")
-        if others and (cls.statistics is Unit.statistics or cls.data_statistics is Unit.data_statistics):
-            raise TypeError(f"{name}: parameters other than U and V need statistics and data_statistics of their own")
-        if cls.states is None and cls.bounds is Unit.bounds:
-            raise TypeError(f"{name}: bounds must be defined, or states")
-        known = Unit.registry.get(name)
-        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise TypeError(f"{name}: {known.__module__} has a unit type of this name, which files know it by")
-        Unit.registry[name] = cls
+        check_definition(cls, Unit)
+        for name in cls.names:
+            if not hasattr(cls, name):
+                setattr(cls, name, parameter(name, f"Parameters {name}"))
+        Unit.registry[cls.__name__] = cls
 
     def __init__(self, n: int, **parameters: ArrayLike) -> None:
         n = checks.integer("n", n, minimum=1)
         footprint.check("n", n, n * 8 * len(self.names))
         lengths = self.lengths(n, parameters)
+        if {*lengths} != {*self.names}:
+            raise TypeError(f"{type(self).__name__}: lengths must be of {self.names}, got {tuple(lengths)}")
         arrays = {name: checks.per_site(name, parameters[name], lengths[name]) for name in self.names}
         self.check_parameters(arrays)
         self._set(n, arrays)
+        self._check_columns()
+
+    def _check_columns(self) -> None:
+        """Refuse widths that are none, and fields of another number than columns, which kernels would read beyond."""
+        kind, widths = type(self).__name__, self.widths
+        if widths is not None:
+            array = np.asarray(widths)
+            if array.shape != (self.n,) or array.dtype.kind != "i" or (array < 1).any():
+                raise TypeError(f"{kind}: widths must be an array of {self.n} integers of at least 1, got {widths!r}")
+            if FIELD in self.names and self.parameters[FIELD].size != self.columns:
+                raise TypeError(
+                    f"{kind}: {FIELD} must have a number for each of {self.columns} columns, got "
+                    f"{self.parameters[FIELD].size}: see lengths"
+                )
 
     # -- what a unit type defines ------------------------------------------------------------------------------------
 

@@ -11,19 +11,29 @@ Array = NDArray[Any]
 AnyParameters = TypeVar("AnyParameters", bound="Parameters")
 
 
-class _Parameter(property):
+#: Attributes that layers have by themselves, beside those of their classes.
+AUTOMATIC = ("n", "parameters")
+
+
+class Parameter(property):
+    """Read-only attribute for one of the parameters."""
+
+    name: str
+
     if TYPE_CHECKING:  # of a property that is made by a call, type checkers know no more than that it is one
 
         def __get__(self, instance: Any, owner: type | None = None, /) -> Array: ...  # type: ignore[override]
 
 
-def parameter(name: str, meaning: str) -> _Parameter:
+def parameter(name: str, meaning: str) -> Parameter:
     """Read-only attribute of a unit type for one of its parameters."""
 
     def value(unit: Parameters) -> Array:
         return unit.parameters[name]
 
-    return _Parameter(value, doc=f"{meaning}, (n,).")
+    made = Parameter(value, doc=f"{meaning}, (n,).")
+    made.name = name
+    return made
 
 
 class Parameters:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore._base.intrinsics import JIT_DISABLED, address_of, array_at, call_address, tuple_at
-from tapcore._base.jit import ByType, c_function, scalar
+from tapcore._base.jit import ByType, CompileError, c_function, scalar
 from tapcore._base.random import WORDS, Stream
 from tapcore.units.rows import Array, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
 
@@ -255,7 +255,11 @@ def _compiled(number: int, site_type: Any, dtype: str) -> Any:
     make = _of_stream if number == DRAW else _of_three if number in (LOG_Z, THIRD, SLAB) else _of_four
     function = _FUNCTIONS[number]
     chosen = (site_type, function.implementation(site_type) or function)
-    return c_function(make(function, site_type, np.dtype(dtype).type(0)), 6, *chosen)
+    function.settle(site_type)
+    try:
+        return c_function(make(function, site_type, np.dtype(dtype).type(0)), 6, *chosen)
+    except CompileError as error:
+        raise TypeError(f"{function.__name__} of {site_type.__name__} does not compile: {error}") from error
 
 
 # Bodies of the C functions, of pointers to a block's parameters and layout and to four arrays, or three and nothing.

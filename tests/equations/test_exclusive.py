@@ -261,6 +261,18 @@ def test_two_layers_of_them_side_by_side_are_refused_beyond_first_order() -> Non
     assert found.free_energy[0] == pytest.approx(-minus_F, abs=1e-12)
 
 
+@pytest.mark.parametrize("where", [[True] + 9 * [False], [False, True, True] + 7 * [False]])
+def test_parts_of_a_site_are_not_held(where: list[bool]) -> None:
+    machine = machine_of("below")
+    clamped = tc.Clamped(starts(machine, 1)[0], np.array(where))
+    message = r"^fields\[0\]\.where must hold all or none of the columns of a site, got [12] of site 0$"
+    with pytest.raises(ValueError, match=message):
+        tc.solve(machine, starts(machine, 1), fields=clamped)
+    whole = tc.Clamped(starts(machine, 1)[0], np.arange(10) < 3)
+    found = tc.solve(machine, starts(machine, 1), fields=whole, tol=1e-12)
+    assert_array_equal(found.mean[0][0, :3], starts(machine, 1)[0, :3])
+
+
 def test_machines_without_them_link_nothing() -> None:
     from tapcore.equations.compiled import compiled
     from tapcore.equations.exclusive import exclusive_slopes
