@@ -56,6 +56,7 @@ def test_every_block_runs_once(count: int, threads: int | None, brief: bool) -> 
 
 
 @needs_two_threads
+@pytest.mark.usefixtures("all_threads")
 def test_brief_blocks_run_in_this_thread(loops: list[int]) -> None:
     job = Job(Counts(np.zeros(5, np.int64), 1))
     job.run(add, 5, brief=True)
@@ -65,6 +66,7 @@ def test_brief_blocks_run_in_this_thread(loops: list[int]) -> None:
 
 
 @needs_two_threads
+@pytest.mark.usefixtures("all_threads")
 def test_small_solves_sweep_in_this_thread_to_the_same_bits(loops: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     machine = tc.RBM(tc.Binary(20), tc.Binary(10), sigma=0.3, seed=0)
     X = np.random.default_rng(0).random((4, 20))
@@ -80,6 +82,7 @@ def test_small_solves_sweep_in_this_thread_to_the_same_bits(loops: list[int], mo
 
 
 @needs_two_threads
+@pytest.mark.usefixtures("all_threads")
 def test_larger_solves_sweep_on_all_threads(loops: list[int]) -> None:
     machine = tc.RBM(tc.Binary(60), tc.Binary(30), sigma=0.1, seed=0)
     tc.solve(machine, np.random.default_rng(0).random((100, 60)))
