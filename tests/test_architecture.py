@@ -42,7 +42,7 @@ INNER = {
         ["records"],
         ["progress", "arithmetic", "methods"],
     ],
-    "units": [["shared", "mixed"], ["interface"], ["sites", "natural_fit", "parameters"], ["rows"]],
+    "units": [["contract", "shared", "mixed"], ["interface"], ["sites", "natural_fit", "parameters"], ["rows"]],
 }
 ROOMS = 21
 LINES = 400
