@@ -67,6 +67,11 @@ def test_parameters_may_be_large(name: str) -> None:
     check(EXTREME[name]())
 
 
+def test_one_unit_and_a_float32_layer_hold() -> None:
+    check(tc.Binary(1))
+    check(make("Gaussian", 2).astype(np.float32))
+
+
 def test_what_is_no_layer_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^layer must be a layer of units such as tapcore\.Binary\(3\), got 3"):
         check(3)  # type: ignore[arg-type]

@@ -31,7 +31,7 @@ def check(layer: Unit, *, seed: int = 0) -> None:
     Parameters
     ----------
     layer : Unit
-        A layer of a few units, some ten columns, with any parameters; `Mixed` too.
+        A layer of a few units, some ten columns, with any parameters; `Mixed` too. A float32 one is checked as float64.
     seed : int
         Of the fields and draws: any integer from 0 on.
 
@@ -50,7 +50,7 @@ def check(layer: Unit, *, seed: int = 0) -> None:
     if not isinstance(layer, Unit):
         raise ValueError(f"layer must be a layer of units such as tapcore.Binary(3), got {layer!r}")
     with np.errstate(all="ignore"):
-        case = case_of(layer, np.random.default_rng(seed))
+        case = case_of(layer.astype(np.float64), np.random.default_rng(seed))
         for part in (*_OF_LAW, use.statistics, use.ascend, use.copies):
             part(case)
         X = use.draws(case)
