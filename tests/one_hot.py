@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tapcore._base import checks
 from tapcore.units import UNITS, Unit, parameter
 from tapcore.units.rows import row_draw, row_log_z, row_moments, uniform
 
@@ -65,11 +66,11 @@ def _row_draw(site: OneHotSite, B: Any, A: Any, stream: Any, x: Any) -> None:
         for a in range(first, last):
             x[a] = np.exp(B[a] + site.U[a] - half * A[a] - top)
             total += x[a]
-        left, drawn = uniform(stream) * total, False
+        left, drawn, law = uniform(stream) * total, False, total == total
         for a in range(first, last):
             left -= x[a]
             now = not drawn and (left < 0.0 or a == last - 1)
-            x[a] = 1.0 if now else 0.0
+            x[a] = (1.0 if now else 0.0) if law else np.nan
             drawn = drawn or now
         first = last
 
@@ -99,13 +100,22 @@ class OneHot(Unit):
 
     @classmethod
     def from_data(cls, X: Any, states_of: Any) -> OneHot:
-        return cls(len(states_of), states_of, np.log(np.mean(X, axis=0) + 1e-2))
+        layer = cls(len(states_of), states_of)
+        array = checks.matrix("X", X, layer.columns, rows="samples")
+        layer.check_data("X", array)
+        return cls(layer.n, states_of, np.log(np.mean(array, axis=0, dtype=np.float64) + 1e-2))
 
     def log_weight(self, x: Any) -> np.ndarray:
-        return np.where(self.contains(x), self.U * x, -np.inf)
+        inside = self.contains(x)
+        return np.where(inside, self.U * np.where(inside, x, 0), -np.inf)
 
-    def contains(self, x: np.ndarray) -> np.ndarray:
-        return (x == 0) | (x == 1)
+    def contains(self, x: Any) -> np.ndarray:
+        """All columns of a site or none: those of one with a single 1 and zeros."""
+        x, widths = np.asarray(x), self.widths
+        first = np.cumsum(widths) - widths
+        good = np.add.reduceat((x != 0) & (x != 1), first, axis=-1) == 0
+        good &= np.add.reduceat(x == 1, first, axis=-1, dtype=np.int64) == 1
+        return np.repeat(good, widths, axis=-1)
 
 
 # Contracts that hold for every unit type are of types with one column a site.

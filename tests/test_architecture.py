@@ -42,7 +42,13 @@ INNER = {
         ["records"],
         ["progress", "arithmetic", "methods"],
     ],
-    "units": [["shared", "mixed"], ["interface"], ["sites", "natural_fit", "definition"], ["parameters"], ["rows"]],
+    "units": [
+        ["contract", "shared", "mixed"],
+        ["interface"],
+        ["sites", "natural_fit", "definition"],
+        ["parameters"],
+        ["rows"],
+    ],
 }
 ROOMS = 21
 LINES = 400

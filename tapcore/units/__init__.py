@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 
+from tapcore.units.contract import check
 from tapcore.units.interface import Unit
 from tapcore.units.parameters import parameter
 
@@ -14,4 +15,4 @@ for _module in pkgutil.iter_modules(__path__):
 UNITS = Unit.registry
 
 globals().update(UNITS)
-__all__ = ["UNITS", "Unit", "parameter", *UNITS]
+__all__ = ["UNITS", "Unit", "check", "parameter", *UNITS]

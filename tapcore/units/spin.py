@@ -45,7 +45,7 @@ def _row_cumulants(site: SpinSite, B: Array, A: Array, third: Array, fourth: Arr
 @row_draw.register(SpinSite)
 def _row_draw(site: SpinSite, B: Array, A: Array, stream: Stream, x: Array) -> None:
     for i in range(B.size):
-        b = B[i] + site.U[i]
+        b = B[i] + site.U[i] + (A[i] - A[i])
         x[i] = sigmoid(b + b)
     draw_states(stream, x, -1.0, 1.0)
 

@@ -271,6 +271,13 @@ def test_parts_of_a_site_are_not_held(where: list[bool]) -> None:
     whole = tc.Clamped(starts(machine, 1)[0], np.arange(10) < 3)
     found = tc.solve(machine, starts(machine, 1), fields=whole, tol=1e-12)
     assert_array_equal(found.mean[0][0, :3], starts(machine, 1)[0, :3])
+    # As a machine of the other sites, with the field that the held one sends.
+    held, W = starts(machine, 1)[0, :3], machine.weights[0]
+    rest = OneHot(3, QS[1:], machine.layers[0].U[3:])
+    other = tc.RBM(rest, tc.Binary(3, machine.layers[1].U + held @ W[:3]), weights=W[3:])
+    alone = tc.solve(other, starts(machine, 1)[:, 3:], tol=1e-12)
+    assert_allclose(found.mean[0][0, 3:], alone.mean[0][0], atol=1e-11)
+    assert found.free_energy[0] == pytest.approx(alone.free_energy[0] - held @ machine.layers[0].U[:3], abs=1e-11)
 
 
 def test_machines_without_them_link_nothing() -> None:
