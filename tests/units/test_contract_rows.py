@@ -5,6 +5,7 @@ Compiling a type takes seconds: all but two run in plain Python only.
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -92,6 +93,7 @@ def broken_rows(base: type[Unit], **changed: Callable[..., None]) -> Any:
             if after is not None:
                 after(*args)
 
+        both.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
         if own is not None or after is not None:
             function.register(site)(both)
     return type("BrokenRows", (base,), {"site_type": site, "__module__": __name__})
@@ -246,6 +248,7 @@ def test_the_neighbours_numbers_are_not_a_units_own(ternary: ModuleType, which: 
             site = site._replace(U=np.roll(site.U, which == "U"))
             of(site, np.roll(B, which == "B"), A, *out)
 
+        beside.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
         function.register(cls.site_type)(beside)
     refused(ternary_layer(cls), message)
 
