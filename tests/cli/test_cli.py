@@ -42,7 +42,7 @@ def test_train_then_solve_then_info(run: Any, tmp_path: Path) -> None:
     status, out, err = run("solve", folder, "--starts", "50")
     assert (status, err) == (0, "")
     assert out.startswith("50 chains: 50 converged, 0 did not\n")
-    assert "distinct solutions" in out
+    assert "distinct solutions (means alike within 0.0001)" in out
     solutions = tc.solve(expected.machine, datasets.load("digits"))
     assert f"{solutions.free_energy.min():13.6f}" in out
 

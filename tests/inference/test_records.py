@@ -6,6 +6,7 @@ import numpy as np
 from cases import random_rbm
 from numpy.testing import assert_array_equal
 
+from tapcore.inference.adaptive.solver import AdaptiveTap
 from tapcore.inference.progress import ACTIVE, CONVERGED, FAILED, empty_progress
 from tapcore.inference.records import LAYERS, NUMBERS, joined, stopped_chains
 from tapcore.inference.solution import empty_solutions, record
@@ -47,3 +48,13 @@ def test_layers_that_are_not_known_stay_and_rows_are_copies() -> None:
     assert all((x == 7).all() for x in (*solutions.mean, *solutions.var))
     assert not solutions.residual.any()
     assert not solutions.sweeps.any()
+
+
+def test_fields_of_lost_chains_are_nan() -> None:
+    engine = AdaptiveTap(random_rbm(0, sizes=(3, 2)), 2)
+    engine.progress.status[:] = [FAILED, CONVERGED]
+    stopped = engine.stopped(np.arange(2))
+    for x in (*stopped.B, *stopped.A):
+        assert np.isnan(x[0]).all()
+        assert np.isfinite(x[1]).all()
+    assert_array_equal(stopped.converged, [False, True])
