@@ -30,7 +30,7 @@ class Compiled(NamedTuple):
     begin: NDArray[np.int64]  # (blocks, 2) where its parameters begin, and its columns in the layer
     layout: NDArray[np.int64]  # (blocks, 1 + most parameters) columns; where each parameter ends
     kind: NDArray[np.int64]  # (blocks,) site type
-    code: NDArray[np.int64]  # (blocks, functions) addresses, 0 of those not asked for
+    code: NDArray[np.int64]  # (blocks, functions) addresses; a refusal's where not asked for
     W: Array
     W2: Array  # their squares
     W3: Array  # and cubes; nothing where third order is not wanted

@@ -98,7 +98,7 @@ class Unit(Parameters, abc.ABC):
             array = np.asarray(widths)
             if array.shape != (self.n,) or array.dtype.kind != "i" or (array < 1).any():
                 raise TypeError(f"{kind}: widths must be an array of {self.n} integers of at least 1, got {widths!r}")
-            if FIELD in self.names and self.parameters[FIELD].size != self.columns:
+            if self.parameters[FIELD].size != self.columns:
                 raise TypeError(
                     f"{kind}: {FIELD} must have a number for each of {self.columns} columns, got "
                     f"{self.parameters[FIELD].size}: see lengths"

@@ -83,7 +83,7 @@ class Sites(NamedTuple):
     begin: NDArray[np.int64]  # (blocks, 2) where its parameters begin, and its columns in the layer
     layout: NDArray[np.int64]  # (blocks, 1 + most parameters) columns; where each parameter ends
     kind: NDArray[np.int64]  # (blocks,) site type
-    code: NDArray[np.int64]  # (blocks, functions) addresses, 0 of those not asked for
+    code: NDArray[np.int64]  # (blocks, functions) addresses; a refusal's where not asked for
 
     def parameters(self, layer: int) -> dict[str, Array]:
         """Parameter arrays of a layer by name, as its `parameters` has them: views, for training to write to."""

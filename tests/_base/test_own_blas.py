@@ -200,9 +200,10 @@ from tapcore._base.own_blas import OWN
 assert OWN is not None
 """
     report = process(program, LD_DEBUG="bindings").stderr.splitlines()
+    if not any("binding file" in line for line in report):
+        pytest.skip("the loader of this system has no LD_DEBUG=bindings, by which glibc's says what it binds")
     ours = [line.partition(" to ")[2] for line in report if "binding file /proc/self/fd/" in line]
-    if not ours:
-        pytest.skip("this loader does not report")
+    assert ours
     assert not [line for line in ours if "openblas" in line.rpartition(":")[0]]
 
 

@@ -280,6 +280,17 @@ def test_parts_of_a_site_are_not_held(where: list[bool]) -> None:
     assert found.free_energy[0] == pytest.approx(alone.free_energy[0] - held @ machine.layers[0].U[:3], abs=1e-11)
 
 
+@pytest.mark.nojit
+@EVERY_SHAPE
+def test_sites_without_variances_send_none(shape: str) -> None:
+    """As chains start: whatever the means, nothing is left of the second order."""
+    machine = machine_of(shape)
+    mean = [layer.moments(0.0, 0.0)[1][None] for layer in machine.layers]
+    var = [np.zeros_like(x) for x in mean]
+    second, first = (tc.free_energy(machine, mean, var, method=method) for method in ("tap", "nmf"))
+    assert_allclose(second, first, rtol=1e-14)
+
+
 def test_machines_without_them_link_nothing() -> None:
     from tapcore.equations.compiled import compiled
     from tapcore.equations.exclusive import exclusive_slopes
