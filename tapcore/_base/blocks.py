@@ -11,10 +11,13 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
+import numba
 import numpy as np
+from numpy.typing import NDArray
 
-from tapcore._base.intrinsics import JIT_DISABLED, call_block
-from tapcore._base.jit import block_function, parallel_loop
+from tapcore._base.intrinsics import JIT_DISABLED, call_block, take
+from tapcore._base.jit import block_function, parallel_kernel
+from tapcore._base.placement import move_apart, note_caller
 from tapcore._base.structs import Reference, pack
 from tapcore._base.threads import blas_held, for_each, parallel_loops_allowed, thread_count
 
@@ -38,6 +41,22 @@ class BlockKernel:
         if job not in self.compiled:
             self.compiled[job] = block_function(self.function, job)
         return int(self.compiled[job].address)
+
+
+@parallel_kernel
+def parallel_loop(address: int, job: int, count: int, threads: int, taken: NDArray[np.int64]) -> None:
+    """Call the block function at `address` with each number below `count` and the job, on so many threads.
+
+    Each thread takes the next number that nobody has taken: `taken`, (3,), starts with 0; the others are for placement.
+    """
+    caller = taken[1:]
+    note_caller(caller)
+    for _ in numba.prange(threads):
+        move_apart(caller)
+        b = take(taken)
+        while b < count:
+            call_block(address, b, job)
+            b = take(taken)
 
 
 def block_kernel(function: Callable[[int, Any], None]) -> BlockKernel:
@@ -79,7 +98,7 @@ class Job:
         threads = 1 if brief else min(thread_count(), count)
         if threads > 1 and parallel_loops_allowed():
             with blas_held():
-                parallel_loop(address, packed, count, threads, np.zeros(1, np.int64))
+                parallel_loop(address, packed, count, threads, np.zeros(3, np.int64))
             return
         block = _CALL(address)
         if threads > 1:

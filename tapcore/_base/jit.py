@@ -19,11 +19,10 @@ from numba import types
 from numba.core.ccallback import CFunc
 from numba.core.errors import NumbaError
 from numba.extending import overload
-from numpy.typing import NDArray
 
 from tapcore._base.cache import KernelCache
 from tapcore._base.inline import HelperCompiler
-from tapcore._base.intrinsics import JIT_DISABLED, call_block, take
+from tapcore._base.intrinsics import JIT_DISABLED
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,6 +42,11 @@ def kernel(*, reassociate: bool = False) -> Callable[[F], F]:
         return cast(F, _cached(numba.njit(fastmath=fastmath, **_KERNEL_OPTIONS)(function)))
 
     return compile_lazily
+
+
+def parallel_kernel(function: F) -> F:
+    """Compile a kernel with a parallel loop, cached on disk, without the GIL."""
+    return cast(F, _cached(numba.njit(parallel=True, **_KERNEL_OPTIONS)(function)))
 
 
 def _cached(dispatcher: Any) -> Any:
@@ -208,17 +212,3 @@ def block_function(function: Callable[..., None], job: Any) -> Any:
     made._cache = KernelCache(function)
     made.compile()
     return made
-
-
-@_cached
-@numba.njit(parallel=True, **_KERNEL_OPTIONS)
-def parallel_loop(address: int, job: int, count: int, threads: int, taken: NDArray[np.int64]) -> None:
-    """Call the block function at `address` with each number below `count` and the job, on so many threads.
-
-    Each thread takes the next number that nobody has taken: `taken`, (1,), starts at 0.
-    """
-    for _ in numba.prange(threads):
-        b = take(taken)
-        while b < count:
-            call_block(address, b, job)
-            b = take(taken)
