@@ -26,6 +26,9 @@ SOLVE = (20, 10, 4)
 DIGITS = (1797, 32)
 SLABS = (500, 20, 10)
 
+# Processes with a filled cache that a median is taken of.
+FILLED = 3
+
 # What a user waits for: from before the imports to the end of the first call.
 FIRST_CALL = """
 import time
@@ -126,7 +129,7 @@ def first_call_rows(repeats: int, against: Path | None = None) -> list[Row]:
                 for i in range(len(checkouts)) if turn % 2 == 0 else reversed(range(len(checkouts))):
                     with tempfile.TemporaryDirectory(dir=folder) as cache:
                         empty[i].append(_first_call(program, checkouts[i], Path(cache), folder))
-                        filled[i] += [_first_call(program, checkouts[i], Path(cache), folder) for _ in range(3)]
+                        filled[i] += [_first_call(program, checkouts[i], Path(cache), folder) for _ in range(FILLED)]
             of = [[statistics.median(times) for times in kind] for kind in (empty, filled)]
             if against is None:
                 rows.append(Row(f"{what}: empty cache", of[0][0], of[1][0], "filled cache"))
@@ -150,7 +153,7 @@ def rows(repeats: int, against: Path | None = None) -> list[Row]:
         "help": ("-m", "tapcore", "--help"),
     }
     times: dict[str, list[float]] = {name: [] for name in commands}
-    for turn in range(max(3, repeats // 3)):
+    for turn in range(max(2, repeats // 3)):
         for name, command in commands.items():
             seconds = _process(*command)
             if turn > 0:
@@ -158,7 +161,7 @@ def rows(repeats: int, against: Path | None = None) -> list[Row]:
     median = {name: statistics.median(t) for name, t in times.items()}
     with tempfile.TemporaryDirectory() as cache:
         compiling = _first_solve(cache)
-        cached = statistics.median(_first_solve(cache) for _ in range(3))
+        cached = statistics.median(_first_solve(cache) for _ in range(FILLED))
     return [
         Row("process that imports tapcore", median["tapcore"], median["numba"], "one that imports numba"),
         Row("process that imports all of tapcore", median["all of tapcore"], median["numba"], "one that imports numba"),

@@ -66,13 +66,18 @@ def panels(s: mpf, g: mpf, length: mpf) -> list[mpf]:
 def piece(s: mpf, g: mpf, length: mpf, order: int) -> list[mpf]:
     """Integrals of 1, t, .., t^order times ``e^(-g t - s t^2/2)`` over [0, length], where it falls."""
     sums = [mpf(0)] * (order + 1)
-    edges = panels(s, g, length)
-    for left, right in itertools.pairwise(edges):
+    nodes, half = rule(mp.dps), s / 2
+    for left, right in itertools.pairwise(panels(s, g, length)):
         size = right - left
-        for x, w in rule(mp.dps):
+        own = [mpf(0)] * (order + 1)
+        for x, w in nodes:
             t = left + size * x
-            e = w * size * mp.exp(-t * (g + s * t / 2))
-            sums = [total + e * t**n for n, total in enumerate(sums)]
+            e = w * mp.exp(-t * (g + half * t))
+            own[0] += e
+            for n in range(1, order + 1):
+                e *= t
+                own[n] += e
+        sums = [total + size * some for total, some in zip(sums, own, strict=True)]
     return sums
 
 
