@@ -39,7 +39,7 @@ INNER = {
         ["solve"],
         ["sweeps", "adaptive", "belief"],
         ["outside", "solution", "free_energy"],
-        ["records"],
+        ["records", "averages"],
         ["progress", "arithmetic", "methods"],
     ],
     "units": [

@@ -12,7 +12,9 @@ from tapcore._base import checks, footprint
 from tapcore.equations.compiled import compiled
 from tapcore.equations.energy import evaluate
 from tapcore.equations.outside import Given
-from tapcore.inference.adaptive.solver import solve_adaptive
+from tapcore.inference.adaptive.solver import pairs_of_gaussian, solve_adaptive
+from tapcore.inference.averages import PAIRS
+from tapcore.inference.belief.gradient import pairs_of_messages
 from tapcore.inference.belief.solver import solve_relaxed
 from tapcore.inference.methods import ADAPTIVE, BELIEF, SWEEPS, TABLE, Method, check_method, names, quoted
 from tapcore.inference.outside import checked_fields, held_starts, held_weights
@@ -145,6 +147,7 @@ def _adaptive(
 
 
 _ENGINES = {SWEEPS: run, BELIEF: _relaxed, ADAPTIVE: _adaptive}
+PAIRS.update({BELIEF: pairs_of_messages, ADAPTIVE: pairs_of_gaussian})
 
 
 def checked_rule(

@@ -32,6 +32,7 @@ from tapcore.inference.adaptive.kernels import (
     solve_gaussians,
     sweep_block,
 )
+from tapcore.inference.averages import wide_rows
 from tapcore.inference.progress import ACTIVE, FAILED, Rule, begin, empty_progress
 from tapcore.inference.records import Starts, Stopped, stopped_chains
 from tapcore.inference.solution import Solutions, empty_solutions, record
@@ -192,3 +193,9 @@ def mean_covariance(machine: Machine, fields: tuple[Array, ...], precisions: tup
         made = engine.covariances()
         total += made if engine.state.layout.side[0] == 0 else made.T
     return np.asarray(total / len(fields[0]))
+
+
+def pairs_of_gaussian(machine: Machine, one: Solutions) -> Array:
+    """Averages of ``x_i x_j`` of an RBM at its only solution, (n_0, n_1)."""
+    below, above = (x[0] for x in wide_rows(one.mean))
+    return np.asarray(np.outer(below, above) + mean_covariance(machine, wide_rows(one.B), wide_rows(one.A)))

@@ -24,6 +24,7 @@ from tapcore._base.blocks import block_kernel, no_calls
 from tapcore._base.jit import scalar
 from tapcore._base.threads import split
 from tapcore.inference.arithmetic import larger
+from tapcore.inference.averages import wide_rows
 from tapcore.inference.belief.kernels import (
     TILE,
     Chains,
@@ -331,3 +332,8 @@ def found_again(machine: Machine, solutions: Marginals) -> Slopes:
             "found again from its means and variances, do not settle close to where they were"
         )
     return found.slopes
+
+
+def pairs_of_messages(machine: Machine, one: Any) -> Array:
+    """Averages of ``x_i x_j`` of an RBM at its only solution, (n_0, n_1): the derivative of ln Z."""
+    return found_again(machine, Marginals(*(wide_rows(x) for x in (one.mean, one.var, one.B, one.A)))).weights
