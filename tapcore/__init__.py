@@ -58,10 +58,17 @@ if TYPE_CHECKING:
     from tapcore.training.gradient import gradient as gradient
     from tapcore.training.history import EpochRecord as EpochRecord
     from tapcore.training.history import History as History
-    from tapcore.training.optimisers import L1 as L1
-    from tapcore.training.optimisers import L2 as L2
+    from tapcore.training.optimisers import Adam as Adam
+    from tapcore.training.optimisers import Momentum as Momentum
+    from tapcore.training.penalties import L1 as L1
+    from tapcore.training.penalties import L2 as L2
     from tapcore.training.run import Training as Training
+    from tapcore.training.schedules import Constant as Constant
+    from tapcore.training.schedules import Cosine as Cosine
+    from tapcore.training.schedules import Linear as Linear
+    from tapcore.training.schedules import Steps as Steps
     from tapcore.training.settings import Settings as Settings
+    from tapcore.training.settings import paper_settings as paper_settings
     from tapcore.units.binary import Binary as Binary
     from tapcore.units.gauss_bernoulli import GaussBernoulli as GaussBernoulli
     from tapcore.units.gaussian import Gaussian as Gaussian
@@ -72,6 +79,13 @@ if TYPE_CHECKING:
 
 # Where each public name lives, units apart; a module stands for itself.
 _HOMES = {
+    "paper_settings": "training.settings",
+    "Steps": "training.schedules",
+    "Linear": "training.schedules",
+    "Cosine": "training.schedules",
+    "Constant": "training.schedules",
+    "Momentum": "training.optimisers",
+    "Adam": "training.optimisers",
     "AnnealedEstimate": "evaluation.annealed",
     "BinarySymmetric": "priors.channels",
     "CheckpointError": "storage.machines",
@@ -84,8 +98,8 @@ _HOMES = {
     "GibbsSampler": "sampling.sampler",
     "Gradient": "training.gradient",
     "History": "training.history",
-    "L1": "training.optimisers",
-    "L2": "training.optimisers",
+    "L1": "training.penalties",
+    "L2": "training.penalties",
     "LandscapeStatistics": "landscape.statistics",
     "Machine": "machine",
     "Mixed": "units.mixed",

@@ -20,7 +20,7 @@ def draw(path: Path) -> None:
     """Train on scikit-learn's digits as the README's command does, and write the picture."""
     X = datasets.load("digits")
     machine = tc.RBM(tc.Binary(64), tc.Binary(64), seed=0)
-    result = tc.fit(machine, X, epochs=100, learning_rate=0.05)
+    result = tc.fit(machine, X)
     unique = tc.solve(result.machine, X).unique()
     weights = result.machine.weights[0]
     strongest = np.argsort(-np.square(weights).sum(axis=0))[:SHOWN]

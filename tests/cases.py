@@ -153,3 +153,13 @@ def error(rough: tc.Solutions, fine: tc.Solutions) -> np.ndarray:
     """Largest difference in any mean or variance, one a chain."""
     pairs = zip((*rough.mean, *rough.var), (*fine.mean, *fine.var), strict=True)
     return np.max([np.abs(a - b).max(axis=1) for a, b in pairs], axis=0)
+
+
+def fit_as_paper(machine: tc.Machine, X: Any, **options: Any) -> tc.FitResult:
+    """Train by Alg. 2 but for what is given: RBMs without centring, in the machine's own dtype."""
+    own: dict[str, Any] = {"learning_rate": 0.005, "penalty": tc.L2(0.001), "batch_size": 100}
+    if isinstance(machine, tc.Machine):
+        own |= {"center": len(machine.layers) > 2, "dtype": str(machine.dtype)}
+    if options.get("gradient") not in ("cd", "pcd"):
+        own |= {"sweeps": 10, "chain_init": "data"}
+    return tc.fit(machine, X, **own | options)

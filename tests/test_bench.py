@@ -23,7 +23,7 @@ from tapcore_bench.micro import (
 )
 from tapcore_bench.micro.products import Products
 from tapcore_bench.paper import accuracy, deep, denoising, iterations, restoring
-from tapcore_bench.peers import bernoulli_rbm
+from tapcore_bench.peers import bernoulli_rbm, equal_time
 
 
 def test_competitors_take_turns() -> None:
@@ -148,6 +148,16 @@ def test_peers_train_on_the_same_data(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(row.ours > 0 and row.reference > 0 for row in rows)
 
 
+def test_recipes_and_peers_train_for_an_equal_time() -> None:
+    pytest.importorskip("sklearn", reason="the peer is scikit-learn's")
+    X = np.random.default_rng(0).random((1000, 12)) < 0.3
+    for name, train in equal_time.ways(X, 4, 0.01).items():
+        machine, epochs = train()
+        assert machine.sizes == (12, 4), name
+        assert epochs > 0
+        assert np.isfinite(tc.pseudo_log_likelihood(machine, X)).all()
+
+
 def test_epoch_benchmark_trains_a_whole_epoch_and_times_as_many_products(monkeypatch: pytest.MonkeyPatch) -> None:
     training = epoch.training_for(3, 2350)
     counted = {"sweeps": 0, "gradients": 0}
@@ -206,7 +216,7 @@ def test_accuracy_finds_the_errors_of_each_method(monkeypatch: pytest.MonkeyPatc
     assert max(near[m].pair for m in ("tap", "tap3", "rbp", "adatap")) < 1e-4 < near["nmf"].pair
     assert 1e-4 < near[accuracy.SAMPLED].mean < 0.1
     text = accuracy.table({"small": near})
-    assert text.count("| small |") == 6
+    assert text.count("| small |") == 7
     pytest.importorskip("matplotlib", reason="it draws the picture")
     accuracy.picture(tmp_path / "accuracy.png", found)
     assert (tmp_path / "accuracy.png").stat().st_size > 0
@@ -237,7 +247,8 @@ def test_denoising_compares_machines_with_the_baselines(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="it draws the picture")
     rng = np.random.default_rng(0)
     X = (np.arange(9) % 2 == 0) ^ (rng.random((300, 1)) < 0.5) ^ (rng.random((300, 9)) < 0.05)
-    machine, _ = tc.fit(tc.RBM(tc.Binary(9), tc.Binary(4), seed=0), X, epochs=40, learning_rate=0.2, batch_size=20)
+    settings = tc.paper_settings(epochs=40, learning_rate=0.2, batch_size=20)
+    machine, _ = tc.fit(tc.RBM(tc.Binary(9), tc.Binary(4), seed=0), X, settings=settings)
     estimates = denoising.estimates_of({"4 hidden units": machine}, X[:200], 1, "best")
     rows, first = denoising.curves(estimates, X[200:], (0.0, 0.2))
     scores = {(row.method, row.p): row.matthews_correlation for row in rows}

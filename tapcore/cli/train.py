@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tapcore.cli import flags
 from tapcore.cli.data import DATA_NOTE
-from tapcore.training.settings import Settings
+from tapcore.training.options import default_of
+from tapcore.training.settings import Settings, paper_settings
 
 if TYPE_CHECKING:
     from tapcore.machine import Machine
@@ -34,7 +36,7 @@ def add_to(commands: Any) -> None:
     add("--key", metavar="NAME", help="which array of a .npz file")
     add("--hidden", default="100", metavar="N[,N...]", help="hidden units; of each hidden layer of a deep machine")
     flags.add_to(train, Settings)
-    add("--dtype", choices=("float64", "float32"), default="float64", help="what the machine is trained in")
+    add("--paper", action="store_true", help="Alg. 2 and Table I of the paper to the letter, other flags aside")
     add("--checkpoint-every", type=int, default=1, metavar="N", help="epochs between checkpoints")
     add("--threads", type=int, metavar="N", help="threads to use (all of the processors)")
     add("--resume", action="store_true", help="go on from the newest checkpoint in RUN")
@@ -54,11 +56,13 @@ def _train(options: argparse.Namespace) -> None:
     seed = checks.integer("--seed", options.seed, minimum=0)
     dataset = load_with_shape(options.data, threshold=options.threshold, key=options.key)
     _check_memory(options, [dataset.X.shape[1], *hidden])
-    layers, how = [Binary(n) for n in (dataset.X.shape[1], *hidden)], {"seed": seed, "dtype": options.dtype}
+    layers = [Binary(n) for n in (dataset.X.shape[1], *hidden)]
+    dtype = options.dtype or "float64"
+    how: dict[str, Any] = {"seed": seed, "dtype": dtype}
     machine = RBM(layers[0], layers[1], **how) if len(layers) == 2 else DBM(*layers, **how)
     with thread_limit(options.threads):
         training = Training(
-            machine, dataset.X, flags.chosen(options, Settings), checkpoint=out,
+            machine, dataset.X, _settings(options), checkpoint=out,
             checkpoint_every=options.checkpoint_every, resume=options.resume,
         )  # fmt: skip
         # Nothing can be refused any more; whatever interrupts the run, `solve` knows its data.
@@ -74,13 +78,22 @@ def _train(options: argparse.Namespace) -> None:
     _draw(out, result.machine, result.history, dataset.image_shape)
 
 
+def _settings(options: argparse.Namespace) -> Settings:
+    """What flags were given for; with ``--paper`` those of the paper in place of the others."""
+    settings = flags.chosen(options, Settings)
+    if not options.paper:
+        return settings
+    given = {f.name: getattr(settings, f.name) for f in fields(Settings)}
+    return paper_settings(**{f.name: given[f.name] for f in fields(Settings) if given[f.name] != default_of(f)})
+
+
 def _check_memory(options: argparse.Namespace, sizes: list[int]) -> None:
     """Refuse units, chains and epochs for which there is no memory."""
     import numpy as np
 
     from tapcore._base import footprint
 
-    size = np.dtype(options.dtype).itemsize
+    size = np.dtype(options.dtype or "float64").itemsize
     # Weights with their squares and steps, and those of the machine that it starts from.
     footprint.check("--hidden", options.hidden, 4 * size * sum(a * b for a, b in pairwise(sizes)))
     # Means, variances, fields and precisions.

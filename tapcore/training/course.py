@@ -7,7 +7,6 @@ trains on follows from the seed and from the layers below, which do not change a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +53,9 @@ class Course:
         self.machine, self.number = machine, number
         lower = self.lowers[number]
         if lower is None:
-            self.trainer = Trainer(machine, self.X, self.settings)
+            self.trainer = Trainer(machine, self.X, self.settings.stage(False))
             return
-        settings = replace(self.settings, epochs=self.settings.pretrain, rates=self.settings.pretrain_rates)
+        settings = self.settings.stage(True)
         H, scored = self.X, None
         below: Unit = machine.layers[0]
         if lower > 0:
@@ -84,9 +83,16 @@ class Course:
         return self.trainer.batches
 
     @property
-    def epochs(self) -> int:
-        """Epochs of all stages."""
+    def epochs(self) -> int | None:
+        """Epochs of all stages; None of a run of so many seconds."""
+        if self.settings.epochs is None:
+            return None
         return self.settings.epochs + (len(self.lowers) - 1) * self.settings.pretrain
+
+    @property
+    def finished(self) -> bool:
+        """Whether all stages are done."""
+        return self.number == len(self.lowers) - 1 and self.trainer.finished
 
     @property
     def history(self) -> History:
@@ -100,7 +106,7 @@ class Course:
 
     def run_epoch(self, batch_done: Callable[[], None], stop: Callable[[], bool]) -> EpochRecord:
         """Train what is left of the epoch and score it, as `Trainer.run_epoch`; stages follow each other."""
-        while self.trainer.epoch == self.trainer.settings.epochs:
+        while self.trainer.finished:
             machine, self.past = self.snapshot(), self.history
             self._begin(machine, self.number + 1)
         return self._of_run(self.trainer.run_epoch(batch_done, stop))
@@ -121,10 +127,14 @@ class Course:
     def header(self) -> dict[str, Any]:
         """All of the state that is not arrays."""
         return {
-            "kind": "training", **describe(self.machine), "stage": self.number,
+            "kind": "training", **self._described(), "stage": self.number,
             "settings": {**self.settings.described(), "X": fingerprint(getattr(self.X, "raw", self.X))},
             "epoch": self.epoch, **self.trainer.header(),
         }  # fmt: skip
+
+    def _described(self) -> dict[str, Any]:
+        """The machine, in the dtype that it is given back in."""
+        return {**describe(self.machine), "dtype": self.settings.given}
 
     def tensors(self) -> dict[str, Array]:
         """All of the state that is arrays."""
@@ -143,18 +153,19 @@ class Course:
         """
         if header.get("kind") != "training":
             raise CheckpointError(f"{path}: holds a machine but no training run to resume")
-        for name, mine in describe(self.machine).items():
+        for name, mine in self._described().items():
             if header[name] != mine:
                 raise ValueError(f"resume: machine contradicts {path}: {name} there: {header[name]}, here: {mine}")
         records, number = list(History.from_array(tensors["history"])), header.get("stage", 0)
-        last = number == len(self.lowers) - 1
-        done = header["epoch"] - number * self.settings.pretrain
+        last, lower = number == len(self.lowers) - 1, self.lowers[number]
+        past = sum(record.stage != (0 if lower is None else lower + 1) for record in records)
+        done = header["epoch"] - past
         begun = done + (header["batch"] > 0)
         now = {**self.settings.described(), "X": fingerprint(getattr(self.X, "raw", self.X))}
         refuse_contradictions(now, header["settings"], begun if last else 0, str(path))
-        if last and begun > self.settings.epochs:
+        if last and self.settings.epochs is not None and begun > self.settings.epochs:
             raise ValueError(f"resume: epochs contradicts {path}: {begun} have begun, got {self.settings.epochs}")
-        self.past = History(records[: number * self.settings.pretrain])
+        self.past = History(records[:past])
         if number:
             self._begin(machine_from(path, header, tensors), number)
         own = "" if last else "stage."

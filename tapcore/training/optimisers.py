@@ -1,37 +1,51 @@
-"""The step of Alg. 2."""
+"""Optimisers: what makes a step of a gradient. Nothing heavy loads with them; the kernels are in `moves.py`."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from numpy.typing import NDArray
 
-from tapcore._base.jit import scalar
-from tapcore.training.penalties import L1 as L1
-from tapcore.training.penalties import L2 as L2
+@dataclass(frozen=True)
+class Momentum:
+    """Steps of weights that keep a share of the step before (Alg. 2); those of units' parameters keep none.
 
-Array = NDArray[Any]
-
-
-def slopes(penalty: L1 | L2 | None) -> tuple[float, float]:
-    """(a, b) of the penalty's derivative ``a sign(W) + b W``."""
-    if penalty is None:
-        return 0.0, 0.0
-    return (penalty.strength, 0.0) if isinstance(penalty, L1) else (0.0, penalty.strength)
-
-
-@scalar
-def move(W: Array, W2: Array, step: Array, gradient: Array, rate: float, momentum: float, l1: float, l2: float) -> None:
-    """Take one step in place (Alg. 2): ``step = rate (gradient - dR/dW) + momentum step``, W += step; W2 = W^2.
-
-    All arrays are (n,); the gradient may be longer.
+    Parameters
+    ----------
+    share : float
+        eta of Alg. 2, 0 to below 1.
     """
-    number = W.dtype.type
-    rate, momentum, l1, l2, zero = number(rate), number(momentum), number(l1), number(l2), number(0)
-    for i in range(W.size):
-        w = W[i]
-        sign = l1 if w > zero else (-l1 if w < zero else zero)
-        s = rate * (gradient[i] - sign - l2 * w) + momentum * step[i]
-        step[i] = s
-        W[i] = w + s
-        W2[i] = (w + s) * (w + s)
+
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "share", _share("share", self.share))
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Steps along the average of past derivatives over their root mean square (Kingma and Ba, 2015).
+
+    The penalty on the weights is left out of both (Loshchilov and Hutter, 2019). A learning rate is then the size of a
+    step, some hundredth of what it is for `Momentum`.
+
+    Parameters
+    ----------
+    share : float
+        Of the average that is kept in each step, 0 to below 1.
+    squares : float
+        Of the average of squares that is kept, 0 to below 1.
+    """
+
+    share: float = 0.9
+    squares: float = 0.999
+
+    def __post_init__(self) -> None:
+        for name in ("share", "squares"):
+            object.__setattr__(self, name, _share(name, getattr(self, name)))
+
+
+def _share(name: str, value: Any) -> float:
+    from tapcore._base import checks
+
+    return checks.number(name, value, minimum=0, below=1)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tapcore._base import checks
+from tapcore.inference.methods import SWEEPS, TABLE
 from tapcore.machine import Machine
+from tapcore.training.centring import OFFSET_RATE
+from tapcore.training.optimisers import Adam, Momentum
 from tapcore.training.options import default_of
+from tapcore.training.schedules import Constant, Linear, Schedule, describe
 from tapcore.training.settings import SAMPLED, LearningRate, Settings
 
 # Rows of the data that stand for all of them when a resumed run is compared with its checkpoint.
@@ -23,7 +28,14 @@ _ALWAYS = (
     "gradient", "seed",
 )  # fmt: skip
 # These have a rule of their own.
-_APART = ("epochs", "pretrain", "pass_up", "center")
+_APART = ("epochs", "pretrain", "pass_up", "center", "optimizer", "schedule", "dtype")
+# Learning rates that suit: of momentum for units {0, 1}, by equations and by sampling, and of Adam.
+_RATE, _SAMPLED_RATE, _ADAMS_RATE = 0.05, 0.1, 0.002
+_SHARE = 0.5
+# Steps of a run whose length nobody gives.
+STEPS, MOST = 20_000, 100
+# Least and most samples of a batch that nobody gives.
+BATCH = (10, 100)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -39,33 +51,74 @@ class Plan(Settings):
         Learning rate of each epoch, as a whole and of each pair of layers.
     pretrain : int
         Epochs for each pair of layers, 0 for an RBM.
+    given : str
+        Dtype of the machine that is given, and given back; `dtype` is the one to train in.
     standard : bool
         Whether the visible layer is trained in standard coordinates.
     """
 
+    batch_size: int
     sweeps: int
     chain_init: str
     renew: float
     pretrain: int
     center: bool
+    learning_rate: LearningRate
+    optimizer: Momentum | Adam
+    schedule: Schedule
+    dtype: str
+    given: str
+    stages: int
     rates: tuple[float, ...]
     pretrain_rates: tuple[float, ...]
     standard: bool = False
 
     @classmethod
-    def of(cls, settings: Settings, machine: Machine) -> Plan:
-        """What `settings` are for `machine`; ValueError if they cannot be."""
-        sampled, pretrain = settings.gradient in SAMPLED, _pretrain(settings, machine)
+    def of(cls, settings: Settings, machine: Machine, samples: int) -> Plan:
+        """What `settings` are for `machine` and so many samples; ValueError if they cannot be."""
+        own = {f.name: getattr(settings, f.name) for f in fields(Settings)}
+        epochs, batch_size = settings.epochs, _unless(settings.batch_size, default_batch(samples))
+        if epochs is None and settings.seconds is None:
+            epochs = default_epochs(samples, batch_size)
+        pretrain, optimizer = _pretrain(settings, machine, epochs), _optimizer(settings, machine)
+        chain_init = _unless(settings.chain_init, _chain_init(settings.gradient))
+        sampled, kept = settings.gradient in SAMPLED, chain_init == "persistent"
+        rate, schedule = settings.learning_rate, settings.schedule
+        if rate is None:
+            rate, schedule = _rate(optimizer, settings.gradient, machine), _unless(schedule, Linear())
+        schedule = _unless(schedule, Constant())
         resolved = {
-            "sweeps": _unless(settings.sweeps, 1 if sampled else 10),
-            "chain_init": _unless(settings.chain_init, SAMPLED.get(settings.gradient, "data")),
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "learning_rate": rate,
+            "sweeps": _unless(settings.sweeps, 1 if sampled else 2 if kept else 10),
+            "chain_init": chain_init,
             "renew": _unless(settings.renew, 0.0 if sampled else 0.2),
             "pretrain": pretrain,
-            "center": _unless(settings.center, len(machine.layers) > 2),
-            "rates": _rates(settings.learning_rate, settings.epochs),
-            "pretrain_rates": _rates(settings.learning_rate, pretrain),
+            "stages": len(machine.weights) + 1 if pretrain else 1,
+            "center": _unless(settings.center, True),
+            "optimizer": optimizer,
+            "schedule": schedule,
+            "dtype": _unless(settings.dtype, _dtype(settings.gradient, machine)),
+            "given": str(machine.dtype),
+            "rates": _rates(rate, schedule, epochs),
+            "pretrain_rates": _rates(rate, schedule, pretrain),
         }
-        return cls(**{f.name: getattr(settings, f.name) for f in fields(Settings)} | resolved)
+        return cls(**own | resolved)
+
+    def stage(self, pretraining: bool) -> Plan:
+        """That of one pair of layers of a deep machine, or of all of it: as a run of its own."""
+        seconds = None if self.seconds is None else self.seconds / self.stages
+        if not pretraining:
+            return replace(self, seconds=seconds)
+        epochs = None if self.epochs is None else self.pretrain
+        return replace(self, epochs=epochs, seconds=seconds, rates=self.pretrain_rates)
+
+    def rate(self, epoch: int, done: float) -> float:
+        """Learning rate in an epoch, from 0, where a share `done` of the run lies behind."""
+        if callable(self.learning_rate):
+            return self.rates[epoch]
+        return self.learning_rate * self.schedule.at(done)
 
     def described(self) -> dict[str, Any]:
         """What a checkpoint keeps, under the names of the settings."""
@@ -73,9 +126,17 @@ class Plan(Settings):
         kept = {name: value for name, (value, default) in values.items() if name in _ALWAYS or value != default}
         kept["learning_rate"] = list(self.rates)
         kept["penalty"] = None if self.penalty is None else [type(self.penalty).__name__, self.penalty.strength]
+        if isinstance(self.optimizer, Adam):
+            kept["optimizer"] = ["Adam", self.optimizer.share, self.optimizer.squares]
+        if not isinstance(self.schedule, Constant):
+            kept["schedule"] = describe(self.schedule)
         if self.pretrain:
             rates = list(self.pretrain_rates)
             kept |= {"pretrain": self.pretrain, "pretrain_rates": rates, "pass_up": self.pass_up}
+        if self.center:
+            kept["offset_rate"] = OFFSET_RATE
+        if self.dtype != self.given:
+            kept["dtype"] = self.dtype
         return kept | {name: True for name in ("center", "standard") if getattr(self, name)}
 
 
@@ -83,22 +144,72 @@ def _unless(value: Any, otherwise: Any) -> Any:
     return otherwise if value is None else value
 
 
-def _pretrain(settings: Settings, machine: Machine) -> int:
-    """Epochs for each pair of layers."""
+def default_batch(samples: int) -> int:
+    """A hundredth of the samples, so that few of them make steps enough; within limits."""
+    least, most = BATCH
+    return min(most, max(least, samples // 100))
+
+
+def default_epochs(samples: int, batch_size: int) -> int:
+    """As many as make `STEPS` steps: one at least, and of few samples `MOST` at most, since each epoch is scored."""
+    return min(MOST, max(1, round(STEPS * batch_size / samples)))
+
+
+def _pretrain(settings: Settings, machine: Machine, epochs: int | None) -> int:
+    """Epochs for each pair of layers; of a run of so many seconds: 1 if there are to be any."""
     if len(machine.layers) > 2:
-        return settings.epochs if settings.pretrain is None else settings.pretrain
+        if epochs is None:
+            return int(settings.pretrain != 0)
+        return epochs if settings.pretrain is None else settings.pretrain
     if settings.pretrain:
         raise ValueError(f"pretrain is for machines of more than two layers, got {settings.pretrain!r} for an RBM")
     return 0
 
 
-def _rates(learning_rate: LearningRate, epochs: int) -> tuple[float, ...]:
+def _rates(learning_rate: LearningRate, schedule: Schedule, epochs: int | None) -> tuple[float, ...]:
+    """Learning rate at the beginning of each epoch; of a run of so many seconds: of the first one."""
+    if epochs is None:
+        epochs = 1
     if not callable(learning_rate):
-        return (learning_rate,) * epochs
+        return tuple(learning_rate * schedule.at(epoch / epochs) for epoch in range(epochs))
     # Asked for all epochs at once: a schedule that goes wrong late is refused before work starts.
     return tuple(
         checks.number(f"learning_rate({epoch})", learning_rate(epoch), minimum=0) for epoch in range(1, epochs + 1)
     )
+
+
+def _two_states(machine: Machine) -> bool:
+    return all(layer.states is not None for layer in machine.layers)
+
+
+def _optimizer(settings: Settings, machine: Machine) -> Momentum | Adam:
+    """Adam for units of all kinds, whose derivatives differ in size, if a rate is to be found too."""
+    if settings.optimizer is not None:
+        return settings.optimizer
+    if settings.momentum is None and settings.learning_rate is None and not _two_states(machine):
+        return Adam()
+    return Momentum(_unless(settings.momentum, _SHARE))
+
+
+def _rate(optimizer: Momentum | Adam, gradient: str, machine: Machine) -> float:
+    """By momentum the same steps of the law whatever two numbers units have for their states."""
+    if isinstance(optimizer, Adam):
+        return _ADAMS_RATE
+    apart = [1.0 if layer.states is None else layer.states[1] - layer.states[0] for layer in machine.layers]
+    widest = max(below * above for below, above in pairwise(apart))
+    return (_SAMPLED_RATE if gradient in SAMPLED else _RATE) / widest**2
+
+
+def _chain_init(gradient: str) -> str:
+    """Chains of sweeps go on from batch to batch; those of other engines begin anew, as they do not stay close."""
+    swept = gradient not in SAMPLED and TABLE[gradient].engine == SWEEPS
+    return "persistent" if swept else SAMPLED.get(gradient, "data")
+
+
+def _dtype(gradient: str, machine: Machine) -> str:
+    """float32 where units have two states and the gradient can be had in it: noise of batches is far above rounding."""
+    narrow = gradient in SAMPLED or not TABLE[gradient].wide
+    return "float32" if _two_states(machine) and narrow else str(machine.dtype)
 
 
 def refuse_contradictions(now: dict[str, Any], then: dict[str, Any], begun: int, where: str) -> None:

@@ -61,8 +61,12 @@ class Training(Iterator[EpochRecord]):
         Records of the epochs so far.
     epoch, batch : int
         Epochs done, and batches done of the next one.
-    epochs, batches : int
-        How many there are: epochs of all stages, and batches of an epoch.
+    epochs : int or None
+        How many there are, of all stages; None where it is seconds that are given.
+    batches : int
+        Batches of an epoch.
+    finished : bool
+        Whether there is nothing left to train.
 
     Raises
     ------
@@ -92,19 +96,21 @@ class Training(Iterator[EpochRecord]):
         settings = check_settings(settings)
         if settings.pretrain is None and resume is True and checkpoint is not None and len(machine.layers) > 2:
             settings = replace(settings, pretrain=_begun_with(RunFolder(checkpoint)))
-        plan = Plan.of(settings, machine)
         every = checks.integer("checkpoint_every", checkpoint_every, minimum=1)
         if resume and checkpoint is None:
             raise ValueError("resume needs checkpoint, the folder of the run to go on with")
         samples = checks.matrix("X", X, machine.layers[0].columns, rows="samples")
         machine.layers[0].check_data("X", samples)
-        self._course = _course(machine, samples, plan, to_the_letter=settings.center is False)
+        plan = Plan.of(settings, machine, len(samples))
+        self._dtype = machine.dtype
+        machine = machine.replace(dtype=plan.dtype)
+        self._course = _course(machine, samples, plan, to_the_letter=not plan.center)
         self._saver = None if checkpoint is None else _Saver(self._course, RunFolder(checkpoint), every, resume)
 
     @property
     def machine(self) -> Machine:
-        """The machine as it is now."""
-        return self._course.snapshot()
+        """The machine as it is now, in the dtype of the one given."""
+        return self._course.snapshot().replace(dtype=self._dtype)
 
     @property
     def history(self) -> History:
@@ -122,9 +128,14 @@ class Training(Iterator[EpochRecord]):
         return self._course.batch
 
     @property
-    def epochs(self) -> int:
-        """Epochs of all stages."""
+    def epochs(self) -> int | None:
+        """Epochs of all stages; None where it is seconds that are given."""
         return self._course.epochs
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self._course.finished
 
     @property
     def batches(self) -> int:
@@ -132,11 +143,12 @@ class Training(Iterator[EpochRecord]):
         return self._course.batches
 
     def __repr__(self) -> str:
-        return f"<Training: {self.epoch} of {self.epochs} epochs done>"
+        of = "" if self.epochs is None else f" of {self.epochs}"
+        return f"<Training: {self.epoch}{of} epochs done>"
 
     def __next__(self) -> EpochRecord:
         self._begin()
-        if self.epoch == self.epochs:
+        if self.finished:
             raise StopIteration
         return self.step()
 
@@ -163,8 +175,8 @@ class Training(Iterator[EpochRecord]):
             is written before if there is a folder. The next step goes on. A second Ctrl-C acts at once, after which
             only a checkpoint can be gone on from.
         """
-        if self.epoch == self.epochs:
-            raise ValueError(f"step needs an epoch that is left: all {self.epochs} are done")
+        if self.finished:
+            raise ValueError(f"step needs an epoch that is left: all {self.epoch} are done")
         with interrupts_wait() as asked:
             record = self._train_epoch(batch_done or _nothing, asked)
         if asked.is_set():  # while the epoch was scored
@@ -222,12 +234,13 @@ def finish(training: Training, progress: bool | None, callbacks: Sequence[Callba
     hidden = None if progress is None else not progress
     done = training.epoch * batches + training.batch
     with (
-        tqdm(total=epochs * batches, initial=done, unit="batch", disable=hidden) as bar,
+        tqdm(total=None if epochs is None else epochs * batches, initial=done, unit="batch", disable=hidden) as bar,
         # Without a folder Ctrl-C acts at once: there is nothing to put down.
         interrupts_wait(training._saver is not None) as asked,
     ):
-        while training.epoch < epochs:
-            bar.set_description(f"epoch {training.epoch + 1}/{epochs}")
+        while not training.finished:
+            of = "" if epochs is None else f"/{epochs}"
+            bar.set_description(f"epoch {training.epoch + 1}{of}")
             record = training._train_epoch(bar.update, asked)
             bar.set_postfix_str(f"log-likelihood/unit {record.log_likelihood:.4f}")
             for callback in callbacks:
@@ -293,5 +306,5 @@ class _Saver:
 
     def epoch_done(self) -> None:
         """Write a checkpoint if one is due after this epoch."""
-        if self.course.epoch % self.every == 0 or self.course.epoch == self.course.epochs:
+        if self.course.epoch % self.every == 0 or self.course.finished:
             self.save()

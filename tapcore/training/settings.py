@@ -6,11 +6,12 @@ Nothing heavy loads with this module: the flags of `tapcore train` are made of i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
 from tapcore.inference.methods import choices
+from tapcore.training.optimisers import Adam, Momentum
 from tapcore.training.options import (
     Flag,
     Rule,
@@ -24,6 +25,7 @@ from tapcore.training.options import (
     whole,
 )
 from tapcore.training.penalties import L1, L2
+from tapcore.training.schedules import WORDS, Constant, Schedule
 
 LearningRate = float | Callable[[int], float]
 
@@ -40,6 +42,21 @@ def _check_penalty(name: str, value: Any) -> L1 | L2 | None:
     return value
 
 
+def _check_schedule(name: str, value: Any) -> Schedule | None:
+    if not (value is None or (isinstance(value, Schedule) and type(value) in WORDS.values())):
+        raise ValueError(f"{name} must be tapcore.Constant(), Linear(), Cosine(), Steps() or None, got {value!r}")
+    return value
+
+
+def _check_optimizer(name: str, value: Any) -> Momentum | Adam | None:
+    if value is not None and not isinstance(value, Momentum | Adam):
+        raise ValueError(f"{name} must be tapcore.Momentum(...), tapcore.Adam(...) or None, got {value!r}")
+    return value
+
+
+_OPTIMIZER = {
+    "--adam": Flag("Adam, with this share of past derivatives, 0.9 say, in place of momentum", Adam),
+}
 _PENALTY = {
     "--l2": Flag("weight decay (0.001 if no penalty is given)", L2),
     "--l1": Flag("sparsity penalty in place of weight decay", L1),
@@ -56,16 +73,22 @@ class Settings:
 
     Parameters
     ----------
-    epochs, batch_size, chains, seed : int
+    chains, seed : int
         As the keywords of `fit` of the same names, as all that follow.
-    learning_rate : float or callable
-    momentum, noisy : float
+    epochs, batch_size : int, optional
+    seconds : float, optional
+    learning_rate : float or callable, optional
+    schedule : Constant, Linear, Cosine or Steps, optional
+    momentum : float, optional
+    noisy : float
+    optimizer : Momentum or Adam, optional
     penalty : L1, L2 or None
     sweeps, pretrain : int, optional
     renew, damping : float, optional
     chain_init : str, optional
     gradient, pass_up : str
     center : bool, optional
+    dtype : str, optional
 
     Raises
     ------
@@ -79,14 +102,36 @@ class Settings:
     >>> machine, history = tc.fit(machine, X, settings=sparse)
     """
 
-    epochs: int = field(metadata=option(whole(0, held=_RATE), "passes over the data, in all", "N", unless=10))
-    batch_size: int = field(default=100, metadata=option(whole(1), "samples in a mini-batch", "M"))
-    chains: int = field(default=100, metadata=option(whole(1), "chains that seek solutions for each mini-batch", "K"))
-    learning_rate: LearningRate = field(
-        default=0.005, metadata=option(number_or_function(minimum=0), "size of the steps", "RATE")
+    epochs: int | None = field(
+        default=None,
+        metadata=option(whole(0, held=_RATE), "passes over the data, in all (as many as make 20,000 steps)", "N"),
     )
-    momentum: float = field(
-        default=0.5, metadata=option(number(minimum=0, below=1), "share of the previous step that is kept", "ETA")
+    seconds: float | None = field(
+        default=None,
+        metadata=option(number(minimum=0), "to train for, in place of a number of passes", "S"),
+    )
+    batch_size: int | None = field(
+        default=None,
+        metadata=option(whole(1), "samples in a mini-batch (a hundredth of them, 10 to 100)", "M"),
+    )
+    chains: int = field(default=100, metadata=option(whole(1), "chains that seek solutions for each mini-batch", "K"))
+    learning_rate: LearningRate | None = field(
+        default=None, metadata=option(number_or_function(minimum=0), "size of the first steps (one that suits)", "RATE")
+    )
+    schedule: Schedule | None = field(
+        default=None,
+        metadata=option(
+            Rule(_check_schedule, {"choices": tuple(WORDS)}),
+            {"--schedule": Flag("how it falls (linear; constant where a rate is given)", lambda word: WORDS[word]())},
+        ),
+    )
+    momentum: float | None = field(
+        default=None,
+        metadata=option(number(minimum=0, below=1), "share of the previous step that is kept (0.5)", "ETA"),
+    )
+    optimizer: Momentum | Adam | None = field(
+        default=None,
+        metadata=option(Rule(_check_optimizer, {"type": float}), _OPTIMIZER, "SHARE"),
     )
     penalty: L1 | L2 | None = field(
         default_factory=partial(L2, 0.001),
@@ -94,11 +139,15 @@ class Settings:
     )
     sweeps: int | None = field(
         default=None,
-        metadata=option(whole(1), "sweeps of each chain for each mini-batch (10, or 1 for cd and pcd)", "N"),
+        metadata=option(
+            whole(1), "sweeps of each chain for each mini-batch (2; 10 from the data; 1 for cd and pcd)", "N"
+        ),
     )
     chain_init: str | None = field(
         default=None,
-        metadata=option(choice("data", "persistent", "random"), "where chains start (data, or persistent for pcd)"),
+        metadata=option(
+            choice("data", "persistent", "random"), "where chains start (persistent; data for cd, rbp and adatap)"
+        ),
     )
     renew: float | None = field(
         default=None,
@@ -135,8 +184,10 @@ class Settings:
     pass_up: str = field(
         default="samples", metadata=option(choice("samples", "means"), "what layers hand to the next then")
     )
-    center: bool | None = field(
-        default=None, metadata=option(flag(), "step along the gradient of centred units (yes if deep)")
+    center: bool | None = field(default=None, metadata=option(flag(), "step along the gradient of centred units (yes)"))
+    dtype: str | None = field(
+        default=None,
+        metadata=option(choice("float64", "float32"), "to train in (float32 where that is as good)"),
     )
 
     def __post_init__(self) -> None:
@@ -147,6 +198,14 @@ class Settings:
         self._refuse_contradictions()
 
     def _refuse_contradictions(self) -> None:
+        if self.seconds is not None and self.epochs is not None:
+            raise ValueError("seconds take the place of epochs: give one of them")
+        if self.optimizer is not None and self.momentum not in (None, getattr(self.optimizer, "share", None)):
+            raise ValueError("momentum is part of the optimizer: give one of them")
+        if self.schedule not in (None, Constant()) and callable(self.learning_rate):
+            raise ValueError("learning_rate is a function, which leaves nothing to a schedule")
+        if self.seconds is not None and callable(self.learning_rate):
+            raise ValueError("learning_rate is a function of the epoch: a run of so many seconds needs a schedule")
         starts = SAMPLED.get(self.gradient)
         if starts is None:
             return
@@ -168,3 +227,38 @@ def check_settings(value: Any) -> Settings:
     if not isinstance(value, Settings):
         raise ValueError(f"settings must be tapcore.Settings(...), got {value!r}")
     return value
+
+
+def paper_settings(**changes: Any) -> Settings:
+    """Alg. 2 and Table I to the letter: what the paper trains by.
+
+    Parameters
+    ----------
+    **changes
+        Fields that are to be other than in the paper, as `epochs`.
+
+    Returns
+    -------
+    Settings
+        100 epochs, mini-batches of 100 samples, 100 chains that start from the samples and take 10 sweeps; rate 0.005
+        throughout, momentum 0.5, weight decay 0.001, in float64, without centring. For "cd" and "pcd", which the paper
+        does not train by, one sweep, from where their chains start.
+
+    Raises
+    ------
+    ValueError
+        As `Settings`.
+
+    Examples
+    --------
+    >>> machine, history = tc.fit(machine, X, settings=tc.paper_settings(epochs=20))
+    """
+    swept = changes.get("gradient") not in SAMPLED
+    return replace(
+        Settings(
+            epochs=100 if changes.get("seconds") is None else None, batch_size=100, chains=100, learning_rate=0.005,
+            schedule=Constant(), momentum=0.5, penalty=L2(0.001), sweeps=10 if swept else None,
+            chain_init="data" if swept else None, gradient="tap", center=False, dtype="float64",
+        ),
+        **changes,
+    )  # fmt: skip

@@ -52,9 +52,14 @@ class StandardCourse:
         return self.course.batches
 
     @property
-    def epochs(self) -> int:
-        """Epochs of all stages."""
+    def epochs(self) -> int | None:
+        """Epochs of all stages; None of a run of so many seconds."""
         return self.course.epochs
+
+    @property
+    def finished(self) -> bool:
+        """Whether all stages are done."""
+        return self.course.finished
 
     def run_epoch(self, batch_done: Callable[[], None], stop: Callable[[], bool]) -> EpochRecord:
         """Train what is left of the epoch and score it, as `Course.run_epoch`."""

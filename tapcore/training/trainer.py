@@ -14,17 +14,16 @@ from tapcore.equations.compiled import compiled
 from tapcore.inference.methods import TABLE, clamped
 from tapcore.inference.solve import rule_for
 from tapcore.machine import Machine
+from tapcore.training.centring import Offsets
 from tapcore.training.data_side import DataSide
 from tapcore.training.history import EpochRecord, History, draw_sample, score
-from tapcore.training.optimisers import slopes
+from tapcore.training.moves import OfParameters, how, memory
 from tapcore.training.phases import phase_for
 from tapcore.training.plan import Plan
 from tapcore.training.weights import (
-    Center,
     Step,
     Workspace,
     averages,
-    center_rows,
     less,
     move_weights,
     no_center,
@@ -67,6 +66,9 @@ class Trainer:
         self.weights = [W for W, _, _ in self.own.weights]
         self.steps = tuple(np.zeros_like(W) for W in self.weights)
         self.parameters = [self.own.sites.parameters(i) for i in range(len(machine.layers))]
+        self.memories = [memory(settings.optimizer, W) for W in self.weights]
+        self.of_parameters = OfParameters(settings.optimizer, self.parameters)
+        self.offsets = Offsets(machine.layers)
         self.chains_begun = False
         self.epoch = self.batch = 0
         self.seconds = 0.0
@@ -101,14 +103,16 @@ class Trainer:
             Weights or parameters are no longer finite.
         """
         order = self._stream(_ORDER, self.epoch).permutation(self.X.shape[0])
-        rate = self.settings.rates[self.epoch]
         begun = time.perf_counter() - self.seconds
-        while self.batch < self.batches:
+        rate = self._rate(0.0 if self.batch == 0 else self.seconds)
+        while self.batch < self.batches and not self._time_is_up(time.perf_counter() - begun):
             if stop():
                 self.seconds = time.perf_counter() - begun
                 raise Interrupted
-            self._train_batch(order, rate)
+            self._train_batch(order, self._rate(time.perf_counter() - begun))
             self.batch += 1
+            if self.epoch == 0 and self.batch == 1:
+                begun = time.perf_counter()  # most of it was the compiler's
             batch_done()
         self._refuse_divergence()
         result = score(self.snapshot(), self.sample, self.settings.chains)
@@ -118,6 +122,28 @@ class Trainer:
         self.lost = 0
         self.history.append(record)
         return record
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or the time is up."""
+        if self.settings.seconds is None:
+            return self.epoch == self.settings.epochs
+        return self._time_is_up(self.seconds)
+
+    def _time_is_up(self, seconds: float) -> bool:
+        """Whether the run has lasted as long as it may; with so many seconds of this epoch."""
+        most = self.settings.seconds
+        return most is not None and self.epoch + self.batch > 0 and self.history.seconds.sum() + seconds >= most
+
+    def _rate(self, seconds: float) -> float:
+        """Learning rate of the next batch; with so many seconds of this epoch."""
+        settings = self.settings
+        if settings.seconds is None:
+            assert settings.epochs is not None
+            done = (self.epoch + self.batch / self.batches) / max(1, settings.epochs)
+        else:
+            done = (self.history.seconds.sum() + seconds) / settings.seconds if settings.seconds > 0 else 0.0
+        return settings.rate(self.epoch, done)
 
     def _train_batch(self, order: NDArray[np.int64], rate: float) -> None:
         first = self.batch * self.settings.batch_size
@@ -174,41 +200,27 @@ class Trainer:
         count = len(model.moments.mean[0])
         # Sampled chains that started in this batch did so from its samples, one after the other.
         fields = model.fields[: len(x)] if len(model.fields) >= len(x) else model.fields[:0]
-        penalty = slopes(settings.penalty)
+        numbers = how(settings.optimizer, settings.penalty, rate, self.epoch * self.batches + self.batch + 1)
         data = self._data_side(len(x)).run(x, self.own, fields)
         statistics = data.statistics(layers)
         pairs = zip(statistics, model.statistics, strict=True)
         ascent = [{name: seen[name] - own[name] for name in seen} for seen, own in pairs]
+        offsets = self.offsets
+        if settings.center:
+            offsets.follow(statistics, model.statistics)
         for lower, (step, powers) in enumerate(zip(self.steps, self.own.weights, strict=True)):
-            centred = self._center(lower, statistics, ascent)
+            centred = offsets.rows(lower, ascent, step.dtype) if settings.center else no_center(step)
             work = self._workspace(step.shape[0], step.shape[1], count + len(x) + len(centred.lower))
             extra = less(model.extra[lower], data.extra[lower])
             of = averages(work, lower, model.moments, data.moments, len(x), count, extra, centred)
-            job = Step(*powers, step, of, work, rate, settings.momentum, *penalty)
+            job = Step(*powers, step, self.memories[lower], of, work, numbers)
             run_blocks(move_weights, len(work.blocks), job)
-        for layer, parameters, slopes_of in zip(layers, self.parameters, ascent, strict=True):
-            layer.ascend(parameters, slopes_of, rate)
-        if settings.center:
-            self._keep_fields(self._fields_of(statistics))
-
-    def _center(self, lower: int, statistics: list[dict[str, Array]], ascent: list[dict[str, Array]]) -> Center:
-        """What centres the units at both ends of the weights above layer `lower`: their averages over the batch."""
-        if not self.settings.center:
-            return no_center(self.steps[lower])
-        centres, slopes_of = self._fields_of(statistics), self._fields_of(ascent)
-        below, above = ((centres[i], slopes_of[i]) for i in (lower, lower + 1))
-        return center_rows(below, above, self.machine.dtype)
-
-    def _fields_of(self, statistics: list[dict[str, Array]]) -> list[Array]:
-        """Of averages of d ln phi/d parameter, those of every unit's field."""
-        return [layer.field_statistic(some) for layer, some in zip(self.machine.layers, statistics, strict=True)]
-
-    def _keep_fields(self, centres: list[Array]) -> None:
-        """Take from each unit's field what the weights' step adds to it where its neighbours are at their centres."""
-        for lower, step in enumerate(self.steps):
-            below, above = self.machine.layers[lower : lower + 2]
-            below.add_fields(self.parameters[lower], -(step @ centres[lower + 1]))
-            above.add_fields(self.parameters[lower + 1], -(centres[lower] @ step))
+        directions = self.of_parameters.directions(ascent)
+        with np.errstate(over="ignore", invalid="ignore"):  # what diverges is said after the epoch
+            for layer, parameters, slopes_of in zip(layers, self.parameters, directions, strict=True):
+                layer.ascend(parameters, slopes_of, numbers.rate)
+            if settings.center:
+                offsets.keep_fields(self.parameters, self.steps)
 
     def _kept(self, layers: list[Unit]) -> Any:
         """Which chains are not lost."""
@@ -256,7 +268,16 @@ class Trainer:
 
     def tensors(self) -> dict[str, Array]:
         """All of the state that is arrays, the machine aside."""
-        return {**self.phase.tensors(), **_named_steps(self.steps)}
+        offsets = self.offsets.tensors() if self.settings.center else {}
+        memories = {
+            f"adam.{i}.{what}": x
+            for i, kept in enumerate(self.memories)
+            for what, x in kept._asdict().items()
+            if len(x)
+        }
+        return {
+            **self.phase.tensors(), **_named_steps(self.steps), **offsets, **memories, **self.of_parameters.tensors(),
+        }  # fmt: skip
 
     def restore(
         self, epoch: int, header: dict[str, Any], tensors: dict[str, Array], prefix: str, history: History
@@ -270,6 +291,7 @@ class Trainer:
             array[...] = tensors[name]
         self.own.set_powers()
         self.chains_begun = header["chains_begun"]
+        self.offsets.begun = epoch + header["batch"] > 0
         self.phase.restored()
         self.epoch, self.batch, self.seconds = epoch, header["batch"], header["seconds"]
         self.lost, self.history = header.get("lost", 0), history

@@ -17,7 +17,7 @@ from tapcore._base.blocks import block_kernel
 from tapcore._base.intrinsics import segment
 from tapcore._base.jit import scalar
 from tapcore._base.threads import split, thread_count
-from tapcore.training.optimisers import move
+from tapcore.training.moves import How, Memory, adapt, move
 
 Array = NDArray[Any]
 
@@ -183,12 +183,10 @@ class Step(NamedTuple):
     W2: Array  # their squares
     W3: Array  # and cubes, or no rows
     step: Array  # (n_lower, n_upper) the last step, to be replaced
+    memory: Memory
     average: Averages
     work: Workspace
-    rate: float
-    momentum: float
-    l1: float
-    l2: float
+    how: How
 
 
 @block_kernel
@@ -198,7 +196,12 @@ def move_weights(b: int, job: Step) -> None:
     _weight_gradient(b, job.W, job.average, job.work)
     W, W2 = segment(job.W.reshape(job.W.size), lo * m, rows * m), segment(job.W2.reshape(job.W2.size), lo * m, rows * m)
     step, gradient = segment(job.step.reshape(job.step.size), lo * m, rows * m), job.work.gradient[b]
-    move(W, W2, step, gradient, job.rate, job.momentum, job.l1, job.l2)
+    if job.memory.mean.shape[0] > 0:
+        whole, squares = job.memory.mean, job.memory.square
+        mean = segment(whole.reshape(whole.size), lo * m, rows * m)
+        square = segment(squares.reshape(squares.size), lo * m, rows * m)
+        adapt(mean, square, gradient, job.how.share, job.how.squares)
+    move(W, W2, step, gradient, job.how.rate, job.how.momentum, job.how.l1, job.how.l2)
     if job.W3.shape[0] > 0:
         for i in range(rows):
             for j in range(m):

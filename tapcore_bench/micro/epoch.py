@@ -21,7 +21,7 @@ def training_for(hidden: int, samples: int = SAMPLES) -> tc.Training:
     # As many pixels on as in MNIST, each with a frequency of its own.
     rng = np.random.default_rng(0)
     X = rng.random((samples, VISIBLE), dtype=np.float32) < rng.beta(0.2, 1.3, VISIBLE)
-    settings = tc.Settings(
+    settings = tc.paper_settings(
         epochs=1, batch_size=SIZE, chains=SIZE, learning_rate=0.005, momentum=0.5, penalty=tc.L2(0.001), sweeps=SWEEPS
     )  # fmt: skip
     return tc.Training(tc.RBM(tc.Binary.from_data(X), tc.Binary(hidden), seed=0), X, settings)

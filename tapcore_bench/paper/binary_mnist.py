@@ -25,9 +25,9 @@ def main() -> None:
     ).parse_args()
     X = binary_mnist()
     machine = tc.RBM(tc.Binary.from_data(X), tc.Binary(options.hidden), seed=0, dtype=options.dtype)
-    settings = tc.Settings(
+    settings = tc.paper_settings(
         epochs=options.epochs, batch_size=SIZE, chains=SIZE, learning_rate=RATE, momentum=MOMENTUM,
-        penalty=tc.L2(DECAY), sweeps=SWEEPS,
+        penalty=tc.L2(DECAY), sweeps=SWEEPS, dtype=options.dtype,
     )  # fmt: skip
     print(machine_name())
     training = tc.Training(machine, X, settings)
@@ -40,7 +40,7 @@ def main() -> None:
 
 def _train(training: tc.Training, products: Products) -> tuple[tc.History, list[float]]:
     history, ratios = tc.History(), []
-    for _ in range(training.epochs):
+    while not training.finished:
         ours, reference = Turns(training, products).run()
         record = training.history[-1]._replace(seconds=ours)
         history.append(record)

@@ -64,7 +64,8 @@ def train(
             flush=True,
         )
 
-    machine, _ = tc.fit(machine, X, seed=0, callbacks=(keep,), **how)
+    settings = tc.paper_settings(center=len(machine.layers) > 2)
+    machine, _ = tc.fit(machine, X, settings=settings, callbacks=(keep,), **how)
     table = np.array(rows)
     header = "epoch,stage,seconds,log_likelihood,test_log_likelihood,test_per_visible_unit"
     np.savetxt(folder / f"history_{name}.csv", table, delimiter=",", header=header, comments="")

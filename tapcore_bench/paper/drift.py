@@ -22,7 +22,8 @@ def main() -> None:
                 flush=True,
             )
 
-    tc.fit(tc.RBM(tc.Binary(64), tc.Binary(20), seed=0), X, epochs=max(EPOCHS), learning_rate=0.1, callbacks=(say,))
+    settings = tc.paper_settings(epochs=max(EPOCHS), learning_rate=0.1)
+    tc.fit(tc.RBM(tc.Binary(64), tc.Binary(20), seed=0), X, settings=settings, callbacks=(say,))
 
 
 if __name__ == "__main__":

@@ -39,8 +39,8 @@ def train(
         )
 
     return tc.fit(
-        machine, X, epochs=epochs, batch_size=size, chains=size, learning_rate=rate, momentum=0.5,
-        penalty=tc.L2(decay), sweeps=10, chain_init="data", center=False, seed=0, callbacks=(say,),
+        machine, X, settings=tc.paper_settings(dtype=machine.dtype.name), epochs=epochs, batch_size=size, chains=size,
+        learning_rate=rate, penalty=tc.L2(decay), callbacks=(say,),
     )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def training_for(
     X: np.ndarray, gradient: str, iterations: int, start: tc.Machine | None, rate: float, chains: int
 ) -> tc.Training:
     """A training of epochs without end."""
-    settings = tc.Settings(
+    settings = tc.paper_settings(
         epochs=100_000, batch_size=SIZE, chains=chains, learning_rate=rate, momentum=0.5, penalty=tc.L2(0.001),
         sweeps=iterations, gradient=gradient, damping=0.5,
     )  # fmt: skip

@@ -22,5 +22,6 @@ def trained(folder: Path, hidden: int, epochs: list[int], noisy: float = 0.0) ->
 
         X = binary_mnist()
         machine = tc.RBM(tc.Binary.from_data(X), tc.Binary(hidden), seed=0)
-        tc.fit(machine, X, epochs=max(epochs), noisy=noisy, callbacks=(keep,))
+        settings = tc.paper_settings(epochs=max(epochs), noisy=noisy)
+        tc.fit(machine, X, settings=settings, callbacks=(keep,))
     return [tc.load(paths[epoch]) for epoch in epochs]

@@ -30,7 +30,7 @@ def main() -> None:
     print(machine_name())
     trainings = []
     for way in WAYS:
-        settings = tc.Settings(
+        settings = tc.paper_settings(
             epochs=options.epochs, batch_size=100, chains=100, learning_rate=0.005, momentum=0.5,
             penalty=tc.L2(0.001), **way,
         )  # fmt: skip

@@ -73,9 +73,8 @@ def machine_for(data: Data, epochs: int, folder: Path) -> tc.Machine:
     if not path.exists():
         fall = (data.last_rate / data.rate) ** (1 / max(1, epochs - 1))
         machine = tc.RBM(data.visible, data.hidden, sigma=data.sigma, seed=0)
-        machine, history = tc.fit(
-            machine, data.train, epochs=epochs, learning_rate=lambda e: data.rate * fall ** (e - 1), **data.how
-        )
+        settings = tc.paper_settings(epochs=epochs, learning_rate=lambda e: data.rate * fall ** (e - 1))
+        machine, history = tc.fit(machine, data.train, settings=settings, **data.how)
         print(f"{data.name}: {history[-1]}", flush=True)
         tc.save(path, machine)
     return tc.load(path)

@@ -26,7 +26,7 @@ WAYS: list[dict[str, Any]] = [
 
 def training_for(X: np.ndarray, hidden: int, way: dict[str, Any]) -> tc.Training:
     """A training of epochs without end."""
-    settings = tc.Settings(epochs=10_000, batch_size=100, chains=100, momentum=0.5, penalty=tc.L2(0.001), **way)
+    settings = tc.paper_settings(epochs=10_000, batch_size=100, chains=100, momentum=0.5, penalty=tc.L2(0.001), **way)
     return tc.Training(tc.RBM(tc.Binary.from_data(X), tc.Binary(hidden), seed=0), X, settings)
 
 

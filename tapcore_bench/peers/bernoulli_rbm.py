@@ -10,6 +10,7 @@ import argparse
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
@@ -33,9 +34,10 @@ def samples() -> np.ndarray:
 def ours(X: np.ndarray, gradient: str, scored: bool) -> Callable[[], object]:
     """An epoch of ours."""
     machine = tc.RBM(tc.Binary.from_data(X), tc.Binary(HIDDEN), seed=0, dtype="float32")
+    how: dict[str, Any] = {"epochs": 1, "learning_rate": RATE, "gradient": gradient, "dtype": "float32"}
     if scored:
-        return lambda: tc.fit(machine, X, epochs=1, learning_rate=RATE, gradient=gradient, progress=False)
-    settings = tc.Settings(epochs=1, batch_size=SIZE, chains=SIZE, learning_rate=RATE, gradient=gradient)
+        return lambda: tc.fit(machine, X, settings=tc.paper_settings(**how), progress=False)
+    settings = tc.paper_settings(batch_size=SIZE, chains=SIZE, **how)
 
     def epoch() -> None:
         training = tc.Training(machine, X, settings)

@@ -251,7 +251,7 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_exits_130_after_saving_and_resumes(tmp_path: Path) -> None:
-    arguments = ["digits", "--epochs", "400", "--hidden", "20", "--chain-init", "persistent", "--out"]
+    arguments = ["digits", "--epochs", "400", "--hidden", "20", "--learning-rate", "0.01", "--out"]
     child = subprocess.Popen(process("train", *arguments, str(tmp_path / "a")), stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "a" / "epoch-0002.safetensors").exists():
         assert child.poll() is None

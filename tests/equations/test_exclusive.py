@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import random_rbm
+from cases import fit_as_paper, random_rbm
 from numpy.testing import assert_allclose, assert_array_equal
 from one_hot import OneHot, rows
 from scipy.special import logsumexp
@@ -213,7 +213,7 @@ def test_it_trains(gradient: str) -> None:
     which = rng.integers(0, 3, 60)
     X = np.concatenate([np.eye(3)[which], np.eye(4)[which], np.eye(2)[which % 2], np.ones((60, 1))], axis=1)
     machine = tc.RBM(OneHot(4, QS), tc.Binary(4), sigma=0.1, seed=0)
-    trained = tc.fit(
+    trained = fit_as_paper(
         machine, X, epochs=60, gradient=gradient, learning_rate=0.1, batch_size=20, chains=20, seed=1, progress=False
     ).machine
     exact = [tc.exact.log_likelihood(m, X).mean() for m in (machine, trained)]
@@ -228,7 +228,7 @@ def test_a_step_of_training_is_the_gradient(shape: str) -> None:
     X, rate = starts(machine, 4), 1e-6
     options = {"chains": 4, "sweeps": 400, "momentum": 0.0, "center": False, "penalty": None}
     options |= {"pretrain": 0} if len(machine.layers) > 2 else {}
-    trained = tc.fit(machine, X, epochs=1, batch_size=4, learning_rate=rate, progress=False, **options).machine
+    trained = fit_as_paper(machine, X, epochs=1, batch_size=4, learning_rate=rate, progress=False, **options).machine
     wanted = tc.gradient(machine, X, tc.solve(machine, X, tol=1e-14))
     for before, after, slope in zip(machine.weights, trained.weights, wanted.weights, strict=True):
         assert_allclose((after - before) / rate, slope, atol=1e-8)
@@ -244,7 +244,7 @@ def test_methods_that_do_not_know_them_say_so(method: str) -> None:
     with pytest.raises(ValueError, match=message):
         tc.solve(machine, starts(machine), method=method)
     with pytest.raises(ValueError, match=message):
-        tc.fit(machine, starts(machine), epochs=1, gradient=method)
+        fit_as_paper(machine, starts(machine), epochs=1, gradient=method)
 
 
 def test_two_layers_of_them_side_by_side_are_refused_beyond_first_order() -> None:

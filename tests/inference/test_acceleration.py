@@ -30,7 +30,8 @@ def trained() -> tuple[tc.Machine, np.ndarray]:
     """A machine trained on digits, with about twenty solutions, and data to start from."""
     X = tc.datasets.load("digits")
     machine = tc.RBM(tc.Binary(64), tc.Binary(32), seed=0)
-    return tc.fit(machine, X, epochs=40, learning_rate=0.05, progress=False).machine, X[:400].astype(float)
+    settings = tc.paper_settings(epochs=40, learning_rate=0.05)
+    return tc.fit(machine, X, settings=settings, progress=False).machine, X[:400].astype(float)
 
 
 @pytest.mark.nojit

@@ -267,6 +267,6 @@ def test_a_new_row_moves_by_its_engine() -> None:
     machine, x = random_rbm(0), starts(random_rbm(0), 2)
     by_row = tc.solve(machine, x, method="new")
     np.testing.assert_array_equal(by_row.mean[0], tc.solve(machine, x, method="rbp").mean[0])
-    plan = Plan.of(tc.Settings(epochs=1), machine)
+    plan = Plan.of(tc.Settings(epochs=1), machine, 100)
     object.__setattr__(plan, "gradient", "new")  # which settings that loaded before do not know
     assert isinstance(phases.phase_for(machine, plan), phases.RelaxedPhase)

@@ -7,7 +7,7 @@ from pathlib import Path
 import naive_third
 import numpy as np
 import pytest
-from cases import random_rbm, starts
+from cases import fit_as_paper, random_rbm, starts
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
@@ -89,7 +89,7 @@ def test_units_without_it_are_refused_before_work(name: str, tmp_path: Path) -> 
         lambda: tc.solve(machine, X, method="tap3"),
         lambda: tc.harvest(machine, X, method="tap3"),
         lambda: tc.free_energy(machine, solutions.mean, solutions.var, method="tap3"),
-        lambda: tc.fit(machine, X, epochs=1, gradient="tap3", checkpoint=tmp_path / "run"),
+        lambda: fit_as_paper(machine, X, epochs=1, gradient="tap3", checkpoint=tmp_path / "run"),
     ):
         with pytest.raises(ValueError, match=message):
             refused()
@@ -101,8 +101,8 @@ def test_training_resumes_with_cubes_of_the_weights(how: str, tmp_path: Path) ->
     X = (np.random.default_rng(0).random((40, 6)) < 0.4).astype(float)
     machine = tc.RBM(tc.Binary(6), tc.Spin(4), sigma=0.3, seed=1)
     options = {"learning_rate": 0.3, "batch_size": 10, "gradient": "tap3", "chain_init": how, "sweeps": 2}
-    whole = tc.fit(machine, X, epochs=4, **options)
-    tc.fit(machine, X, epochs=2, checkpoint=tmp_path, **options)
-    resumed = tc.fit(machine, X, epochs=4, checkpoint=tmp_path, resume=True, **options)
+    whole = fit_as_paper(machine, X, epochs=4, **options)
+    fit_as_paper(machine, X, epochs=2, checkpoint=tmp_path, **options)
+    resumed = fit_as_paper(machine, X, epochs=4, checkpoint=tmp_path, resume=True, **options)
     assert resumed.machine == whole.machine
-    assert whole.machine != tc.fit(machine, X, epochs=4, **{**options, "gradient": "tap"}).machine
+    assert whole.machine != fit_as_paper(machine, X, epochs=4, **{**options, "gradient": "tap"}).machine

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import random_rbm
+from cases import fit_as_paper, random_rbm
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -142,7 +142,7 @@ def test_load_says_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_every_byte_of_a_checkpoint_counts(tmp_path: Path) -> None:
-    tc.fit(tc.RBM(tc.Binary(6), tc.Binary(2)), data(), epochs=1, chains=3, batch_size=25, checkpoint=tmp_path)
+    fit_as_paper(tc.RBM(tc.Binary(6), tc.Binary(2)), data(), epochs=1, chains=3, batch_size=25, checkpoint=tmp_path)
     good = (tmp_path / "epoch-0001.safetensors").read_bytes()
     path = tmp_path / "epoch-0002.safetensors"
     for i in range(len(good)):
@@ -154,7 +154,7 @@ def test_every_byte_of_a_checkpoint_counts(tmp_path: Path) -> None:
         with pytest.raises(tc.CheckpointError, match="epoch-0002"):
             tc.load(path)
     with pytest.raises(tc.CheckpointError, match=r"epoch-0002.*; delete it to resume from the checkpoint before it"):
-        tc.fit(tc.RBM(tc.Binary(6), tc.Binary(2)), data(), epochs=3, chains=3, batch_size=25, checkpoint=tmp_path,
+        fit_as_paper(tc.RBM(tc.Binary(6), tc.Binary(2)), data(), epochs=3, chains=3, batch_size=25, checkpoint=tmp_path,
                resume=True)  # fmt: skip
 
 
@@ -163,8 +163,10 @@ def test_every_byte_of_a_checkpoint_counts(tmp_path: Path) -> None:
 
 def test_a_run_leaves_a_series_of_checkpoints(tmp_path: Path) -> None:
     seen: list[tc.Machine] = []
-    result = tc.fit(small(), data(), checkpoint=tmp_path / "a" / "run", checkpoint_every=3, **{**OPTIONS, "epochs": 7},
-                    callbacks=[lambda machine, record: seen.append(machine)])  # fmt: skip
+    result = fit_as_paper(
+        small(), data(), checkpoint=tmp_path / "a" / "run", checkpoint_every=3, **OPTIONS | {"epochs": 7},
+        callbacks=[lambda machine, record: seen.append(machine)],
+    )  # fmt: skip
     folder = tmp_path / "a" / "run"
     assert sorted(p.name for p in folder.iterdir()) == [f"epoch-000{e}.safetensors" for e in (0, 3, 6, 7)]
     assert tc.load(folder) == result.machine
@@ -182,12 +184,12 @@ def test_a_run_leaves_a_series_of_checkpoints(tmp_path: Path) -> None:
 @pytest.mark.parametrize("batches", [0, 1, 6, 7, 12, 20])
 def test_resuming_gives_the_same_bits(how: str, batches: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {**OPTIONS, "chain_init": how, "seed": 3}
-    whole = tc.fit(small(), data(), checkpoint=tmp_path / "whole", **options)
+    whole = fit_as_paper(small(), data(), checkpoint=tmp_path / "whole", **options)
     with monkeypatch.context() as patch:
         stop_after(batches, patch)
         with pytest.raises(Stop):
-            tc.fit(small(), data(), checkpoint=tmp_path / "parts", **options)
-    resumed = tc.fit(small(), data(), checkpoint=tmp_path / "parts", resume=True, **options)
+            fit_as_paper(small(), data(), checkpoint=tmp_path / "parts", **options)
+    resumed = fit_as_paper(small(), data(), checkpoint=tmp_path / "parts", resume=True, **options)
     assert resumed.machine == whole.machine
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
@@ -195,12 +197,12 @@ def test_resuming_gives_the_same_bits(how: str, batches: int, tmp_path: Path, mo
 @pytest.mark.parametrize("how", [("pcd", "persistent"), ("cd", "data"), ("adatap", "persistent")], ids=str)
 def test_resuming_other_kinds_of_chains(how: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {**OPTIONS, "gradient": how[0], "chain_init": how[1], "sweeps": 2, "seed": 3}
-    whole = tc.fit(small(), data(), checkpoint=tmp_path / "whole", **options)
+    whole = fit_as_paper(small(), data(), checkpoint=tmp_path / "whole", **options)
     with monkeypatch.context() as patch:
         interrupt_after(9, patch)  # in the middle of an epoch
         with pytest.raises(KeyboardInterrupt):
-            tc.fit(small(), data(), checkpoint=tmp_path / "parts", **options)
-    resumed = tc.fit(small(), data(), checkpoint=tmp_path / "parts", resume=True, **options)
+            fit_as_paper(small(), data(), checkpoint=tmp_path / "parts", **options)
+    resumed = fit_as_paper(small(), data(), checkpoint=tmp_path / "parts", resume=True, **options)
     assert resumed.machine == whole.machine
 
 
@@ -209,20 +211,20 @@ def test_ctrl_c_saves_between_two_batches_and_resumes(
     batches: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {**OPTIONS, "chain_init": "persistent"}
-    whole = tc.fit(small(), data(), checkpoint=tmp_path / "whole", **options)
+    whole = fit_as_paper(small(), data(), checkpoint=tmp_path / "whole", **options)
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         interrupt_after(batches, patch)
         if batches < 24:
             with pytest.raises(KeyboardInterrupt):
-                tc.fit(small(), data(), checkpoint=tmp_path / "parts", **options)
+                fit_as_paper(small(), data(), checkpoint=tmp_path / "parts", **options)
         else:  # the last batch of the run: there is nothing left to interrupt
-            tc.fit(small(), data(), checkpoint=tmp_path / "parts", **options)
+            fit_as_paper(small(), data(), checkpoint=tmp_path / "parts", **options)
     assert signal.getsignal(signal.SIGINT) is handler
     newest = RunFolder(tmp_path / "parts").newest()
     assert newest is not None
     assert 6 * newest.epoch + newest.batch == batches
-    resumed = tc.fit(small(), data(), checkpoint=tmp_path / "parts", resume=True, **options)
+    resumed = fit_as_paper(small(), data(), checkpoint=tmp_path / "parts", resume=True, **options)
     assert resumed.machine == whole.machine
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
     assert not [p for p in (tmp_path / "parts").iterdir() if "batch" in p.name]
@@ -231,44 +233,44 @@ def test_ctrl_c_saves_between_two_batches_and_resumes(
 def test_ctrl_c_without_a_folder_is_pythons_own(monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt_after(3, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
-        tc.fit(small(), data(), **OPTIONS)
+        fit_as_paper(small(), data(), **OPTIONS)
 
 
 def test_trains_in_other_threads_too(tmp_path: Path) -> None:
     found: list[tc.Machine] = []
     thread = threading.Thread(
-        target=lambda: found.append(tc.fit(small(), data(), checkpoint=tmp_path / "run", **OPTIONS).machine)
+        target=lambda: found.append(fit_as_paper(small(), data(), checkpoint=tmp_path / "run", **OPTIONS).machine)
     )
     thread.start()
     thread.join()
-    assert found == [tc.fit(small(), data(), **OPTIONS).machine]
+    assert found == [fit_as_paper(small(), data(), **OPTIONS).machine]
 
 
 def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path: Path) -> None:
-    tc.fit(small(), data(), checkpoint=tmp_path, **{**OPTIONS, "epochs": 2})
-    longer = tc.fit(small(), data(), checkpoint=tmp_path, resume=True, **OPTIONS)
-    whole = tc.fit(small(), data(), **OPTIONS)
+    fit_as_paper(small(), data(), checkpoint=tmp_path, **{**OPTIONS, "epochs": 2})
+    longer = fit_as_paper(small(), data(), checkpoint=tmp_path, resume=True, **OPTIONS)
+    whole = fit_as_paper(small(), data(), **OPTIONS)
     assert longer.machine == whole.machine
     assert len(longer.history) == 4
     assert longer.history.log_likelihood.tolist() == whole.history.log_likelihood.tolist()
-    assert tc.fit(small(), data(), checkpoint=tmp_path, resume=True, **OPTIONS).machine == whole.machine
+    assert fit_as_paper(small(), data(), checkpoint=tmp_path, resume=True, **OPTIONS).machine == whole.machine
 
 
 def test_resuming_in_an_empty_folder_starts_a_run(tmp_path: Path) -> None:
-    result = tc.fit(small(), data(), checkpoint=tmp_path, resume=True, **OPTIONS)
-    assert result.machine == tc.fit(small(), data(), **OPTIONS).machine
+    result = fit_as_paper(small(), data(), checkpoint=tmp_path, resume=True, **OPTIONS)
+    assert result.machine == fit_as_paper(small(), data(), **OPTIONS).machine
 
 
 def test_the_weights_of_the_machine_given_do_not_matter_when_resuming(tmp_path: Path) -> None:
-    whole = tc.fit(small(), data(), checkpoint=tmp_path, **OPTIONS)
-    assert tc.fit(small(seed=9), data(), checkpoint=tmp_path, resume=True, **OPTIONS).machine == whole.machine
+    whole = fit_as_paper(small(), data(), checkpoint=tmp_path, **OPTIONS)
+    assert fit_as_paper(small(seed=9), data(), checkpoint=tmp_path, resume=True, **OPTIONS).machine == whole.machine
 
 
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path: Path) -> None:
-    tc.fit(small(), data(), checkpoint=tmp_path, **OPTIONS)
+    fit_as_paper(small(), data(), checkpoint=tmp_path, **OPTIONS)
     before = {p: p.read_bytes() for p in tmp_path.iterdir()}
     with pytest.raises(ValueError, match="holds a run already"):
-        tc.fit(small(), data(), checkpoint=tmp_path, **OPTIONS)
+        fit_as_paper(small(), data(), checkpoint=tmp_path, **OPTIONS)
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
@@ -281,35 +283,35 @@ def test_a_folder_with_a_run_is_not_overwritten(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_settings_that_contradict_the_checkpoint_are_refused(argument: str, value: Any, tmp_path: Path) -> None:
-    tc.fit(small(), data(), checkpoint=tmp_path, **OPTIONS)
+    fit_as_paper(small(), data(), checkpoint=tmp_path, **OPTIONS)
     with pytest.raises(ValueError, match=rf"resume: {argument} contradicts .*epoch-0004"):
-        tc.fit(small(), data(), checkpoint=tmp_path, resume=True, **{**OPTIONS, argument: value})
+        fit_as_paper(small(), data(), checkpoint=tmp_path, resume=True, **{**OPTIONS, argument: value})
 
 
 def test_a_schedule_may_change_in_what_is_to_come_only(tmp_path: Path) -> None:
-    tc.fit(small(), data(), checkpoint=tmp_path, **{**OPTIONS, "epochs": 2})
+    fit_as_paper(small(), data(), checkpoint=tmp_path, **{**OPTIONS, "epochs": 2})
     options = {**OPTIONS, "learning_rate": lambda epoch: 0.1 if epoch <= 2 else 0.01}
-    resumed = tc.fit(small(), data(), checkpoint=tmp_path, resume=True, **options)
-    assert resumed.machine == tc.fit(small(), data(), **options).machine
+    resumed = fit_as_paper(small(), data(), checkpoint=tmp_path, resume=True, **options)
+    assert resumed.machine == fit_as_paper(small(), data(), **options).machine
 
 
 def test_other_data_or_machines_are_refused(tmp_path: Path) -> None:
-    tc.fit(small(), data(), checkpoint=tmp_path, **OPTIONS)
+    fit_as_paper(small(), data(), checkpoint=tmp_path, **OPTIONS)
     with pytest.raises(ValueError, match="resume: X contradicts"):
-        tc.fit(small(), data(seed=1), checkpoint=tmp_path, resume=True, **OPTIONS)
+        fit_as_paper(small(), data(seed=1), checkpoint=tmp_path, resume=True, **OPTIONS)
     for other in (
         random_rbm(1, sizes=(6, 5)),
         random_rbm(1, "Binary", "Spin", (6, 4)),
         small().replace(dtype="float32"),
     ):
         with pytest.raises(ValueError, match="resume: machine contradicts"):
-            tc.fit(other, data(), checkpoint=tmp_path, resume=True, **OPTIONS)
+            fit_as_paper(other, data(), checkpoint=tmp_path, resume=True, **OPTIONS)
 
 
 def test_a_saved_machine_is_no_run_to_resume(tmp_path: Path) -> None:
     tc.save(tmp_path / "epoch-0001.safetensors", small())
     with pytest.raises(tc.CheckpointError, match="no training run"):
-        tc.fit(small(), data(), checkpoint=tmp_path, resume=True, **OPTIONS)
+        fit_as_paper(small(), data(), checkpoint=tmp_path, resume=True, **OPTIONS)
 
 
 KILLED: dict[str, Any] = {**OPTIONS, "epochs": 10, "chain_init": "persistent", "resume": True}
@@ -337,7 +339,7 @@ def _train_until(moment: int, folder: Path, count: Any) -> None:
 
     for owner, name in MOMENTS:
         setattr(owner, name, counting(getattr(owner, name)))
-    tc.fit(small(), data(), checkpoint=folder, **KILLED)
+    fit_as_paper(small(), data(), checkpoint=folder, **KILLED)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
@@ -357,6 +359,6 @@ def test_killed_at_random_moments_and_resumed(tmp_path: Path) -> None:
     for moment in np.random.default_rng(11).choice(moments, 20, replace=False):
         folder = tmp_path / f"killed-{moment}"
         assert child(int(moment), folder) == (moment, -signal.SIGKILL)
-        tc.fit(small(), data(), checkpoint=folder, **KILLED)
+        fit_as_paper(small(), data(), checkpoint=folder, **KILLED)
         assert_same_run(tmp_path / "whole", folder)
         assert not [p for p in folder.iterdir() if p.suffix == ".tmp"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from cases import fit_as_paper
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -17,7 +19,9 @@ from tapcore.units import UNITS
 # Those whose values may be moved as well as scaled: no atom stays at 0.
 MOVABLE = ("Gaussian", "TruncatedGaussian")
 REAL = ("Gaussian", "GaussBernoulli", "TruncatedGaussian", "TruncatedGaussBernoulli")
-OPTIONS = {"epochs": 3, "batch_size": 10, "chains": 10, "learning_rate": 0.05, "sweeps": 3}
+OPTIONS: dict[str, Any] = {
+    "epochs": 3, "batch_size": 10, "chains": 10, "learning_rate": 0.05, "sweeps": 3, "center": True,
+}  # fmt: skip
 
 
 def visible(kind: str, X: np.ndarray, lo: np.ndarray, hi: np.ndarray, fitted: bool) -> tc.units.Unit:
@@ -60,7 +64,7 @@ def test_fits_follow_any_affine_map_of_the_columns(
     results = []
     for Z, ends in ((X, (np.zeros(6), np.ones(6))), (Y, (lo, hi))):
         machine = tc.RBM(visible(kind, Z, *ends, fitted), tc.Binary(3), seed=seed, sigma=0.1)
-        results.append(tc.fit(machine, Z, gradient=gradient, center=center, **OPTIONS))  # type: ignore[arg-type]
+        results.append(fit_as_paper(machine, Z, gradient=gradient, **OPTIONS | {"center": center}))
     before, after = results
     assert after.history.lost.sum() == 0
     # Data moved so far have lost as many digits, and training makes more of such differences.
@@ -82,7 +86,7 @@ def test_records_are_of_the_machine_in_the_data_s_own_coordinates(kind: str) -> 
     X, _ = data(kind, 5)
     Y = X * 30.0 + (7.0 if kind in MOVABLE else 0.0)
     machine = tc.RBM(visible(kind, Y, np.full(6, Y.min()), np.full(6, Y.max()), True), tc.Binary(3), seed=0)
-    machine, history = tc.fit(machine, Y, **OPTIONS)  # type: ignore[arg-type]
+    machine, history = fit_as_paper(machine, Y, **OPTIONS)
     solutions = tc.solve(machine, Y[:10], tol=1e-10)
     assert history[-1].free_energy == pytest.approx(solutions.free_energy.mean(), rel=1e-6)
     scores = tc.log_likelihood(machine, Y, solutions.free_energy)
@@ -102,7 +106,7 @@ def test_records_are_of_the_machine_in_the_data_s_own_coordinates(kind: str) -> 
 @pytest.mark.parametrize("fitted", [True, False])
 def test_tables_as_they_come_lose_no_chain(X: np.ndarray, fitted: bool) -> None:
     layer = tc.Gaussian.from_data(X) if fitted else tc.Gaussian(X.shape[1])
-    _, history = tc.fit(tc.RBM(layer, tc.Binary(8), seed=0), X, epochs=3)
+    _, history = fit_as_paper(tc.RBM(layer, tc.Binary(8), seed=0), X, epochs=3, center=True)
     assert history.lost.sum() == 0
     assert (np.diff(history.log_likelihood) > -1e-4).all()
 
@@ -116,7 +120,7 @@ def test_interrupted_runs_resume_to_the_bit_in_these_coordinates_too(kind: str, 
     make = tc.RBM if layers == 1 else tc.DBM
     machine = make(visible(kind, Y, np.zeros(6), np.full(6, Y.max()), False), *hidden, seed=0)
     options = OPTIONS | {"chain_init": "persistent"} | ({"pretrain": 2} if layers == 2 else {})
-    whole = tc.fit(machine, Y, **options)  # type: ignore[arg-type]
+    whole = fit_as_paper(machine, Y, **options)
     calls = []
 
     def stop(now: tc.Machine, record: object) -> None:
@@ -125,9 +129,9 @@ def test_interrupted_runs_resume_to_the_bit_in_these_coordinates_too(kind: str, 
 
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            tc.fit(machine, Y, checkpoint=tmp_path, resume=True, callbacks=[stop], **options)  # type: ignore[arg-type]
+            fit_as_paper(machine, Y, checkpoint=tmp_path, resume=True, callbacks=[stop], **options)
         assert tc.load(tmp_path) == calls[-1]
-    rest = tc.fit(machine, Y, checkpoint=tmp_path, resume=True, **options)  # type: ignore[arg-type]
+    rest = fit_as_paper(machine, Y, checkpoint=tmp_path, resume=True, **options)
     assert rest.machine == whole.machine
     assert_array_equal(rest.history.log_likelihood, whole.history.log_likelihood)
     assert_array_equal(rest.history.free_energy, whole.history.free_energy)
@@ -137,11 +141,11 @@ def test_interrupted_runs_resume_to_the_bit_in_these_coordinates_too(kind: str, 
 def test_a_run_to_the_letter_is_not_resumed_in_other_coordinates(tmp_path: Path) -> None:
     X = np.random.default_rng(4).normal(3.0, 2.0, (60, 4))
     machine = tc.RBM(tc.Gaussian.from_data(X), tc.Binary(3), seed=0)
-    tc.fit(machine, X, center=False, checkpoint=tmp_path / "letter", **OPTIONS)  # type: ignore[arg-type]
-    tc.fit(machine, X, checkpoint=tmp_path / "standard", **OPTIONS)  # type: ignore[arg-type]
+    fit_as_paper(machine, X, checkpoint=tmp_path / "letter", **OPTIONS | {"center": False})
+    fit_as_paper(machine, X, checkpoint=tmp_path / "standard", **OPTIONS)
     for folder, center in (("letter", None), ("standard", False)):
-        with pytest.raises(ValueError, match="resume: standard contradicts"):
-            tc.fit(machine, X, center=center, checkpoint=tmp_path / folder, resume=True, **OPTIONS)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match=r"resume: (standard|center|offset_rate) contradicts"):
+            fit_as_paper(machine, X, checkpoint=tmp_path / folder, resume=True, **OPTIONS | {"center": center})
 
 
 @pytest.mark.parametrize("kind", REAL)
@@ -150,8 +154,8 @@ def test_no_training_leaves_weights_and_support_to_the_bit(kind: str) -> None:
     Y = X * 3.7
     layer = visible(kind, Y, np.zeros(6), np.full(6, Y.max()), True)
     machine = tc.RBM(layer, tc.Binary(3, U=0.5), seed=0)
-    assert tc.fit(machine, Y, epochs=0).machine == machine
-    trained = tc.fit(machine, Y, **OPTIONS).machine  # type: ignore[arg-type]
+    assert fit_as_paper(machine, Y, epochs=0, center=True).machine == machine
+    trained = fit_as_paper(machine, Y, **OPTIONS).machine
     for name in layer.fixed:
         assert_array_equal(trained.layers[0].parameters[name], layer.parameters[name])
 
@@ -160,16 +164,17 @@ def test_memory_maps_are_read_row_by_row(tmp_path: Path) -> None:
     X = np.random.default_rng(8).normal(5.0, 2.0, (300, 4)).astype(np.float32)
     np.save(tmp_path / "X.npy", X)
     machine = tc.RBM(tc.Gaussian(4), tc.Binary(3), seed=0)
-    mapped = tc.fit(machine, np.load(tmp_path / "X.npy", mmap_mode="r"), **OPTIONS)  # type: ignore[arg-type]
-    assert mapped.machine == tc.fit(machine, X.astype(np.float64), **OPTIONS).machine  # type: ignore[arg-type]
+    mapped = fit_as_paper(machine, np.load(tmp_path / "X.npy", mmap_mode="r"), **OPTIONS)
+    assert mapped.machine == fit_as_paper(machine, X.astype(np.float64), **OPTIONS).machine
 
 
 def test_single_precision_trains_far_from_zero() -> None:
     X = np.random.default_rng(9).normal(1e4, 1.0, (400, 4))
     X[:, 1] += X[:, 0] - 1e4
     wide, narrow = (
-        tc.fit(tc.RBM(tc.Gaussian(4), tc.Binary(3), seed=0, dtype=d), X, **OPTIONS) for d in ("float64", "float32")
-    )  # type: ignore[arg-type]
+        fit_as_paper(tc.RBM(tc.Gaussian(4), tc.Binary(3), seed=0, dtype=d), X, **OPTIONS)
+        for d in ("float64", "float32")
+    )
     assert_allclose(narrow.history.log_likelihood, wide.history.log_likelihood, rtol=2e-3)
 
 

@@ -15,7 +15,7 @@ from tapcore.training.trainer import Trainer
 RATE = 1e-3
 HOW: dict[str, Any] = {
     "epochs": 2, "batch_size": 12, "chains": 12, "learning_rate": RATE, "momentum": 0, "penalty": None, "sweeps": 400,
-    "chain_init": "data", "gradient": "tap", "seed": 0,
+    "chain_init": "data", "gradient": "tap", "seed": 0, "dtype": "float64",
 }  # fmt: skip
 
 
@@ -48,6 +48,12 @@ def batch_means(made: tc.Machine, X: np.ndarray) -> list[np.ndarray]:
     return [mean.mean(axis=0) for mean in found.mean]
 
 
+def offsets(made: tc.Machine, X: np.ndarray) -> list[np.ndarray]:
+    """Half way between averages over samples and over the chains that start from them."""
+    found = tc.solve(made, X, tol=1e-13)
+    return [(seen + m.mean(axis=0)) / 2 for seen, m in zip(batch_means(made, X), found.mean, strict=True)]
+
+
 def written_centred(start: tc.Machine, at: list[np.ndarray], weights: list[np.ndarray]) -> tc.Machine:
     """`start` with other weights, the fields that units have where all others are at their centres as before."""
     fields = [np.array(layer.parameters["U"]) for layer in start.layers]
@@ -66,9 +72,9 @@ def likelihood(made: tc.Machine, X: np.ndarray) -> float:
 @pytest.mark.parametrize("name", MACHINES)
 def test_a_step_climbs_the_likelihood_as_a_function_of_centred_parameters(name: str) -> None:
     start, X = MACHINES[name](), data(12)
-    trainer = Trainer(start, X, Plan.of(tc.Settings(**HOW, center=True), start))
+    trainer = Trainer(start, X, Plan.of(tc.Settings(**HOW, center=True), start, 12))
     trainer._train_batch(np.arange(12), RATE)
-    now, at, small = trainer.snapshot(), batch_means(start, X), 1e-4
+    now, at, small = trainer.snapshot(), offsets(start, X), 1e-4
     for lower, (before, after) in enumerate(zip(start.weights, now.weights, strict=True)):
         for i, j in ((0, 0), (1, 2), (3, 1)):
             ends = []
@@ -124,11 +130,26 @@ def test_all_gradients_take_it(gradient: str) -> None:
     assert not np.allclose(plain.weights[0], centred.weights[0])
 
 
-def test_deep_machines_are_centred_unless_told_otherwise() -> None:
+def test_machines_are_centred_unless_told_otherwise() -> None:
     X, how = data(60), HOW | {"learning_rate": 0.1, "sweeps": 5}
-    for start, default in ((MACHINES["rbm"](), False), (MACHINES["deep"](), True)):
+    for start in (MACHINES["rbm"](), MACHINES["deep"]()):
         asked = {center: tc.fit(start, X, **how, center=center).machine for center in (None, True, False)}
-        assert asked[None] == asked[default] != asked[not default]
+        assert asked[None] == asked[True] != asked[False]
+
+
+def test_offsets_are_moving_averages_of_data_and_model() -> None:
+    start, X = MACHINES["rbm"](), data(36)
+    trainer = Trainer(start, X, Plan.of(tc.Settings(**HOW, center=True), start, len(X)))
+    expected = [np.zeros(9), np.zeros(6)]
+    for batch in range(3):
+        rows = X[12 * batch : 12 * (batch + 1)]
+        now = offsets(trainer.snapshot(), rows)
+        rate = 0.01 if batch else 1.0
+        expected = [old + rate * (new - old) for old, new in zip(expected, now, strict=True)]
+        trainer._train_batch(np.arange(36), RATE)
+        trainer.batch += 1
+        for mine, theirs in zip(trainer.offsets.of, expected, strict=True):
+            assert_allclose(mine, theirs, atol=1e-9)
 
 
 @pytest.mark.parametrize("bad", [1, "yes", np.ones(2, bool)])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import fit_as_paper
 from numpy.testing import assert_allclose, assert_array_equal
 
 import tapcore as tc
@@ -32,7 +33,7 @@ def machine(*hidden: int, seed: int = 1, **options: Any) -> tc.Machine:
 def test_stages_follow_each_other() -> None:
     seen: list[tuple[tc.Machine, tc.EpochRecord]] = []
     start = machine(6, 4, 3)
-    result = tc.fit(start, data(), **HOW, callbacks=[lambda m, r: seen.append((m, r))])
+    result = fit_as_paper(start, data(), **HOW, callbacks=[lambda m, r: seen.append((m, r))])
     assert_array_equal(result.history.epoch, np.arange(1, 10))
     assert_array_equal(result.history.stage, [1, 1, 2, 2, 3, 3, 0, 0, 0])
     assert [r for _, r in seen] == list(result.history)
@@ -51,7 +52,7 @@ def test_stages_follow_each_other() -> None:
 def test_the_first_stage_is_an_rbm_and_scored_as_one() -> None:
     seen: list[tc.Machine] = []
     X = data()
-    history = tc.fit(machine(6, 4), X, **HOW, callbacks=[lambda m, _: seen.append(m)]).history
+    history = fit_as_paper(machine(6, 4), X, **HOW, callbacks=[lambda m, _: seen.append(m)]).history
     rbm = tc.Machine(seen[1].layers[:2], seen[1].weights[:1])
     found = tc.solve(rbm, X)
     expected = tc.log_likelihood(rbm, X, found.free_energy).mean() / 15
@@ -72,7 +73,7 @@ def test_a_step_is_along_the_gradient(method: str) -> None:
         epochs=1, batch_size=12, chains=12, learning_rate=rate, momentum=0, penalty=None, sweeps=400,
         chain_init="data", gradient=method, seed=0, center=False,
     )  # fmt: skip
-    trainer = Trainer(start, X, Plan.of(settings, start))
+    trainer = Trainer(start, X, Plan.of(settings, start, 100))
     trainer._train_batch(np.arange(12), rate)
     slopes = tc.gradient(start, X, tc.solve(start, X, method=method, tol=1e-13))
     now = trainer.snapshot()
@@ -86,7 +87,7 @@ def test_training_raises_the_likelihood_and_upper_weights_come_alive() -> None:
     X = data(200)
     how = HOW | {"epochs": 40, "pretrain": 40, "learning_rate": 0.2}
     start = machine(6, 4)
-    result = tc.fit(start, X, **how)
+    result = fit_as_paper(start, X, **how)
     joint = result.history.log_likelihood[result.history.stage == 0]
     alone = tc.Binary.from_data(X).log_weight(X).sum(axis=1).mean()
     alone -= np.log1p(np.exp(tc.Binary.from_data(X).U)).sum()
@@ -103,14 +104,14 @@ def test_what_layers_hand_up(pass_up: str) -> None:
         epochs=1, batch_size=12, chains=12, learning_rate=0.1, momentum=0, penalty=None, sweeps=4, chain_init="data",
         gradient="tap", seed=0, pretrain=1, pass_up=pass_up,
     )  # fmt: skip
-    plan = Plan.of(settings, made)
+    plan = Plan.of(settings, made, 100)
     first = passed_up(made, X, 1, plan)
     mean = made.layers[1].moments(X @ made.weights[0], 0.0)[1]
     if pass_up == "means":
         assert_allclose(first, mean, rtol=1e-13)
         second = made.layers[2].moments(first @ made.weights[1], 0.0)[1]
         assert_allclose(passed_up(made, X, 2, plan), second, rtol=1e-13)
-        result = tc.fit(made, data(), **HOW, pass_up="means")
+        result = fit_as_paper(made, data(), **HOW, pass_up="means")
         assert np.isfinite(result.history.to_array()).all()
         return
     assert first.dtype == np.int8
@@ -124,7 +125,7 @@ def test_layers_of_all_kinds_train() -> None:
     rng = np.random.default_rng(0)
     X = rng.random((60, 5))
     deep = tc.DBM(tc.TruncatedGaussian(5), tc.Spin(4), tc.GaussBernoulli(3), tc.Gaussian(2, V=3.0), sigma=0.05, seed=0)
-    result = tc.fit(deep, X, **(HOW | {"learning_rate": 0.01}))
+    result = fit_as_paper(deep, X, **(HOW | {"learning_rate": 0.01}))
     assert np.isfinite(result.history.to_array()).all()
     assert result.machine.sizes == deep.sizes
 
@@ -141,7 +142,7 @@ def test_a_run_stopped_anywhere_resumes_to_the_bit(
     """5 batches an epoch: stopped in the first stage, at its end, in the second, at its end, and in the last."""
     X, start = data(), machine(6, 4)
     how = HOW | {"pass_up": pass_up}
-    whole = tc.fit(start, X, **how)
+    whole = fit_as_paper(start, X, **how)
     train, left = Trainer._train_batch, [batches]
 
     def counted(self: Trainer, *args: Any) -> None:
@@ -152,11 +153,11 @@ def test_a_run_stopped_anywhere_resumes_to_the_bit(
 
     monkeypatch.setattr(Trainer, "_train_batch", counted)
     with pytest.raises(Stopped):
-        tc.fit(start, X, **how, checkpoint=tmp_path / "run")
+        fit_as_paper(start, X, **how, checkpoint=tmp_path / "run")
     monkeypatch.undo()
     half = tc.load(tmp_path / "run")
     assert half.sizes == start.sizes
-    again = tc.fit(start, X, **how, checkpoint=tmp_path / "run", resume=True)
+    again = fit_as_paper(start, X, **how, checkpoint=tmp_path / "run", resume=True)
     assert again.machine == whole.machine
     keep = [i for i, name in enumerate(tc.EpochRecord._fields) if name != "seconds"]
     assert_array_equal(again.history.to_array()[:, keep], whole.history.to_array()[:, keep])
@@ -165,9 +166,9 @@ def test_a_run_stopped_anywhere_resumes_to_the_bit(
 
 def test_a_finished_run_goes_on_for_more_epochs(tmp_path: Path) -> None:
     X, start = data(), machine(6, 4)
-    tc.fit(start, X, **HOW, checkpoint=tmp_path / "run")
-    more = tc.fit(start, X, **(HOW | {"epochs": 5}), checkpoint=tmp_path / "run", resume=True)
-    assert more.machine == tc.fit(start, X, **(HOW | {"epochs": 5})).machine
+    fit_as_paper(start, X, **HOW, checkpoint=tmp_path / "run")
+    more = fit_as_paper(start, X, **(HOW | {"epochs": 5}), checkpoint=tmp_path / "run", resume=True)
+    assert more.machine == fit_as_paper(start, X, **(HOW | {"epochs": 5})).machine
     for change, message in (
         ({"pretrain": 3}, "pretrain contradicts"),
         ({"pass_up": "means"}, "pass_up contradicts"),
@@ -175,30 +176,30 @@ def test_a_finished_run_goes_on_for_more_epochs(tmp_path: Path) -> None:
         ({"learning_rate": 0.2}, "contradicts"),
     ):
         with pytest.raises(ValueError, match=message):
-            tc.fit(start, X, **(HOW | {"epochs": 5} | change), checkpoint=tmp_path / "run", resume=True)
+            fit_as_paper(start, X, **(HOW | {"epochs": 5} | change), checkpoint=tmp_path / "run", resume=True)
 
 
 @pytest.mark.parametrize("pretrain", [None, 1, 0])
 def test_a_resumed_run_keeps_its_pre_training(tmp_path: Path, pretrain: int | None) -> None:
     X, start = data(), machine(6, 4)
     how = {k: v for k, v in HOW.items() if k not in ("pretrain", "epochs")}
-    tc.fit(start, X, **how, epochs=2, pretrain=pretrain, checkpoint=tmp_path / "run")
-    more = tc.fit(start, X, **how, epochs=3, checkpoint=tmp_path / "run", resume=True)
+    fit_as_paper(start, X, **how, epochs=2, pretrain=pretrain, checkpoint=tmp_path / "run")
+    more = fit_as_paper(start, X, **how, epochs=3, checkpoint=tmp_path / "run", resume=True)
     begun = 2 if pretrain is None else pretrain
-    assert more.machine == tc.fit(start, X, **how, epochs=3, pretrain=begun).machine
+    assert more.machine == fit_as_paper(start, X, **how, epochs=3, pretrain=begun).machine
     with pytest.raises(ValueError, match="pretrain contradicts"):
-        tc.fit(start, X, **how, epochs=4, pretrain=3, checkpoint=tmp_path / "run", resume=True)
+        fit_as_paper(start, X, **how, epochs=4, pretrain=3, checkpoint=tmp_path / "run", resume=True)
     # Where there is nothing to resume, it is `epochs`, as of a new run.
-    fresh = tc.fit(start, X, **how, epochs=1, checkpoint=tmp_path / "fresh", resume=True)
-    assert fresh.machine == tc.fit(start, X, **how, epochs=1).machine
+    fresh = fit_as_paper(start, X, **how, epochs=1, checkpoint=tmp_path / "fresh", resume=True)
+    assert fresh.machine == fit_as_paper(start, X, **how, epochs=1).machine
 
 
 def test_pre_training_can_be_left_out() -> None:
     X, start = data(), machine(6, 4)
-    result = tc.fit(start, X, **(HOW | {"pretrain": 0}))
+    result = fit_as_paper(start, X, **(HOW | {"pretrain": 0}))
     assert_array_equal(result.history.stage, 0)
     assert len(result.history) == 3
-    as_many = tc.fit(start, X, **{k: v for k, v in HOW.items() if k != "pretrain"})
+    as_many = fit_as_paper(start, X, **{k: v for k, v in HOW.items() if k != "pretrain"})
     assert_array_equal(as_many.history.stage, [1] * 3 + [2] * 3 + [0] * 3)
 
 
@@ -215,25 +216,25 @@ def test_pre_training_can_be_left_out() -> None:
 )
 def test_settings_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        tc.fit(machine(6, 4), data(), **(HOW | options))
+        fit_as_paper(machine(6, 4), data(), **(HOW | options))
 
 
 def test_pre_training_is_not_for_two_layers() -> None:
     with pytest.raises(ValueError, match="pretrain is for machines of more than two layers"):
-        tc.fit(tc.RBM(tc.Binary(9), tc.Binary(4), seed=0), data(), **HOW)
+        fit_as_paper(tc.RBM(tc.Binary(9), tc.Binary(4), seed=0), data(), **HOW)
 
 
 def test_noisy_chains_start_from_noise() -> None:
     rbm, X = tc.RBM(tc.Binary(9), tc.Binary(4), seed=0), data()
     how = {k: v for k, v in HOW.items() if k != "pretrain"}
     settings = tc.Settings(momentum=0.5, penalty=None, chain_init=None, gradient="tap", **how, noisy=0.5)
-    trainer = Trainer(rbm, X, Plan.of(settings, rbm))
+    trainer = Trainer(rbm, X, Plan.of(settings, rbm, 100))
     starts = X[:10].astype(float)
     noisy = trainer._with_noise(starts)
     changed = (noisy != starts).any(axis=1)
     assert 3 <= changed.sum() <= 5
     assert ((noisy >= 0) & (noisy <= 1)).all()
     assert_array_equal(noisy, trainer._with_noise(starts))
-    plain, other = tc.fit(rbm, X, **how), tc.fit(rbm, X, **how, noisy=0.5)
+    plain, other = fit_as_paper(rbm, X, **how), fit_as_paper(rbm, X, **how, noisy=0.5)
     assert not np.array_equal(plain.machine.weights[0], other.machine.weights[0])
-    assert plain.machine == tc.fit(rbm, X, **how, noisy=0.0).machine
+    assert plain.machine == fit_as_paper(rbm, X, **how, noisy=0.0).machine

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import fit_as_paper
 from numpy.testing import assert_array_equal
 from unit_cases import samples
 
@@ -25,7 +26,7 @@ def correlated(kind: str, count: int = 300, n: int = 6) -> np.ndarray:
 def fit(visible: Unit, hidden: Unit, X: np.ndarray, **options: object) -> tc.FitResult:
     machine = tc.RBM(visible, hidden, seed=2, sigma=0.1)
     settings = {"epochs": 3, "batch_size": 20, "chains": 20, "learning_rate": 0.01, "sweeps": 5, **options}
-    return tc.fit(machine, X, **settings)
+    return fit_as_paper(machine, X, **settings)
 
 
 def likelihood(machine: tc.Machine, X: np.ndarray) -> float:
@@ -43,8 +44,8 @@ def test_a_step_gains_what_the_gradient_promises(kind: str, hidden: str) -> None
     X = correlated(kind, 60)
     machine = tc.RBM(UNITS[kind].from_data(X), UNITS[hidden](3), seed=2, sigma=0.1)
     options = {"batch_size": 60, "chains": 20, "learning_rate": 1e-3, "momentum": 0.0, "penalty": None, "sweeps": 300}
-    machine = tc.fit(machine, X, epochs=0, **options).machine  # where training starts from
-    result = tc.fit(machine, X, epochs=1, **options)
+    machine = fit_as_paper(machine, X, epochs=0, **options).machine  # where training starts from
+    result = fit_as_paper(machine, X, epochs=1, **options)
     assert result.history.lost[0] == 0
     assert np.isfinite(result.history.to_array()).all()
     # All starts lead to the one solution that so weak weights have.
@@ -86,7 +87,7 @@ def strong(scale: float) -> tc.Machine:
 @pytest.mark.parametrize("chain_init", ["data", "persistent"])
 def test_lost_chains_are_left_out_and_counted(chain_init: str) -> None:
     machine, X = strong(1.6), np.random.default_rng(5).normal(0, 1.0, (200, 6))
-    result = tc.fit(
+    result = fit_as_paper(
         machine,
         X,
         epochs=2,
@@ -108,7 +109,7 @@ def test_training_stops_when_every_chain_is_lost() -> None:
     X = np.random.default_rng(5).normal(0, 1.0, (200, 6))
     machine = tc.RBM(tc.Gaussian(6, U=0.1), tc.Gaussian(4), weights=np.full((6, 4), 2.0))
     with pytest.raises(FloatingPointError, match=r"epoch 1: every chain was lost, as precisions turned negative"):
-        tc.fit(machine, X, epochs=1, batch_size=50, chains=50, learning_rate=1e-4, sweeps=8)
+        fit_as_paper(machine, X, epochs=1, batch_size=50, chains=50, learning_rate=1e-4, sweeps=8)
 
 
 def test_means_that_overflow_are_not_called_negative_precisions() -> None:
@@ -116,7 +117,7 @@ def test_means_that_overflow_are_not_called_negative_precisions() -> None:
     X = np.random.default_rng(6).normal(200.0, 60.0, (300, 5))
     machine = tc.RBM(tc.Gaussian.from_data(X), tc.Binary(3), seed=0)
     with pytest.raises(FloatingPointError, match=r"every chain was lost, as means or fields overflowed") as failed:
-        tc.fit(machine, X, epochs=3, center=False)
+        fit_as_paper(machine, X, epochs=3, center=False)
     assert "precisions" not in str(failed.value)
 
 

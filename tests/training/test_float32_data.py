@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from cases import fit_as_paper
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,7 +34,7 @@ def case(kind, seed):
 
 
 USES = {
-    "fit": lambda m, X, w: tc.fit(m, X, epochs=1, batch_size=10, chains=4, progress=False).history.log_likelihood,
+    "fit": lambda m, X, w: fit_as_paper(m, X, epochs=1, batch_size=10, chains=4, progress=False).history.log_likelihood,
     "solve": lambda m, X, w: tc.solve(m, X).free_energy,
     "solve rbp": lambda m, X, w: tc.solve(m, X[:2], method="rbp").free_energy,
     "solve adatap": lambda m, X, w: tc.solve(m, X[:2], method="adatap").free_energy,
@@ -88,7 +89,7 @@ def test_the_recipe_for_data_less_their_means(hidden):
     mean = X.mean(axis=0)
     visible = tc.TruncatedGaussian.from_data(X - mean, lo=-mean, hi=1 - mean)
     machine = tc.RBM(visible, hidden, dtype="float32")
-    result = tc.fit(machine, X - mean, epochs=1, batch_size=20, chains=5, progress=False)
+    result = fit_as_paper(machine, X - mean, epochs=1, batch_size=20, chains=5, progress=False)
     assert np.isfinite(result.history.log_likelihood).all()
     assert np.isfinite(tc.log_likelihood(result.machine, X - mean, 0.0)).all()
 

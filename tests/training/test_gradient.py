@@ -7,7 +7,7 @@ from pathlib import Path
 import naive
 import numpy as np
 import pytest
-from cases import MACHINES, POINTS, library_machine, random_rbm
+from cases import MACHINES, POINTS, fit_as_paper, library_machine, random_rbm
 from numpy.testing import assert_allclose
 
 import tapcore as tc
@@ -117,7 +117,7 @@ def test_a_training_step_follows_the_gradient() -> None:
     machine = random_rbm(6)
     X = samples(machine, 12)
     rate, sweeps = 0.125, 4
-    result = tc.fit(
+    result = fit_as_paper(
         machine, X, epochs=1, batch_size=12, chains=12, learning_rate=rate, momentum=0, penalty=None, sweeps=sweeps
     )
     solutions = tc.solve(machine, X, damping=0, tol=0, max_sweeps=sweeps, acceleration=None)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import random_rbm
+from cases import fit_as_paper, random_rbm
 from numpy.testing import assert_allclose, assert_array_equal
 
 import tapcore as tc
@@ -17,7 +17,7 @@ ONE_STEP: dict[str, Any] = {"epochs": 1, "learning_rate": 1e-3, "momentum": 0.0,
 
 def slopes(machine: tc.Machine, X: np.ndarray, **options: Any) -> tuple[np.ndarray, list[dict[str, np.ndarray]]]:
     """Gradient that one step on all of the data takes, with respect to weights and fields."""
-    trained = tc.fit(machine, X, batch_size=len(X), **ONE_STEP | {"center": False} | options).machine
+    trained = fit_as_paper(machine, X, batch_size=len(X), **ONE_STEP | {"center": False} | options).machine
     pairs = zip(machine.layers, trained.layers, strict=True)
     change = [{name: (b.parameters[name] - a.parameters[name]) / 1e-3 for name in ("U",)} for a, b in pairs]
     return (trained.weights[0] - machine.weights[0]) / 1e-3, change
@@ -77,7 +77,7 @@ def test_learns_correlations(gradient: str, rate: float, dtype: str) -> None:
     X = patterns[rng.integers(2, size=200)] ^ (rng.random((200, 12)) < 0.05)
     machine = tc.RBM(tc.Binary(12), tc.Binary(3), sigma=0.1, seed=0, dtype=dtype)
     options: dict[str, Any] = {"epochs": 150 if rate < 0.1 else 25, "batch_size": 20, "chains": 20, "sweeps": 4}
-    trained, history = tc.fit(machine, X, learning_rate=rate, gradient=gradient, **options)
+    trained, history = fit_as_paper(machine, X, learning_rate=rate, gradient=gradient, **options)
     alone = tc.exact.log_likelihood(machine, X).mean()
     assert tc.exact.log_likelihood(trained, X).mean() > alone + 2.0
     assert np.isfinite(history.log_likelihood).all()
@@ -89,12 +89,12 @@ def test_sampled_training_does_not_depend_on_threads() -> None:
     X = np.random.default_rng(0).random((60, 9)) < 0.4
     machine = random_rbm(8, sizes=(9, 6))
     options: dict[str, Any] = {"epochs": 2, "batch_size": 60, "chains": 200, "gradient": "pcd"}
-    first = tc.fit(machine, X, **options).machine
+    first = fit_as_paper(machine, X, **options).machine
     with thread_limit(1):
-        again = tc.fit(machine, X, **options).machine
+        again = fit_as_paper(machine, X, **options).machine
     assert_allclose(first.weights[0], again.weights[0], atol=1e-13)
-    assert_array_equal(first.weights[0], tc.fit(machine, X, **options).machine.weights[0])
-    assert (first.weights[0] != tc.fit(machine, X, seed=1, **options).machine.weights[0]).all()
+    assert_array_equal(first.weights[0], fit_as_paper(machine, X, **options).machine.weights[0])
+    assert (first.weights[0] != fit_as_paper(machine, X, seed=1, **options).machine.weights[0]).all()
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_sampled_training_does_not_depend_on_threads() -> None:
 )
 def test_contradictions_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        tc.fit(random_rbm(9), np.zeros((3, 7)), epochs=1, **options)
+        fit_as_paper(random_rbm(9), np.zeros((3, 7)), epochs=1, **options)
 
 
 def test_adaptive_chains_without_a_gaussian_are_lost_and_leave_weights_finite() -> None:
@@ -119,7 +119,7 @@ def test_adaptive_chains_without_a_gaussian_are_lost_and_leave_weights_finite() 
     lost, messages = 0, []
     for machine in machines:
         try:
-            trained, history = tc.fit(machine, X, sweeps=1, damping=0.5, **options)
+            trained, history = fit_as_paper(machine, X, sweeps=1, damping=0.5, **options)
         except FloatingPointError as error:
             messages.append(str(error))
             continue

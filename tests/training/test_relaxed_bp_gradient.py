@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import random_rbm, starts
+from cases import fit_as_paper, random_rbm, starts
 from numpy.testing import assert_allclose, assert_array_equal
 from test_phases import slopes
 
@@ -117,13 +117,13 @@ def test_training_resumes_to_the_bit_and_does_not_depend_on_threads(tmp_path: Pa
     machine = tc.RBM(tc.Binary(9), tc.Binary(6), sigma=0.1, seed=1)
     options: dict[str, Any] = {"batch_size": 20, "chains": 20, "gradient": "rbp", "chain_init": "persistent"}
     options |= {"sweeps": 2, "learning_rate": 0.1}
-    whole, history = tc.fit(machine, X, epochs=4, **options)
+    whole, history = fit_as_paper(machine, X, epochs=4, **options)
     assert sum(history.lost) == 0
-    tc.fit(machine, X, epochs=2, checkpoint=tmp_path, **options)
-    resumed = tc.fit(machine, X, epochs=4, checkpoint=tmp_path, resume=True, **options).machine
+    fit_as_paper(machine, X, epochs=2, checkpoint=tmp_path, **options)
+    resumed = fit_as_paper(machine, X, epochs=4, checkpoint=tmp_path, resume=True, **options).machine
     assert_array_equal(resumed.weights[0], whole.weights[0])
     with thread_limit(1):
-        alone = tc.fit(machine, X, epochs=4, **options).machine
+        alone = fit_as_paper(machine, X, epochs=4, **options).machine
     assert_allclose(alone.weights[0], whole.weights[0], atol=1e-14)
 
 
@@ -146,4 +146,4 @@ def test_a_machine_that_loses_every_chain_is_refused() -> None:
     machine = tc.RBM(tc.Gaussian(3, V=0.1), tc.Binary(2), weights=np.ones((3, 2)))
     X = np.random.default_rng(0).normal(size=(20, 3))
     with pytest.raises(FloatingPointError, match="every chain was lost"):
-        tc.fit(machine, X, epochs=1, gradient="rbp", progress=False)
+        fit_as_paper(machine, X, epochs=1, gradient="rbp", progress=False)

@@ -37,7 +37,6 @@ def test_keywords_of_fit_are_the_fields() -> None:
         if p.kind is p.KEYWORD_ONLY and name not in OF_THE_RUN
     }
     assert list(keywords) == list(FIELDS)
-    assert keywords.pop("epochs").default is None  # settings may hold it
     for name, keyword in keywords.items():
         assert keyword.default == default_of(FIELDS[name]), name
         assert type(keyword.default) is type(default_of(FIELDS[name])), name
@@ -55,7 +54,7 @@ def parsed(*arguments: str, kind: Any = tc.Settings) -> Any:
 
 
 def test_flags_have_the_defaults_of_fit() -> None:
-    assert parsed() == tc.Settings(epochs=10)
+    assert parsed() == tc.Settings()
 
 
 @pytest.mark.parametrize(
@@ -80,10 +79,14 @@ def test_flags_have_the_defaults_of_fit() -> None:
         ("--pass-up means", {"pass_up": "means"}),
         ("--center", {"center": True}),
         ("--no-center", {"center": False}),
+        ("--seconds 60", {"seconds": 60.0}),
+        ("--schedule cosine", {"schedule": tc.Cosine()}),
+        ("--adam 0.8", {"optimizer": tc.Adam(0.8)}),
+        ("--dtype float32", {"dtype": "float32"}),
     ],
 )
 def test_each_flag_reaches_its_field(arguments: str, expected: dict[str, Any]) -> None:
-    assert parsed(*arguments.split()) == replace(tc.Settings(epochs=10), **expected)
+    assert parsed(*arguments.split()) == replace(tc.Settings(), **expected)
 
 
 def test_all_fields_have_flags_with_help_in_the_command(run: Any) -> None:
@@ -102,7 +105,7 @@ def test_a_new_field_is_a_new_flag(run: Any, monkeypatch: pytest.MonkeyPatch) ->
         new_thing: int = field(default=3, metadata=option(whole(2), "a thing that is new", "THINGS"))
 
     assert parsed(kind=More).new_thing == 3
-    assert parsed("--new-thing", "5", kind=More) == More(epochs=10, new_thing=5)
+    assert parsed("--new-thing", "5", kind=More) == More(new_thing=5)
     with pytest.raises(ValueError, match="new_thing must be an integer of at least 2, got 1"):
         parsed("--new-thing", "1", kind=More)
     monkeypatch.setattr(command, "Settings", More)
@@ -145,11 +148,7 @@ def test_keywords_replace_fields_even_by_defaults() -> None:
         tc.fit(RBM, X, settings=other, batch_size=0)
 
 
-def test_fit_needs_epochs_or_settings() -> None:
-    with pytest.raises(TypeError, match=r"^fit\(\) missing 1 required keyword-only argument: 'epochs'"):
-        tc.fit(RBM, X, chains=3)
-    with pytest.raises(ValueError, match="epochs must be an integer of at least 0, got None"):
-        tc.fit(RBM, X, epochs=None)
+def test_what_is_no_setting_is_refused() -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'epoch'"):
         tc.fit(RBM, X, epochs=1, epoch=3)
     for bad in ({"epochs": 3}, 3, tc.Settings):
@@ -161,13 +160,22 @@ def test_fit_needs_epochs_or_settings() -> None:
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"epochs": -1}, "epochs must be an integer of at least 0, got -1"),
-    ({"epochs": None}, "epochs must be an integer of at least 0, got None"),
+    ({"epochs": 3, "seconds": 3}, "seconds take the place of epochs: give one of them"),
+    ({"epochs": None, "seconds": -1}, "seconds must be at least 0, got -1"),
+    ({"schedule": "linear"}, "schedule must be tapcore.Constant(), Linear(), Cosine(), Steps() or None, got 'linear'"),
+    (
+        {"schedule": tc.Linear(), "learning_rate": max},
+        "learning_rate is a function, which leaves nothing to a schedule",
+    ),
+    ({"epochs": None, "seconds": 1, "learning_rate": max}, "learning_rate is a function of the epoch: a run of so"),
+    ({"optimizer": "adam"}, "optimizer must be tapcore.Momentum(...), tapcore.Adam(...) or None, got 'adam'"),
+    ({"optimizer": tc.Adam(), "momentum": 0.7}, "momentum is part of the optimizer: give one of them"),
+    ({"dtype": "float16"}, "dtype must be one of 'float64', 'float32', got 'float16'"),
     ({"epochs": 10**15}, "epochs must fit in memory: 1000000000000000 would take "),
     ({"batch_size": 0}, "batch_size must be an integer of at least 1, got 0"),
     ({"chains": True}, "chains must be an integer of at least 1, got True"),
     ({"learning_rate": -0.1}, "learning_rate must be at least 0, got -0.1"),
     ({"learning_rate": "fast"}, "learning_rate must be a finite number, got 'fast'"),
-    ({"learning_rate": None}, "learning_rate must be a finite number, got None"),
     ({"momentum": 1.0}, "momentum must be at least 0 and below 1, got 1.0"),
     ({"penalty": 0.001}, "penalty must be tapcore.L1(...), tapcore.L2(...) or None, got 0.001"),
     ({"sweeps": 0}, "sweeps must be an integer of at least 1, got 0"),
@@ -193,13 +201,11 @@ def test_bad_values_are_refused_when_settings_are_made(values: dict[str, Any], m
         with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared
             call()
         assert str(caught.value).startswith(message)
-    with pytest.raises(TypeError):
-        tc.Settings()  # type: ignore[call-arg]
 
 
 def test_what_depends_on_the_machine_is_refused_when_a_run_begins() -> None:
     settings = tc.Settings(epochs=2, pretrain=1)
-    assert Plan.of(settings, DEEP).pretrain == 1
+    assert Plan.of(settings, DEEP, 100).pretrain == 1
     with pytest.raises(ValueError, match="pretrain is for machines of more than two layers, got 1 for an RBM"):
         tc.fit(RBM, X, settings=settings)
     with pytest.raises(ValueError, match=r"learning_rate\(2\) must be at least 0, got -1"):
@@ -248,41 +254,53 @@ def test_replace_keeps_the_rest() -> None:
 @pytest.mark.parametrize(
     ("gradient", "expected"),
     [
-        ("tap", (10, "data", 0.2)), ("adatap", (10, "data", 0.2)), ("cd", (1, "data", 0.0)),
+        ("tap", (2, "persistent", 0.2)), ("adatap", (10, "data", 0.2)), ("cd", (1, "data", 0.0)),
         ("pcd", (1, "persistent", 0.0)),
     ],
 )  # fmt: skip
 def test_none_is_resolved_by_the_gradient(gradient: str, expected: tuple[int, str, float]) -> None:
     settings = tc.Settings(epochs=1, gradient=gradient)
-    plan = Plan.of(settings, RBM)
+    plan = Plan.of(settings, RBM, 100)
     assert (plan.sweeps, plan.chain_init, plan.renew) == expected
     assert (settings.sweeps, settings.chain_init, settings.renew) == (None, None, None)
-    given = Plan.of(replace(settings, sweeps=4, renew=0.5), RBM)
+    given = Plan.of(replace(settings, sweeps=4, renew=0.5), RBM, 100)
     assert (given.sweeps, given.renew) == (4, 0.5)
 
 
 def test_the_same_settings_serve_for_several_machines() -> None:
     settings = tc.Settings(epochs=3, learning_rate=rate)
-    shallow, deep = Plan.of(settings, RBM), Plan.of(settings, DEEP)
-    assert (shallow.pretrain, shallow.center, shallow.pretrain_rates) == (0, False, ())
+    shallow, deep = Plan.of(settings, RBM, 100), Plan.of(settings, DEEP, 100)
+    assert (shallow.pretrain, shallow.center, shallow.pretrain_rates) == (0, True, ())
     assert (deep.pretrain, deep.center, deep.pretrain_rates) == (3, True, deep.rates)
     assert deep.rates == (0.1, 0.1 / 2, 0.1 / 3)
 
 
-def written(folder: Path, machine: tc.Machine, **options: Any) -> dict[str, Any]:
-    tc.fit(machine, X, epochs=1, checkpoint=folder, **options)
+def written(folder: Path, machine: tc.Machine, settings: tc.Settings, **options: Any) -> dict[str, Any]:
+    tc.fit(machine, X, settings=settings, epochs=1, checkpoint=folder, **options)
     kept = dict(file_format.read(folder / "epoch-0001.safetensors")[0]["settings"])
     del kept["X"]
     return kept
 
 
 def test_checkpoints_hold_what_they_always_did(tmp_path: Path) -> None:
+    paper = tc.paper_settings()
     plain = {
         "batch_size": 100, "chains": 100, "learning_rate": [0.005], "momentum": 0.5, "penalty": ["L2", 0.001],
         "sweeps": 10, "chain_init": "data", "renew": 0.2, "damping": None, "gradient": "tap", "seed": 0,
     }  # fmt: skip
-    assert written(tmp_path / "plain", RBM) == plain
-    assert written(tmp_path / "more", RBM, noisy=0.5, center=True) == plain | {"noisy": 0.5, "center": True}
+    centred = {"center": True, "offset_rate": 0.01}
+    assert written(tmp_path / "plain", RBM, paper) == plain
+    assert written(tmp_path / "more", RBM, paper, noisy=0.5, center=True) == plain | {"noisy": 0.5} | centred
     stages = {"pretrain": 1, "pretrain_rates": [0.005], "pass_up": "samples"}
-    assert written(tmp_path / "deep", DEEP) == plain | stages | {"center": True}
-    assert written(tmp_path / "joint", DEEP, pretrain=0, center=False, penalty=None) == plain | {"penalty": None}
+    assert written(tmp_path / "deep", DEEP, paper, center=True) == plain | stages | centred
+    assert written(tmp_path / "joint", DEEP, paper, pretrain=0, penalty=None) == plain | {"penalty": None}
+
+
+def test_checkpoints_hold_what_is_new_too(tmp_path: Path) -> None:
+    kept = written(tmp_path / "new", RBM, tc.Settings(optimizer=tc.Adam(0.8)))
+    assert kept["optimizer"] == ["Adam", 0.8, 0.999]
+    assert kept["schedule"] == ["linear", 0.0]
+    assert kept["dtype"] == "float32"
+    assert kept["learning_rate"] == [0.002]
+    tc.fit(RBM, X, seconds=0.0, checkpoint=tmp_path / "timed")
+    assert file_format.read(tmp_path / "timed" / "epoch-0001.safetensors")[0]["settings"]["seconds"] == 0.0

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import fit_as_paper
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
@@ -120,7 +121,7 @@ def test_a_machine_with_it_has_the_ln_z_of_enumeration(example: ModuleType) -> N
 def test_it_trains_and_is_saved_and_loaded(example: ModuleType, tmp_path: Path) -> None:
     X = samples(300)
     machine = tc.RBM(example.Ternary(8), tc.Binary(5), seed=0)
-    machine, history = tc.fit(machine, X, epochs=25, learning_rate=0.1, checkpoint=tmp_path / "run")
+    machine, history = fit_as_paper(machine, X, epochs=25, learning_rate=0.1, checkpoint=tmp_path / "run")
     assert history.log_likelihood[-1] > history.log_likelihood[0] + 0.05
     # Nothing about the solver is the example's own: a fixed point satisfies the equations.
     solutions = tc.solve(machine, X, tol=1e-10)
@@ -130,7 +131,7 @@ def test_it_trains_and_is_saved_and_loaded(example: ModuleType, tmp_path: Path) 
     tc.save(tmp_path / "machine.safetensors", machine)
     for path in (tmp_path / "machine.safetensors", tmp_path / "run"):
         assert tc.load(path) == machine
-    tc.fit(machine, X, epochs=1, gradient="cd")
+    fit_as_paper(machine, X, epochs=1, gradient="cd")
     assert machine.layers[0].contains(tc.sample(machine, 10, sweeps=5)).all()
     del UNITS["Ternary"]
     try:
@@ -145,7 +146,7 @@ def test_what_it_does_not_register_is_refused(example: ModuleType) -> None:
     with pytest.raises(ValueError, match=r"method 'tap3' needs .* layers\[0\] \(Ternary\)"):
         tc.solve(machine, X, method="tap3")
     with pytest.raises(ValueError, match=r"^Ternary layers have no third and fourth cumulants: row_cumulants is not"):
-        tc.fit(machine, X, epochs=1, gradient="rbp")
+        fit_as_paper(machine, X, epochs=1, gradient="rbp")
 
 
 def test_it_runs_as_a_script(tmp_path: Path) -> None:

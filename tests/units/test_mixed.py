@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import fit_as_paper
 from numpy.testing import assert_allclose, assert_array_equal
 from unit_cases import make, samples
 
@@ -78,7 +79,7 @@ def test_training_is_that_of_one_block(kind: str, where: int, gradient: str, dty
     ours, theirs = machine_pair(kind, where, dtype)
     X = samples(kind, 40, 4) if where == 0 else np.random.default_rng(3).integers(0, 2, (40, 4))
     options: dict[str, Any] = {"epochs": 2, "gradient": gradient, "chains": 8, "seed": 1, "progress": False}
-    found, wanted = (tc.fit(machine, X, learning_rate=0.02, **options).machine for machine in (ours, theirs))
+    found, wanted = (fit_as_paper(machine, X, learning_rate=0.02, **options).machine for machine in (ours, theirs))
     close = {"rtol": 1e-12, "atol": 1e-14} if dtype == "float64" else {"rtol": 1e-4, "atol": 1e-6}
     assert_allclose(found.weights[0], wanted.weights[0], **close)
     layer, one = found.layers[where], wanted.layers[where]
@@ -128,9 +129,8 @@ def test_columns_of_any_scale_train_alike(gradient: str) -> None:
     def trained(x: np.ndarray) -> tc.Machine:
         visible = tc.Mixed(tc.Binary(1), tc.Gaussian(1), tc.TruncatedGaussian(1, lo=0, hi=1))
         machine = tc.RBM(visible, tc.Binary(3), sigma=0.1, seed=0)
-        return tc.fit(
-            machine, x, epochs=20, batch_size=20, learning_rate=0.05, gradient=gradient, seed=0, progress=False
-        ).machine
+        how: dict[str, Any] = {"epochs": 20, "batch_size": 20, "learning_rate": 0.05, "center": True}
+        return fit_as_paper(machine, x, gradient=gradient, progress=False, **how).machine
 
     ours, theirs = trained(X), trained(unscaled)
     scale = np.array([1, 3e4, 1])
@@ -144,10 +144,10 @@ def test_checkpoints_hold_them(tmp_path: Path) -> None:
     tc.save(tmp_path / "machine.safetensors", machine)
     assert tc.load(tmp_path / "machine.safetensors") == machine
     run = tmp_path / "run"
-    options: dict[str, Any] = {"gradient": "pcd", "seed": 0, "progress": False, "chains": 10}
-    tc.fit(machine, table(50), epochs=1, checkpoint=run, **options)
-    resumed = tc.fit(machine, table(50), epochs=3, checkpoint=run, resume=True, **options)
-    assert resumed.machine == tc.fit(machine, table(50), epochs=3, **options).machine == tc.load(run)
+    options: dict[str, Any] = {"gradient": "pcd", "seed": 0, "progress": False, "chains": 10, "center": True}
+    fit_as_paper(machine, table(50), epochs=1, checkpoint=run, **options)
+    resumed = fit_as_paper(machine, table(50), epochs=3, checkpoint=run, resume=True, **options)
+    assert resumed.machine == fit_as_paper(machine, table(50), epochs=3, **options).machine == tc.load(run)
 
 
 def test_it_is_a_layer_like_others() -> None:
