@@ -71,12 +71,13 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tracker, Path]:
     """Digits trained for some epochs with a tracker, which has read what the command reads too."""
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
     folder = tmp_path_factory.mktemp("run") / "digits"
-    arguments = ["--hidden", "16", "--epochs", "40", "--learning-rate", "0.1", "--out", str(folder)]
+    arguments = ["--paper", "--hidden", "16", "--epochs", "40", "--learning-rate", "0.1", "--out", str(folder)]
     assert cli.main(["train", "digits", *arguments]) == 0
     tracker = Tracker(tc.datasets.load("digits"), starts=200)
     tracker.follow(tc.load(folder / "epoch-0000.safetensors"), 0)
     machine = tc.RBM(tc.Binary(64), tc.Binary(16), seed=0)
-    tc.fit(machine, tc.datasets.load("digits"), epochs=40, learning_rate=0.1, callbacks=(tracker,), progress=False)
+    settings = tc.paper_settings(epochs=40, learning_rate=0.1)
+    tc.fit(machine, tc.datasets.load("digits"), settings=settings, callbacks=(tracker,), progress=False)
     return tracker, folder
 
 

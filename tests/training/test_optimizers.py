@@ -225,11 +225,10 @@ def test_the_recipe_resumes_to_the_bit(more: dict[str, Any], tmp_path: Path) -> 
 def test_digits_are_learned_by_default() -> None:
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
     digits = tc.datasets.load("digits", threshold=7.5)
-    machine, history = tc.fit(tc.RBM(tc.Binary(64), tc.Binary(16), seed=0), digits)
+    machine = tc.fit(tc.RBM(tc.Binary(64), tc.Binary(16), seed=0), digits, epochs=25).machine
     independent = tc.fit(tc.RBM(tc.Binary(64), tc.Binary(16), seed=0), digits, epochs=0).machine
     start = tc.log_likelihood(independent, digits, tc.solve(independent, digits[:1]).free_energy).mean()
     assert tc.exact.log_likelihood(machine, digits).mean() > start + 4  # nats; independent pixels have -25
-    assert len(history) == MOST
 
 
 def test_paper_settings_are_those_of_table_one() -> None:
