@@ -119,6 +119,11 @@ class RelaxedBP:
                 job.run_here(last)
 
 
+def _wide(x: Array) -> Array:
+    """The array itself if it is float64, or else another one: memory that nobody has written holds no numbers."""
+    return x if x.dtype == np.float64 else np.zeros(x.shape)
+
+
 def solve_relaxed(machine: Machine, starts: Starts, method: str, rule: Rule, damping: float) -> Solutions:
     """Run chains until each has stopped."""
     count = len(starts.mean[0])
@@ -126,7 +131,7 @@ def solve_relaxed(machine: Machine, starts: Starts, method: str, rule: Rule, dam
     engine = RelaxedBP(machine, each, rule, damping)
     solutions = empty_solutions(machine, count, method)
     names = Kept._fields
-    kept = [Kept(*(np.asarray(getattr(solutions, name)[layer], np.float64) for name in names)) for layer in range(2)]
+    kept = [Kept(*(_wide(getattr(solutions, name)[layer]) for name in names)) for layer in range(2)]
     for layer in range(2 if starts.var else 1):
         kept[layer].mean[:] = starts.mean[layer]
         if starts.var:
