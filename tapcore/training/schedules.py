@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from dataclasses import dataclass
 from typing import Any
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(abc.ABC):
     """A factor of the learning rate, between 0 and 1, along a run; see the kinds of it."""
 
+    @abc.abstractmethod
     def at(self, done: float) -> float:
         """The factor where a share `done` of the run, 0 to 1, lies behind: of its epochs, or of its time."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
