@@ -73,8 +73,11 @@ def machine_for(data: Data, epochs: int, folder: Path) -> tc.Machine:
     if not path.exists():
         fall = (data.last_rate / data.rate) ** (1 / max(1, epochs - 1))
         machine = tc.RBM(data.visible, data.hidden, sigma=data.sigma, seed=0)
+
+        def rate(epoch: int) -> float:
+            return float(data.rate * fall ** (epoch - 1))
+
         # In standard coordinates, which come with centring.
-        rate = lambda epoch: data.rate * fall ** (epoch - 1)  # noqa: E731
         settings = tc.paper_settings(epochs=epochs, learning_rate=rate, center=True)
         machine, history = tc.fit(machine, data.train, settings=settings, **data.how)
         print(f"{data.name}: {history[-1]}", flush=True)
