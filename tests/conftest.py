@@ -38,6 +38,13 @@ FIRST = (
 )  # fmt: skip
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Of a run of what is also run uncompiled: files without such tests, which every worker would read."""
+    if config.getoption("-m") != "nojit" or not collection_path.match("test_*.py"):
+        return None
+    return True if "nojit" not in collection_path.read_text(encoding="utf-8") else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first; others, and the tests of each file, as they are."""
     tests = Path(__file__).parent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 from collections.abc import Iterator
 from itertools import chain
@@ -66,6 +67,7 @@ def source(module: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
+@functools.cache  # not before a test asks: every worker, and every run of some tests, collects this file
 def imported(module: str) -> set[str]:
     """Modules of the package that `module` imports anywhere, types included."""
     found = set()
@@ -77,9 +79,6 @@ def imported(module: str) -> set[str]:
             names = {f"{node.module}.{a.name}" for a in node.names}
             found |= {n if n.removeprefix("tapcore.") in MODULES else str(node.module) for n in names}
     return {n.removeprefix("tapcore.") for n in found if n.startswith("tapcore.")}
-
-
-IMPORTS = {module: imported(module) for module in MODULES}
 
 
 def floor(plan: list[list[str]], room: str) -> int | None:
@@ -96,7 +95,7 @@ def check_downward(plan: list[list[str]], here: str, there: str, what: str) -> N
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_run_downward(module: str) -> None:
     room, _, within = module.partition(".")
-    for other in IMPORTS[module]:
+    for other in imported(module):
         other_room, _, other_within = other.partition(".")
         check_downward(FLOORS, room, other_room, f"{module} imports {other}")
         if room == other_room and room in INNER and within:
@@ -113,7 +112,7 @@ def test_nothing_imports_in_a_circle() -> None:
         assert module not in above, " -> ".join([*above[above.index(module) :], module])
         if module not in done:
             above.append(module)
-            for other in sorted(IMPORTS.get(module, ())):
+            for other in sorted(imported(module) if module in MODULES else ()):
                 walk(other)
             above.pop()
             done.add(module)
@@ -138,7 +137,7 @@ def test_tests_sit_where_what_they_test_sits() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_with_an_underscore_is_seen_by_its_own_room_only(module: str) -> None:
-    for other in IMPORTS[module]:
+    for other in imported(module):
         parts = other.split(".")
         for depth, part in enumerate(parts):
             if part.startswith("_") and depth:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import re
 import textwrap
 from itertools import chain
@@ -28,6 +29,7 @@ REST = {
 }  # fmt: skip
 
 
+@functools.cache
 def defined() -> set[str]:
     """Rooms, and all that is defined in the package: modules, functions, classes, fields, parameters, attributes."""
     names = {"tapcore", *chain.from_iterable(FLOORS), *(Path(path).stem for path in SOURCES), *dir(builtins)}
@@ -40,7 +42,6 @@ def defined() -> set[str]:
     return names
 
 
-DEFINED = defined()
 EQUATIONS = re.compile(r"Eqs?\. ((?:[A-Z]?\d+(?:-[A-Z]?\d+)?)(?:, [A-Z]?\d+(?:-[A-Z]?\d+)?)*)")
 
 
@@ -66,7 +67,7 @@ def test_paths_exist(path: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_defined(name: str) -> None:
-    assert name in REST or all(part in DEFINED for part in name.split("."))
+    assert name in REST or all(part in defined() for part in name.split("."))
 
 
 def test_nothing_else_is_quoted() -> None:

@@ -122,6 +122,15 @@ def test_importing_the_package_loads_nothing() -> None:
     assert not {"numba", "numpy", "scipy"} & set(loaded)
 
 
+def test_what_most_calls_need_loads_no_part_of_scipy() -> None:
+    code = "import sys, tapcore as tc; tc.solve, tc.fit, tc.ais, tc.harvest; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=FACE.parents[1])
+    loaded = done.stdout.split()
+    assert "tapcore.inference.solve" in loaded
+    parts = {name.split(".")[1] for name in loaded if name.startswith("scipy.")}
+    assert not {"linalg", "optimize", "sparse", "special", "stats"} & parts
+
+
 @pytest.mark.parametrize("name", [*CALLABLES, *METHODS])
 def test_everything_is_annotated(name: str) -> None:
     function = CALLABLES.get(name) or METHODS[name][1]

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp, xlogy
 
 from tapcore.equations.compiled import compiled
 from tapcore.equations.exclusive import exclusive_slopes
@@ -57,7 +56,7 @@ class Averages:
 def solution_weights(free_energy: Array, temperature: float) -> NDArray[np.float64]:
     """Weights in proportion to ``exp(-F/temperature)``, alike at infinity; they add up to 1."""
     logs = -np.asarray(free_energy, np.float64) / temperature
-    return np.asarray(np.exp(logs - logsumexp(logs)))
+    return np.asarray(np.exp(logs - np.logaddexp.reduce(logs)))
 
 
 def averages_of(machine: Machine, solutions: Any, temperature: float) -> Averages:
@@ -67,7 +66,8 @@ def averages_of(machine: Machine, solutions: Any, temperature: float) -> Average
     means, variances = (wide_rows(x) for x in (solutions.mean, solutions.var))
     mean = tuple(weights @ m for m in means)
     var = tuple(weights @ (c + (m - at) ** 2) for m, c, at in zip(means, variances, mean, strict=True))
-    log_z = float(weights @ -F - xlogy(weights, weights).sum())
+    some = weights[weights > 0]
+    log_z = float(weights @ -F - some @ np.log(some))
     return Averages(log_z, mean, var, _pairs(machine, solutions, weights), weights)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 
 from tapcore._base import checks
 from tapcore.inference.solution import Solutions, check_solutions, stacked
@@ -105,7 +104,7 @@ def statistics(solutions: Solutions) -> LandscapeStatistics:
     return LandscapeStatistics(
         solutions=len(solutions), starts=starts, converged=reached, lowest=float(F.min()), highest=float(F.max()),
         helmholtz_uniform=float(F.mean()), helmholtz_boltzmann=float(weights @ F / weights.sum()),
-        log_sum=-float(logsumexp(-F)), basins=basins,
+        log_sum=-float(np.logaddexp.reduce(-F)), basins=basins,
         effective_solutions=float(np.exp(-(some * np.log(some)).sum())),
         warnings=tuple(_warnings(len(solutions), starts, reached, float(basins.max()))),
     )  # fmt: skip

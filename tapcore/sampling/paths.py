@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from tapcore._base.blocks import block_kernel, run_blocks
@@ -149,6 +148,8 @@ def settled_centres(machine: Machine, seed: int, rows: Array | None = None) -> t
 
 def _that_mix(paths: Paths) -> NDArray[np.int64]:
     """Number of the group of each centre: chains of either of two often end where the other one is responsible."""
+    from scipy.sparse.csgraph import connected_components  # not before: half as long to load as all of NumPy
+
     own, label = np.exp(paths.own()), paths.gibbs.at.label
     count = own.shape[1]
     ends = np.array([own[label == k].mean(axis=0) if (label == k).any() else np.zeros(count) for k in range(count)])
