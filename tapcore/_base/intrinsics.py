@@ -129,6 +129,19 @@ def _array_at(typing_context, pointer, size, like):  # type: ignore[no-untyped-d
 
 
 @intrinsic
+def _numbers_at(typing_context, address, first, size, like):  # type: ignore[no-untyped-def]
+    if not (isinstance(address, types.Integer) and isinstance(like, types.Array)):
+        return None
+    array = types.Array(like.dtype, 1, "C")
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        pointer = builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+        return _array_view(context, builder, array, pointer, args[1], args[2])
+
+    return array(types.intp, types.intp, types.intp, like), codegen
+
+
+@intrinsic
 def _tuple_at(typing_context, cls, pointer, layout, like):  # type: ignore[no-untyped-def]
     array = types.Array(types.unliteral(like), 1, "C")
     made = types.NamedUniTuple(array, len(cls.instance_class._fields), cls.instance_class)
@@ -249,6 +262,11 @@ def _python_take(counter: Any) -> int:
 take: Callable[[Any], int] = _python_take if JIT_DISABLED else _take
 
 
+def _python_numbers_at(address: int, first: int, size: int, like: Any) -> Any:
+    width = like.itemsize
+    return np.frombuffer((ctypes.c_char * int(size * width)).from_address(int(address + first * width)), like.dtype)
+
+
 def _python_address_of(array: Any) -> int:
     return int(array.ctypes.data)
 
@@ -307,6 +325,9 @@ segment: Callable[[Any, int, int], NDArray[Any]] = _python_segment if JIT_DISABL
 # result. Unlike Numba's own function pointers these leave a kernel free to be cached: addresses come at run time.
 address_of: Callable[[Any], int] = _python_address_of if JIT_DISABLED else _address_of
 call_address: Callable[[int, tuple[int, ...]], None] = _python_call_address if JIT_DISABLED else _call_address
+
+# `size` numbers of the type of those in the array `like`, from number `first` on of those at an address.
+numbers_at: Callable[[int, int, int, Any], NDArray[Any]] = _python_numbers_at if JIT_DISABLED else _numbers_at
 
 # Inside a `c_function`: an array of `size` numbers of the type of `like` at a pointer; and, as the NamedTuple `cls`,
 # one such array a field, one after another in memory, which end where a layout says, after its first number.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks
-from tapcore.grouping.rows import Integers, Rows, hash_rows
+from tapcore.grouping.rows import Integers, Rows, hash_rows, rows_in
 from tapcore.grouping.splitting import grow
 from tapcore.grouping.tree import DEPTH, PER_NODE, elect, empty_tree, find, link, listed, unlink
 
@@ -89,27 +89,28 @@ def merge(means: tuple[NDArray[Any], ...], distance: NDArray[np.float64], tol: f
     labels : (K,) int64 array
         Group of each row; -1 for none.
     """
-    rows = _rows(means)
+    matrices = _alike(means, np.result_type(*means))
+    rows = rows_in(matrices)
     order, _ = _order(rows, distance)
-    return _merge(rows, order, tol)
+    return _merge(rows, order, tol, len(distance))
 
 
-def _merge(rows: Rows, order: Integers, tol: float) -> tuple[Integers, Integers]:
-    labels = np.full(rows[0].shape[0], -1, dtype=np.int64)
-    tree = empty_tree(2 * order.size + 1, sum(m.shape[1] for m in rows))
+def _merge(rows: Rows, order: Integers, tol: float, count: int) -> tuple[Integers, Integers]:
+    """As `merge`, of `count` rows those in `order`."""
+    labels = np.full(count, -1, dtype=np.int64)
+    tree = empty_tree(2 * order.size + 1, int(rows.table[:, 1].sum()))
     grow(rows, order.copy(), tree, 0, 1, tol)
     return elect(rows, order, tol, tree, labels), labels
 
 
-def _rows(means: Sequence[NDArray[Any]]) -> Rows:
-    """Arrays of the one type that kernels take: copies only of what is of another."""
-    dtype = np.result_type(*means)
-    return tuple(np.require(m, dtype, ["C", "W"]) for m in means)
+def _alike(means: Sequence[NDArray[Any]], dtype: Any) -> list[NDArray[Any]]:
+    """As kernels take them: copies only of what lies otherwise in memory."""
+    return [np.require(m, dtype, ["C", "A"]) for m in means]
 
 
 def _order(rows: Rows, distance: NDArray[np.float64]) -> tuple[Integers, Integers]:
     """Rows that take part, the closest to their solution first, and the hashes of all rows."""
-    hashes = np.empty(rows[0].shape[0], dtype=np.int64)
+    hashes = np.empty(len(distance), dtype=np.int64)
     hash_rows(rows, hashes)
     order = np.lexsort((hashes, distance))
     return order[(hashes[order] >= 0) & ~np.isnan(distance[order])], hashes
@@ -189,13 +190,13 @@ class Gathered:
             Number of each chain's solution, which stays; -1 for a row that is not finite or has distance NaN.
         """
         batch = self._checked(means, distance, others)
-        rows = tuple(batch[name] for name in self._layers)
+        rows = rows_in([batch[name] for name in self._layers])
         order, batch[_HASH] = _order(rows, batch[_DISTANCE])
         labels = np.full(len(distance), -1, dtype=np.int64)
         find(rows, order, self._tree, self._rows, self._place, self._following, self.tol, labels)
         known = labels[order] >= 0
         self._tighten(batch, order[known], labels)
-        leaders, groups = _merge(rows, order[~known], self.tol)
+        leaders, groups = _merge(rows, order[~known], self.tol, len(distance))
         labels[groups >= 0] = self._count + groups[groups >= 0]
         self._append(batch, leaders)
         np.add.at(self.counts, labels[order], 1)
@@ -208,7 +209,7 @@ class Gathered:
 
     @property
     def _rows(self) -> Rows:
-        return tuple(self._columns[name] for name in self._layers)
+        return rows_in([self._columns[name] for name in self._layers])
 
     def _checked(
         self, means: Sequence[NDArray[Any]], distance: NDArray[np.float64], others: dict[str, NDArray[Any]]
@@ -217,8 +218,7 @@ class Gathered:
         sizes = tuple(m.shape[1] for m in means)
         if sizes != self.sizes:
             raise ValueError(f"means must be of layers {self.sizes}, got layers {sizes}")
-        dtype = self._rows[0].dtype
-        batch = {name: np.require(m, dtype, ["C", "W"]) for name, m in zip(self._layers, means, strict=True)}
+        batch = dict(zip(self._layers, _alike(means, self._rows.like.dtype), strict=True))
         batch |= {_DISTANCE: np.asarray(distance, dtype=np.float64)} | others
         lengths = {len(x) for x in batch.values()}
         if len(lengths) > 1:

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._base.intrinsics import float_to_bits
+from tapcore._base.intrinsics import float_to_bits, numbers_at
 from tapcore._base.jit import helper, kernel
 
-Rows = tuple[NDArray[Any], ...]
 Integers = NDArray[np.int64]
 
 # Columns compared before asking whether to go on.
 CHUNK = 64
+
+
+class Rows(NamedTuple):
+    """Rows that lie in several matrices, their layers, side by side: kernels are the same for any number of these.
+
+    It does not keep the matrices alive.
+    """
+
+    table: Integers  # (layers, 2) where the numbers of each are, and how many columns it has
+    like: NDArray[Any]  # none of the numbers
+
+
+def rows_in(matrices: Sequence[NDArray[Any]]) -> Rows:
+    """Of C-ordered matrices of one dtype."""
+    return Rows(np.array([(m.ctypes.data, m.shape[1]) for m in matrices]), np.empty(0, matrices[0].dtype))
+
+
+@helper(inline=False)
+def part(rows: Rows, layer: int, r: int) -> NDArray[Any]:
+    """Row `r` of a layer."""
+    columns = rows.table[layer, 1]
+    return numbers_at(rows.table[layer, 0], r * columns, columns, rows.like)
 
 
 @kernel()
@@ -23,9 +45,9 @@ def hash_rows(rows: Rows, hashes: Integers) -> None:
     for r in range(hashes.size):
         total, weight = np.int64(0), np.int64(1)
         bad = 0.0
-        for m in rows:
-            for c in range(m.shape[1]):
-                x = np.float64(m[r, c])
+        for layer in range(len(rows.table)):
+            for number in part(rows, layer, r):
+                x = np.float64(number)
                 bad += x - x
                 # Numbers such as 1 have few bits set: these are mixed before odd weights tell the columns apart.
                 bits = float_to_bits(x)
@@ -39,8 +61,8 @@ def hash_rows(rows: Rows, hashes: Integers) -> None:
 def width_of(rows: Rows) -> int:
     """Columns of all layers."""
     width = 0
-    for m in rows:
-        width += m.shape[1]
+    for layer in range(len(rows.table)):
+        width += rows.table[layer, 1]
     return width
 
 
@@ -48,35 +70,36 @@ def width_of(rows: Rows) -> int:
 def copy_row(rows: Rows, r: int, probe: NDArray[Any]) -> None:
     """Write row `r` to `probe`, layer by layer."""
     base = 0
-    for m in rows:
-        for c in range(m.shape[1]):
-            probe[base + c] = m[r, c]
-        base += m.shape[1]
+    for layer in range(len(rows.table)):
+        row = part(rows, layer, r)
+        for c in range(row.size):
+            probe[base + c] = row[c]
+        base += row.size
 
 
 @helper(inline=False)
 def value(rows: Rows, r: int, column: int) -> float:
     """The number in one column."""
-    x = 0.0
-    for m in rows:
-        if 0 <= column < m.shape[1]:
-            x = np.float64(m[r, column])
-        column -= m.shape[1]
-    return x
+    layer = 0
+    while column >= rows.table[layer, 1]:
+        column -= rows.table[layer, 1]
+        layer += 1
+    return np.float64(part(rows, layer, r)[column])
 
 
 @helper(inline=False)
 def first_beyond(rows: Rows, r: int, probe: NDArray[Any], limit: float) -> int:
     """A column from which on row and probe differ by more than `limit` soon; -1 if they do nowhere."""
     base = 0
-    for m in rows:
-        for lo in range(0, m.shape[1], CHUNK):
+    for layer in range(len(rows.table)):
+        row = part(rows, layer, r)
+        for lo in range(0, row.size, CHUNK):
             count = np.int64(0)
-            for c in range(lo, min(lo + CHUNK, m.shape[1])):
-                count += abs(np.float64(m[r, c]) - np.float64(probe[base + c])) > limit
+            for c in range(lo, min(lo + CHUNK, row.size)):
+                count += abs(np.float64(row[c]) - np.float64(probe[base + c])) > limit
             if count > 0:
                 return base + lo
-        base += m.shape[1]
+        base += row.size
     return -1
 
 
@@ -85,10 +108,11 @@ def gap_to(rows: Rows, r: int, probe: NDArray[Any]) -> float:
     """Largest absolute difference between a row and the probe."""
     most = 0.0
     base = 0
-    for m in rows:
-        for c in range(m.shape[1]):
-            gap = abs(np.float64(m[r, c]) - np.float64(probe[base + c]))
+    for layer in range(len(rows.table)):
+        row = part(rows, layer, r)
+        for c in range(row.size):
+            gap = abs(np.float64(row[c]) - np.float64(probe[base + c]))
             if gap > most:
                 most = gap
-        base += m.shape[1]
+        base += row.size
     return most

@@ -46,7 +46,7 @@ def grow(rows: Rows, members: Integers, tree: Tree, node: int, used: int, tol: f
     neighbours would be on both sides. Returns how many nodes are in use then, at most 2 more a member.
     """
     width = width_of(rows)
-    scratch = Scratch(np.empty((SAMPLE, width), rows[0].dtype), np.empty(width), np.empty(width), np.empty(SAMPLE))
+    scratch = Scratch(np.empty((SAMPLE, width), rows.like.dtype), np.empty(width), np.empty(width), np.empty(SAMPLE))
     below = np.empty(members.size, np.bool_)
     waiting = np.empty((DEPTH + 2, 3), np.int64)
     waiting[0, 0], waiting[0, 1], waiting[0, 2] = node, 0, members.size

@@ -121,7 +121,7 @@ def _nearest(
 @kernel()
 def elect(rows: Rows, order: Integers, tol: float, tree: Tree, labels: Integers) -> Integers:
     """Take rows in `order`: each joins the nearest leader within `tol`, or else leads. Leaders; groups to `labels`."""
-    probe, waiting = np.empty(width_of(rows), rows[0].dtype), np.empty(DEPTH + 2, np.int64)
+    probe, waiting = np.empty(width_of(rows), rows.like.dtype), np.empty(DEPTH + 2, np.int64)
     leaders, following = np.empty(order.size, np.int64), np.empty(order.size, np.int64)
     count = 0
     for r in order:
@@ -148,7 +148,7 @@ def find(
     labels: Integers,
 ) -> None:
     """Write to `labels`, for the rows `order` of a batch, the number of the nearest listed row within `tol`, or -1."""
-    probe, waiting = np.empty(width_of(batch), batch[0].dtype), np.empty(DEPTH + 2, np.int64)
+    probe, waiting = np.empty(width_of(batch), batch.like.dtype), np.empty(DEPTH + 2, np.int64)
     for r in order:
         copy_row(batch, r, probe)
         labels[r] = _nearest(tree, rows, place, following, probe, tol, waiting)
@@ -157,7 +157,7 @@ def find(
 @kernel()
 def link(tree: Tree, rows: Rows, following: Integers, numbers: Integers) -> None:
     """List rows, whose numbers are their places, in their leaves."""
-    probe = np.empty(width_of(rows), rows[0].dtype)
+    probe = np.empty(width_of(rows), rows.like.dtype)
     for number in numbers:
         copy_row(rows, number, probe)
         _insert(tree, following, probe, number)
@@ -166,7 +166,7 @@ def link(tree: Tree, rows: Rows, following: Integers, numbers: Integers) -> None
 @kernel()
 def unlink(tree: Tree, rows: Rows, following: Integers, numbers: Integers) -> None:
     """Take rows, whose numbers are their places and which have not changed since, off their lists."""
-    probe = np.empty(width_of(rows), rows[0].dtype)
+    probe = np.empty(width_of(rows), rows.like.dtype)
     for number in numbers:
         copy_row(rows, number, probe)
         leaf = _leaf(tree, probe)

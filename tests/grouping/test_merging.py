@@ -12,6 +12,7 @@ from numpy.testing import assert_array_equal
 
 from tapcore.grouping import splitting
 from tapcore.grouping.merging import Gathered, merge, merging_distance
+from tapcore.grouping.rows import rows_in
 from tapcore.grouping.tree import empty_tree
 
 Means = tuple[np.ndarray, ...]
@@ -206,7 +207,8 @@ def test_rare_rows_are_told_apart_among_many_copies() -> None:
     leaders, _ = merge(layers_of(values), np.zeros(len(values)), 1e-6)
     assert len(leaders) == len(values[::97])
     tree = empty_tree(2 * len(values) + 1, 30)
-    used = splitting.grow(layers_of(values), np.arange(len(values)), tree, 0, 1, 1e-6)
+    layers = layers_of(values)
+    used = splitting.grow(rows_in(layers), np.arange(len(values)), tree, 0, 1, 1e-6)
     assert used > len(leaders) / 8
 
 
@@ -216,7 +218,8 @@ def test_rows_that_differ_in_few_columns_are_parted_evenly() -> None:
     for _ in range(3):
         values[np.arange(5000), rng.integers(0, 884, 5000)] += 0.5
     tree = empty_tree(10_001, 884)
-    used = splitting.grow(layers_of(values), np.arange(5000), tree, 0, 1, 1e-4)
+    layers = layers_of(values)
+    used = splitting.grow(rows_in(layers), np.arange(5000), tree, 0, 1, 1e-4)
     depth = tree.depth[:used][tree.column[:used] < 0]
     assert depth.max() < 40
     assert len(merge(layers_of(values), np.zeros(5000), 1e-4)[0]) == len(np.unique(values, axis=0))
