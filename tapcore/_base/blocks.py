@@ -21,7 +21,7 @@ from tapcore._base.placement import move_apart, note_caller
 from tapcore._base.structs import Reference, pack
 from tapcore._base.threads import blas_held, for_each, parallel_loops_allowed, thread_count
 
-__all__ = ["BlockKernel", "Job", "block_kernel", "call_block", "no_calls", "run_blocks"]
+__all__ = ["BlockKernel", "Job", "Kept", "block_kernel", "call_block", "no_calls", "run_blocks"]
 
 
 class BlockKernel:
@@ -114,6 +114,23 @@ class Job:
             kernel.function(b, self.values)
             return
         _CALL(kernel.address(self._packed.type))(b, self._packed.address)
+
+
+class Kept:
+    """Runs of one kind, whose job is packed anew only where something in it is another array or number."""
+
+    def __init__(self) -> None:
+        self._job: Job | None = None
+
+    def run(self, kernel: BlockKernel, count: int, values: Any) -> None:
+        """As `run_blocks`."""
+        if self._job is None or not all(map(_same, self._job.values, values)):
+            self._job = Job(values)
+        self._job.run(kernel, count)
+
+
+def _same(a: Any, b: Any) -> bool:
+    return a is b or (isinstance(a, int | float) and a == b and type(a) is type(b))
 
 
 def no_calls(count: int) -> Any:

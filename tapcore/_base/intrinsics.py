@@ -264,7 +264,8 @@ take: Callable[[Any], int] = _python_take if JIT_DISABLED else _take
 
 def _python_numbers_at(address: int, first: int, size: int, like: Any) -> Any:
     width = like.itemsize
-    return np.frombuffer((ctypes.c_char * int(size * width)).from_address(int(address + first * width)), like.dtype)
+    memory: Any = (ctypes.c_char * int(size * width)).from_address(int(address + first * width))
+    return np.frombuffer(memory, like.dtype)
 
 
 def _python_address_of(array: Any) -> int:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks, footprint
 from tapcore._base.arrays import copy
-from tapcore._base.blocks import block_kernel, run_blocks
+from tapcore._base.blocks import Kept, block_kernel
 from tapcore._base.intrinsics import segment
 from tapcore._base.jit import scalar
 from tapcore._base.random import WORDS, Stream, streams
@@ -218,7 +218,8 @@ class GibbsChains:
         self.words = streams(count, 0)
         fields = tuple(np.zeros((1, n), machine.dtype) for n in machine.sizes)
         self.at = tempered(np.ones(count), np.zeros(count, np.int64), fields)
-        self.none = np.empty(0, machine.dtype)
+        self.none, self._first = np.empty(0, machine.dtype), self.first.reshape(-1)
+        self._runs = Kept()
         self.use(compiled(machine.layers, machine.weights, 1))
 
     def use(self, own: Compiled) -> None:
@@ -246,7 +247,7 @@ class GibbsChains:
             self._run(sweeps, moments=True)
             return
         self.state.mean[0][:] = X
-        self._run(sweeps, anew=2, moments=True, fields=self.first.reshape(-1))
+        self._run(sweeps, anew=2, moments=True, fields=self._first)
 
     def lost(self) -> NDArray[np.bool_]:
         """Which chains hold values that are not finite, as where a weight could not be normalised."""
@@ -261,4 +262,4 @@ class GibbsChains:
             self.own, self.state.flat, self.words, self.at, self.blocks, sweeps, even_first, anew, mean, var,
             self.none if fields is None else fields,
         )  # fmt: skip
-        run_blocks(sweep_block, len(self.blocks), job)
+        self._runs.run(sweep_block, len(self.blocks), job)

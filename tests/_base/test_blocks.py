@@ -55,6 +55,30 @@ def test_every_block_runs_once(count: int, threads: int | None, brief: bool) -> 
     assert_array_equal(times, 3)
 
 
+@pytest.mark.nojit
+def test_kept_runs_are_of_the_values_that_are_given() -> None:
+    runs, first, second = blocks.Kept(), np.zeros(3, np.int64), np.zeros(4, np.int64)
+    for times, by in ((first, 3), (first, 3), (first, 5), (second, 5), (first, True)):
+        runs.run(add, len(times), Counts(times, by))
+    assert_array_equal(first, 12)
+    assert_array_equal(second, 5)
+
+
+def test_jobs_are_packed_anew_only_where_something_in_them_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    class Counted(Job):
+        def __init__(self, values: Any) -> None:
+            made.append(values)
+            super().__init__(values)
+
+    monkeypatch.setattr(blocks, "Job", Counted)
+    runs, first, second = blocks.Kept(), np.zeros(3, np.int64), np.zeros(3, np.int64)
+    for times, by in ((first, 1), (first, 1), (second, 1), (second, 2), (second, 2)):
+        runs.run(add, 3, Counts(times, by))
+    assert len(made) == 3
+
+
 @needs_two_threads
 @pytest.mark.usefixtures("all_threads")
 def test_brief_blocks_run_in_this_thread(loops: list[int]) -> None:
