@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from tapcore.evaluation import exact as exact
     from tapcore.evaluation.annealed import AnnealedEstimate as AnnealedEstimate
     from tapcore.evaluation.annealed import ais as ais
+    from tapcore.evaluation.equilibrium import Equilibrium as Equilibrium
     from tapcore.evaluation.likelihood import log_likelihood as log_likelihood
     from tapcore.evaluation.pseudo_likelihood import pseudo_log_likelihood as pseudo_log_likelihood
+    from tapcore.evaluation.score import Score as Score
+    from tapcore.evaluation.score import score as score
     from tapcore.inference.free_energy import free_energy as free_energy
     from tapcore.inference.outside import Clamped as Clamped
     from tapcore.inference.solution import Solutions as Solutions
@@ -92,6 +95,7 @@ _HOMES = {
     "Clamped": "inference.outside",
     "DBM": "machine",
     "EpochRecord": "training.history",
+    "Equilibrium": "evaluation.equilibrium",
     "Erasure": "priors.channels",
     "FitResult": "training.fit",
     "GaussianNoise": "priors.channels",
@@ -106,6 +110,7 @@ _HOMES = {
     "Posterior": "priors.denoising",
     "RBM": "machine",
     "ReplicaExchange": "sampling.replicas",
+    "Score": "evaluation.score",
     "Settings": "training.settings",
     "Solutions": "inference.solution",
     "Tracker": "landscape.tracking",
@@ -132,6 +137,7 @@ _HOMES = {
     "random_starts": "landscape.starts",
     "sample": "sampling.sampler",
     "save": "storage.machines",
+    "score": "evaluation.score",
     "solve": "inference.solve",
     "special": "special",
     "spectral_radius": "landscape.stability",

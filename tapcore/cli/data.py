@@ -33,3 +33,17 @@ def data_of(options: argparse.Namespace) -> Any:
         raise ValueError(f"{options.run} does not say which data it was trained on: give --data")
     threshold = said["threshold"] if options.threshold is None else options.threshold
     return load(said["source"], threshold=threshold, key=options.key or said["key"])
+
+
+def load_as_trained(run: Path, source: str | None, threshold: float | None, key: str | None) -> Any:
+    """Data at `source`, or else those of the run; binary as these if no threshold is given. None of no known run."""
+    from tapcore.storage.datasets import load
+
+    said = noted(run if run.is_dir() else run.parent)
+    if source is None:
+        if said is None:
+            return None
+        source, key = said["source"], said["key"]
+    if threshold is None and said is not None:
+        threshold = said["threshold"]
+    return load(source, threshold=threshold, key=key)

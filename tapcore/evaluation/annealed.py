@@ -52,15 +52,30 @@ class AnnealedEstimate(_Estimate):
         Why neither is to be trusted; none if nothing speaks against it.
     trusted : bool
         Whether there are no doubts.
+    effective_chains : float
+        ``(sum w)^2 / sum w^2`` of the chains' weights w: how many chains of like weight would tell as much.
     """
 
     doubts: tuple[str, ...] = ()
+    effective_chains: float = float("nan")
 
-    def __new__(cls, log_z: float, standard_error: float, doubts: tuple[str, ...] = ()) -> AnnealedEstimate:
-        """Make the pair, and keep what speaks against it."""
+    def __new__(
+        cls, log_z: float, standard_error: float, doubts: tuple[str, ...] = (), effective_chains: float = float("nan")
+    ) -> AnnealedEstimate:
+        """Make the pair, and keep what else is known."""
         made = super().__new__(cls, log_z, standard_error)
-        made.doubts = doubts
+        made.doubts, made.effective_chains = doubts, effective_chains
         return made
+
+    def doubted(self, *doubts: str) -> AnnealedEstimate:
+        """The same with more doubts.
+
+        Parameters
+        ----------
+        *doubts : str
+            To be added.
+        """
+        return AnnealedEstimate(*self, (*self.doubts, *doubts), self.effective_chains)
 
     @property
     def trusted(self) -> bool:
@@ -136,7 +151,7 @@ def ais(
     """
     check_machine(machine)
     count = checks.integer("chains", chains, minimum=2)
-    betas = _schedule(temperatures)
+    betas = schedule(temperatures)
     seed = checks.integer("seed", seed, minimum=0)
     footprint.check("chains", count, count * (EVERY if reverse else 1) * chain_bytes(machine.replace(dtype="float64")))
     left = check_proper(machine)
@@ -151,25 +166,34 @@ def ais(
     hidden = None if progress is None else not progress
     whole = reverse and starts is None
     with tqdm(total=len(betas) * (3 if whole else 1), unit="temperature", disable=hidden) as bar:
-        centres, shares = settled_centres(machine, seed, rows)
-        paths = Paths(machine, count, centres)
-        forward = None
-        if starts is None:
-            forward, shares = _forward(paths, betas, seed, bar)
-        if reverse:
-            layers = (starts,) if starts is not None else _samples(machine, count, len(betas), seed, rows, bar)
-            found = _doubted(_backward(paths, shares, layers, betas, seed, bar), forward)
+        if starts is not None:
+            centres, shares = settled_centres(machine, seed, rows)
+            found = _backward(Paths(machine, count, centres), shares, (starts,), betas, seed, bar)
         else:
-            assert forward is not None
-            found = forward
+            routes = annealed(machine, count, betas, seed, rows, bar, back=reverse)
+            found = routes[-1]
     if left < _NEARLY:
-        found = AnnealedEstimate(*found, (*found.doubts, "couplings all but outgrow the precisions of real units"))
+        found = found.doubted("couplings all but outgrow the precisions of real units")
     if found.doubts:
         warnings.warn(f"ais: the estimate is not to be trusted: {'; '.join(found.doubts)}", stacklevel=2)
     return found
 
 
-def _schedule(temperatures: Any) -> NDArray[np.float64]:
+def annealed(
+    machine: Machine, count: int, betas: NDArray[np.float64], seed: int, rows: Array | None, bar: Any, *, back: bool
+) -> list[AnnealedEstimate]:
+    """The forward estimate of a float64 machine, and the reverse one if the way `back` is to be gone too."""
+    centres, shares = settled_centres(machine, seed, rows)
+    paths = Paths(machine, count, centres)
+    forward, shares = _forward(paths, betas, seed, bar)
+    if not back:
+        return [forward]
+    layers = _samples(machine, count, len(betas), seed, rows, bar)
+    return [forward, _doubted(_backward(paths, shares, layers, betas, seed, bar), forward)]
+
+
+def schedule(temperatures: Any) -> NDArray[np.float64]:
+    """Inverse temperatures from a number of steps, or as they are given; ValueError if they cannot be."""
     if np.ndim(temperatures) == 0:
         steps = checks.integer("temperatures", temperatures, minimum=1)
         footprint.check("temperatures", steps, 16 * steps)
@@ -190,7 +214,7 @@ def _forward(paths: Paths, betas: NDArray[np.float64], seed: int, bar: Any) -> t
         doubts.append("starts still led to new modes when the search for them ended: more of them may be missing")
     elif missed(paths.machine, paths.centres.modes, paths.gibbs.state.mean[0]) > most:
         doubts.append("chains ended at modes that none began at: others may be missing")
-    return AnnealedEstimate(*found, tuple(doubts)), paths.shares(log_weights)
+    return AnnealedEstimate(*found, tuple(doubts), found.effective_chains), paths.shares(log_weights)
 
 
 def _samples(machine: Machine, count: int, steps: int, seed: int, rows: Array | None, bar: Any) -> tuple[Array, ...]:
@@ -213,7 +237,8 @@ def _backward(
     found = _estimate(log_weights, len(betas), -1, _independent(paths.machine))
     # Which of them are depends on chance; by how much that matters, on how well their shares are known.
     chance = np.sqrt((share * shares.error**2).sum() / paths.gibbs.count)
-    return AnnealedEstimate(found.log_z, float(np.hypot(found.standard_error, chance)), found.doubts)
+    error = float(np.hypot(found.standard_error, chance))
+    return AnnealedEstimate(found.log_z, error, found.doubts, found.effective_chains)
 
 
 def _estimate(log_weights: Array, steps: int, sign: int, independent: bool) -> AnnealedEstimate:
@@ -229,25 +254,24 @@ def _estimate(log_weights: Array, steps: int, sign: int, independent: bool) -> A
     few = weights.sum() ** 2 / (weights**2).sum()
     enough = few >= min(10.0, 0.5 * weights.size)
     doubts = () if enough else (f"{few:.1f} of {weights.size} chains carry all of the weight",)
-    return AnnealedEstimate(float(sign * (top + np.log(mean))), float(np.hypot(error, least)), doubts)
+    log_z = float(sign * (top + np.log(mean)))
+    return AnnealedEstimate(log_z, float(np.hypot(error, least)), doubts, float(few))
 
 
 def _independent(machine: Machine) -> bool:
     return not any(W.any() for W in machine.weights)
 
 
-def _doubted(found: AnnealedEstimate, forward: AnnealedEstimate | None) -> AnnealedEstimate:
+def _doubted(found: AnnealedEstimate, forward: AnnealedEstimate) -> AnnealedEstimate:
     """A reverse estimate with the doubts that a forward one raises."""
-    doubts = list(found.doubts)
-    if forward is not None:
-        doubts += [f"forward, {doubt}" for doubt in forward.doubts]
-        gap, errors = found.log_z - forward.log_z, np.hypot(found.standard_error, forward.standard_error)
-        if not abs(gap) <= _ERRORS * errors + _SLACK:
-            doubts.append(
-                f"forward and reverse do not meet: {forward.log_z:.3f} and {found.log_z:.3f}; try more temperatures"
-                + (", or data, since modes may be missing" if gap < 0 else "")
-            )
-    return AnnealedEstimate(*found, tuple(doubts))
+    doubts = [f"forward, {doubt}" for doubt in forward.doubts]
+    gap, errors = found.log_z - forward.log_z, np.hypot(found.standard_error, forward.standard_error)
+    if not abs(gap) <= _ERRORS * errors + _SLACK:
+        doubts.append(
+            f"forward and reverse do not meet: {forward.log_z:.3f} and {found.log_z:.3f}; try more temperatures"
+            + (", or data, since modes may be missing" if gap < 0 else "")
+        )
+    return found.doubted(*doubts)
 
 
 def _key(seed: int) -> int:

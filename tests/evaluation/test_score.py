@@ -1,0 +1,162 @@
+"""Scores: each number is what its own function says, and a machine of unknown ln Z is reported as such."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from cases import random_rbm
+from numpy.testing import assert_allclose
+
+import tapcore as tc
+from tapcore.evaluation import score
+from tapcore.evaluation.equilibrium import equilibrium
+
+
+def samples_of(machine: tc.Machine, n: int, seed: int = 0) -> np.ndarray:
+    return tc.sample(machine, n, sweeps=200, seed=seed, progress=False)
+
+
+@pytest.fixture(scope="module")
+def machine() -> tc.Machine:
+    return random_rbm(3, "Binary", "Binary", sizes=(12, 6), sigma=0.8)
+
+
+@pytest.fixture(scope="module")
+def found(machine: tc.Machine) -> tc.Score:
+    data = samples_of(machine, 400)
+    return tc.score(machine, data[:150], data=data[150:], chains=100, temperatures=300)
+
+
+def test_both_routes_bracket_the_exact_log_likelihood(machine: tc.Machine, found: tc.Score) -> None:
+    exact = tc.exact.log_likelihood(machine, samples_of(machine, 400)[:150]).mean()
+    assert found.known
+    assert found.doubts == ()
+    for ours, route in ((found.log_likelihood, found.forward), (found.other_log_likelihood, found.reverse)):
+        assert abs(ours - exact) < 4 * route.standard_error + 1e-9
+        assert 10 < route.effective_chains <= 100
+
+
+def test_tap_scores_are_those_of_solutions(machine: tc.Machine, found: tc.Score) -> None:
+    X = samples_of(machine, 400)[:150]
+    solutions = tc.solve(machine, X, tol=1e-6, max_sweeps=2000)
+    assert_allclose(found.tap, tc.log_likelihood(machine, X, solutions.free_energy).mean(), rtol=1e-9)
+    distinct = solutions.unique()
+    assert found.solutions == len(distinct)
+    weighted = tc.log_likelihood(machine, X, -distinct.averages().log_z).mean()
+    assert_allclose(found.tap_weighted, weighted, rtol=1e-9)
+
+
+def test_what_needs_no_ln_z(machine: tc.Machine, found: tc.Score) -> None:
+    data = samples_of(machine, 400)
+    X, rest = data[:150], data[150:]
+    assert_allclose(found.pseudo_log_likelihood, tc.pseudo_log_likelihood(machine, X).mean(), rtol=1e-12)
+    gap = tc.exact.log_likelihood(machine, rest).mean() - tc.exact.log_likelihood(machine, X).mean()
+    assert_allclose(found.free_energy_gap, gap, atol=1e-9)
+    assert found.samples == 150
+
+
+def test_samples_from_scratch_are_as_the_data_of_a_machine_that_mixes(found: tc.Score) -> None:
+    made = found.equilibrium
+    assert made.samples == 500
+    assert abs(made.mean_slope - 1) < 0.2
+    assert made.mean_correlation > 0.9
+
+
+def test_a_machine_that_did_not_learn_makes_other_samples() -> None:
+    data = samples_of(random_rbm(3, "Binary", "Binary", sizes=(12, 6), sigma=2.0), 400)
+    apart = tc.RBM(tc.Binary.from_data(data), tc.Binary(6))
+    made = tc.score(apart, data, chains=10, temperatures=10).equilibrium
+    assert abs(made.mean_slope - 1) < 0.2
+    assert abs(made.pair_slope) < 0.2
+
+
+def test_where_few_chains_carry_the_weight_ln_z_is_not_known() -> None:
+    machine = random_rbm(2, "Spin", "Spin", sizes=(60, 40), sigma=0.4)
+    found = tc.score(machine, samples_of(machine, 50), chains=50, temperatures=3)
+    assert not found.known
+    assert found.doubts
+    assert all("of 50 chains carry all of the weight" in doubt for doubt in found.doubts)
+
+
+def test_doubts_of_both_routes_are_said_once_and_so_is_what_lies_between_them() -> None:
+    low = tc.AnnealedEstimate(10.0, 0.01, ("few chains",))
+    high = tc.AnnealedEstimate(11.0, 0.02, ("odd ends", "forward, few chains"))
+    doubts = ("forward: few chains", "reverse: odd ends", "the routes are 1.00 nats apart")
+    assert score._disagreement(low, high) == doubts
+    assert score._disagreement(tc.AnnealedEstimate(10.0, 0.01), tc.AnnealedEstimate(10.1, 0.01)) == ()
+    assert score._disagreement(tc.AnnealedEstimate(float("nan"), 0.1), tc.AnnealedEstimate(10.0, 0.1)) != ()
+
+
+def test_deep_machines_and_real_values_have_no_pseudo_log_likelihood() -> None:
+    rng = np.random.default_rng(0)
+    deep = tc.DBM(tc.Binary(6), tc.Binary(4), tc.Binary(3), sigma=0.3, seed=0)
+    real = tc.RBM(tc.Gaussian(4), tc.Binary(3), sigma=0.1, seed=0)
+    for machine, X in ((deep, rng.integers(0, 2, (20, 6))), (real, rng.normal(size=(20, 4)))):
+        found = tc.score(machine, X, chains=20, temperatures=20)
+        assert np.isnan(found.pseudo_log_likelihood)
+        assert np.isfinite([found.log_likelihood, found.other_log_likelihood, found.tap, found.tap_weighted]).all()
+        assert np.isnan(found.free_energy_gap)
+
+
+def test_as_json(found: tc.Score) -> None:
+    said = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert said["log_likelihood"] == found.log_likelihood
+    assert said["forward"]["log_z"] == found.forward.log_z
+    assert said["equilibrium"]["pair_slope"] == found.equilibrium.pair_slope
+    assert set(said) == {*vars(found)}
+
+
+def test_does_not_depend_on_threads(machine: tc.Machine, found: tc.Score) -> None:
+    from tapcore._base.threads import thread_limit
+
+    data = samples_of(machine, 400)
+    with thread_limit(1):
+        again = tc.score(machine, data[:150], data=data[150:], chains=100, temperatures=300)
+    assert again.to_dict() == found.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"X": np.zeros((3, 5))}, "X must have 12 columns"),
+        ({"X": np.full((3, 12), 2.0)}, "X"),
+        ({"data": np.zeros((3, 5))}, "data must have 12 columns"),
+        ({"chains": 1}, "chains must be an integer of at least 2"),
+        ({"temperatures": 0}, "temperatures must be an integer of at least 1"),
+        ({"seed": -1}, "seed must be an integer of at least 0"),
+    ],
+)
+def test_what_is_wrong_is_said_first(machine: tc.Machine, options: dict, message: str) -> None:
+    arguments = {"X": np.zeros((3, 12))} | options
+    with pytest.raises(ValueError, match=message):
+        tc.score(machine, **arguments)
+
+
+# --- Samples beside data ---
+
+
+def test_equilibrium_of_data_with_themselves_is_one() -> None:
+    rng = np.random.default_rng(1)
+    data = rng.normal(size=(200, 1)) * rng.normal(size=5) + rng.normal(size=(200, 5)) + np.arange(5)
+    assert_allclose(equilibrium(data, data)[:4], 1.0, rtol=1e-12)
+
+
+def test_flatter_samples_have_lower_slopes() -> None:
+    rng = np.random.default_rng(1)
+    data = rng.normal(size=(2000, 1)) * rng.normal(size=5) + np.arange(5)
+    middle = data.mean()
+    made = equilibrium(middle + 0.5 * (data - middle), data)
+    assert_allclose([made.mean_slope, made.pair_slope], [0.5, 0.25], rtol=1e-9)
+    assert_allclose([made.mean_correlation, made.pair_correlation], 1.0, rtol=1e-9)
+
+
+def test_rows_that_are_lost_and_columns_that_do_not_vary() -> None:
+    data = np.tile([0.0, 1.0, 1.0], (10, 1))
+    lost = np.vstack([data, np.full(3, np.nan)])
+    made = equilibrium(lost, data)
+    assert made.samples == 10
+    assert_allclose(made.mean_slope, 1.0)
+    assert np.isnan([made.pair_slope, made.pair_correlation]).all()
+    assert np.isnan(equilibrium(np.full((4, 3), np.nan), data)[:4]).all()
