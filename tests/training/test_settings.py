@@ -20,7 +20,7 @@ from tapcore.training.options import default_of, option, option_of, whole
 from tapcore.training.plan import Plan
 
 FIELDS = {f.name: f for f in fields(tc.Settings)}
-OF_THE_RUN = ("settings", "checkpoint", "checkpoint_every", "resume", "progress", "callbacks")
+OF_THE_RUN = ("settings", "validation", "checkpoint", "checkpoint_every", "resume", "progress", "callbacks")
 RBM = tc.RBM(tc.Binary(6), tc.Binary(4), sigma=0.3, seed=1)
 DEEP = tc.DBM(tc.Binary(6), tc.Binary(4), tc.Binary(3), sigma=0.3, seed=1)
 X = np.random.default_rng(0).random((40, 6)) < 0.4
