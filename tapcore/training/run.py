@@ -113,7 +113,11 @@ class Training(Iterator[EpochRecord]):
         machine = machine.replace(dtype=plan.dtype)
         self._course = _course(machine, samples, plan, held)
         self._saver = None if checkpoint is None else Saver(self._course, RunFolder(checkpoint), every, resume)
-        self._best = None if self._saver is None else self._saver.best()
+        self._best: Machine | None = None
+        if self._course.at_best:  # whether or not the folder has it
+            self._best = self.machine
+        elif self._saver is not None:
+            self._best = self._saver.best()
 
     @property
     def machine(self) -> Machine:

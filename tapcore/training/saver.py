@@ -106,12 +106,10 @@ class Saver:
             self.save_best()
 
     def best(self) -> Machine | None:
-        """The machine of the best epoch of a run with `patience` that is gone on with; None before there is one."""
+        """The machine of the best epoch of a run with `patience`, which is not this one; None before there is one."""
         epoch = self.course.kept_epoch
         if epoch is None:
             return None
-        if self.course.at_best:
-            return self.course.snapshot()
         path = self.folder.best_path
         header, tensors = file_format.read(path) if path.is_file() else ({"epoch": None}, {})
         if header["epoch"] != epoch:

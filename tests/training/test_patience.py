@@ -1,4 +1,4 @@
-"""Early stopping: when a run ends, which machine it returns and keeps, and that resumed runs are the same to the bit."""
+"""Early stopping: when a run ends, which machine it returns and keeps, and the same bits when it is resumed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,16 @@ from tapcore.training.history import Score
 from tapcore.training.trainer import Trainer
 
 RNG = np.random.default_rng(3)
-X, V = RNG.random((2, 30, 6)) < 0.4
-GREY = RNG.normal(5.0, 1.0, (2, 12, 6))
+X, V = (RNG.random((2, 30, 1)) < 0.5) ^ (RNG.random((2, 30, 6)) < 0.2)
+GREY = RNG.normal(5.0, 1.0, (2, 30, 6)) + RNG.normal(0.0, 1.0, (2, 30, 1))
 CASES: dict[str, tuple[tc.Machine, np.ndarray, np.ndarray, dict[str, Any]]] = {
     "rbm": (tc.RBM(tc.Binary(6), tc.Binary(8), sigma=0.3, seed=1), X, V, {}),
-    "deep": (tc.DBM(tc.Binary(6), tc.Binary(8), tc.Binary(3), sigma=0.3, seed=1), X, V, {"pretrain": 1}),
+    "deep": (
+        tc.DBM(tc.Binary(6), tc.Binary(8), tc.Binary(3), sigma=0.3, seed=1),
+        X,
+        V,
+        {"pretrain": 1, "dtype": "float64"},
+    ),
     "real": (tc.RBM(tc.Gaussian(6), tc.Binary(4), sigma=0.1, seed=1), *GREY, {"learning_rate": 0.1}),
 }
 HOW: dict[str, Any] = {"epochs": 40, "batch_size": 10, "chains": 5, "learning_rate": 0.3, "patience": 3}
@@ -187,7 +192,7 @@ def test_a_folder_with_nothing_but_the_best_holds_a_run(tmp_path: Path) -> None:
 
 def test_other_patience_is_refused(tmp_path: Path) -> None:
     next(training(checkpoint=tmp_path))
-    with pytest.raises(ValueError, match="resume: patience contradicts .*: it has 3, got 4"):
+    with pytest.raises(ValueError, match=r"resume: patience contradicts .*: it has 3, got 4"):
         training(checkpoint=tmp_path, resume=True, patience=4)
     with pytest.raises(ValueError, match="patience must be an integer of at least 1, got 0"):
         tc.Settings(patience=0)
