@@ -32,7 +32,7 @@ def _info(options: argparse.Namespace) -> None:
         # Machine and history of the newest: that of the best epoch knows nothing of what came after.
         path = positions[-1].path
         if folder.best_path.is_file():
-            print(f"{folder.best_path.name}, which other commands use: {_best(folder.best_path)}")
+            print(f"{folder.best_path.name}, which the other commands use: {_best(folder.best_path)}")
     header, tensors = file_format.read(path)
     machine = machine_from(path, header, tensors)
     for layer in machine.layers:

@@ -74,7 +74,7 @@ def _train(options: argparse.Namespace) -> None:
         out.mkdir(parents=True, exist_ok=True)
         _note_data(out, options, dataset.image_shape)
         result = finish(training, None, ())
-    print(f"{' x '.join(map(str, machine.sizes))} units trained on {len(dataset.X)} samples")
+    print(f"{' x '.join(map(str, machine.sizes))} units trained on {training.samples} samples")
     if result.history:
         _print_scores(result, None if options.patience is None else training.best_epoch)
         print("  (an estimate, no bound: with training it drifts from the exact one, first above it; see tapcore.ais)")

@@ -172,8 +172,8 @@ def fit(
         the machine's own for others.
     patience : int, optional
         Stop after so many epochs without a better held-out score, at least 1, and return the machine of the best epoch
-        in place of the last; needs `validation`. The score is the column `validation` of the history, as the notes
-        say. None trains to the end.
+        in place of the last; needs `validation`. The score is the column `validation` of the history; the notes say
+        more. None trains to the end.
     validation : float or (m, n_visible) array_like, optional
         Data held out, which training does not see: samples as those of `X`, or a share of the rows of `X`, above 0 and
         below 1, drawn by the seed and taken out, which copies the others (slices of a memory map copy nothing). The
@@ -221,6 +221,10 @@ def fit(
 
     Units with means far from 0 make the gradients of weights nearly parallel to those of the units' fields: `center`
     mends this, and hidden units whose means are near 0, `Spin` or `Gaussian`, do without.
+
+    The held-out score is an estimate of the exact held-out log-likelihood that comes to lie above it, but moves with
+    it, from epoch to epoch too: patience of less than 5 may stop at the first dip. The learning rate falls along all
+    the `epochs`, or `seconds`, that a run may take: one that ends early has not come to the small steps of the end.
 
     The centred gradient is that of Montavon and Mueller, "Deep Boltzmann machines and the centering trick" (2012), with
     offsets as in Melchior, Fischer and Wiskott, "How to center deep Boltzmann machines" (2016); binary machines then

@@ -60,6 +60,8 @@ class Training(Iterator[EpochRecord]):
         As it is now.
     history : History
         Records of the epochs so far.
+    samples : int
+        Rows trained on: of `X`, those not held out.
     epoch, batch : int
         Epochs done, and batches done of the next one.
     epochs : int or None
@@ -109,7 +111,7 @@ class Training(Iterator[EpochRecord]):
         machine.layers[0].check_data("X", samples)
         samples, held = held_out(samples, validation, machine.layers[0], settings.seed)
         plan = Plan.of(settings, machine, len(samples))
-        self._dtype = machine.dtype
+        self._dtype, self.samples = machine.dtype, len(samples)
         machine = machine.replace(dtype=plan.dtype)
         self._course = _course(machine, samples, plan, held)
         self._saver = None if checkpoint is None else Saver(self._course, RunFolder(checkpoint), every, resume)

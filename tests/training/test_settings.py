@@ -83,6 +83,7 @@ def test_flags_have_the_defaults_of_fit() -> None:
         ("--schedule cosine", {"schedule": tc.Cosine()}),
         ("--adam 0.8", {"optimizer": tc.Adam(0.8)}),
         ("--dtype float32", {"dtype": "float32"}),
+        ("--patience 7", {"patience": 7}),
     ],
 )
 def test_each_flag_reaches_its_field(arguments: str, expected: dict[str, Any]) -> None:
@@ -191,6 +192,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"pretrain": -1}, "pretrain must be an integer of at least 0, got -1"),
     ({"pass_up": "hands"}, "pass_up must be one of 'samples', 'means', got 'hands'"),
     ({"center": 1}, "center must be True or False, got 1"),
+    ({"patience": 0}, "patience must be an integer of at least 1, got 0"),
 ]
 
 
