@@ -189,7 +189,8 @@ class Course:
             raise ValueError(f"resume: epochs contradicts {path}: {begun} have begun, got {self.settings.epochs}")
         self.past = History(records[:past])
         if number:
-            self._begin(machine_from(path, header, tensors), number)
+            # The header has the dtype that the machine is given back in, not the one to train in.
+            self._begin(machine_from(path, header, tensors).replace(dtype=self.settings.dtype), number)
         own = "" if last else "stage."
         mine = [r._replace(epoch=r.epoch - len(self.past), stage=0) for r in records[len(self.past) :]]
         self.trainer.restore(done, header, tensors, own, History(mine))
