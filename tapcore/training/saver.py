@@ -113,5 +113,7 @@ class Saver:
         path = self.folder.best_path
         header, tensors = file_format.read(path) if path.is_file() else ({"epoch": None}, {})
         if header["epoch"] != epoch:
-            raise CheckpointError(f"{path}: resume needs the machine of epoch {epoch} there, the best one so far")
+            same = [p.path.name for p in self.folder.positions() if (p.epoch, p.batch) == (epoch, 0)]
+            hint = f"; copy {same[0]} there" if same else ""
+            raise CheckpointError(f"{path}: resume needs the checkpoint of epoch {epoch} there, the best so far{hint}")
         return machine_from(path, header, tensors)

@@ -171,11 +171,15 @@ def test_a_run_without_its_best_is_refused(tmp_path: Path) -> None:
     steps = training(checkpoint=tmp_path)
     list(steps)
     (tmp_path / "best.safetensors").unlink()
-    with pytest.raises(tc.CheckpointError, match=rf"best\.safetensors: resume needs .* epoch {steps.best_epoch} there"):
+    said = rf"best\.safetensors: resume needs .* epoch {steps.best_epoch} there, the best so far; copy (.*) there"
+    with pytest.raises(tc.CheckpointError, match=said) as caught:
         training(checkpoint=tmp_path, resume=True)
     shutil.copy(tmp_path / "epoch-0001.safetensors", tmp_path / "best.safetensors")
-    with pytest.raises(tc.CheckpointError, match=r"resume needs"):
+    with pytest.raises(tc.CheckpointError, match=said):
         training(checkpoint=tmp_path, resume=True)
+    name = str(caught.value).split("copy ")[1].split()[0]
+    shutil.copy(tmp_path / name, tmp_path / "best.safetensors")
+    assert training(checkpoint=tmp_path, resume=True).result().machine == steps.result().machine
 
 
 def test_a_folder_with_nothing_but_the_best_holds_a_run(tmp_path: Path) -> None:
