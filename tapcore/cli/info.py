@@ -32,7 +32,7 @@ def _info(options: argparse.Namespace) -> None:
         # Machine and history of the newest: that of the best epoch knows nothing of what came after.
         path = positions[-1].path
         if folder.best_path.is_file():
-            print(f"{folder.best_path.name}, which the other commands use: {_best(folder.best_path)}")
+            print(f"{folder.best_path.name}, which the other commands use{_best(folder.best_path)}")
     header, tensors = file_format.read(path)
     machine = machine_from(path, header, tensors)
     for layer in machine.layers:
@@ -73,8 +73,11 @@ def _best(path: Path) -> str:
     from tapcore.storage import format as file_format
     from tapcore.training.history import History
 
-    record = History.from_array(file_format.read(path)[1]["history"])[-1]
-    return f"epoch {record.epoch}, {record.validation:.5f} nats per unit of data held out"
+    header, tensors = file_format.read(path)
+    if header["kind"] != "training":
+        return ""
+    record = History.from_array(tensors["history"])[-1]
+    return f": epoch {record.epoch}, {record.validation:.5f} nats per unit of data held out"
 
 
 def _plain(value: Any) -> str:

@@ -54,6 +54,8 @@ def _last(folder: RunFolder) -> Position | None:
     if not folder.best_path.is_file():
         return newest
     header = file_format.read(folder.best_path)[0]
+    if header.get("kind") != "training":  # a machine that a user has saved there
+        return newest
     best = Position(header["epoch"], header["batch"], folder.best_path)
     return best if newest is None or best[:2] > newest[:2] else newest
 
@@ -67,13 +69,12 @@ class Saver:
 
     def __init__(self, course: AnyCourse, folder: RunFolder, every: int | str, resume: bool) -> None:
         self.course, self.folder, self.every, self.begun = course, folder, every, False
-        last = folder.newest() if not resume else _last(folder)
-        self.resumed = last is not None
-        if last is None and not folder.best_path.is_file():
-            return
-        if not resume:
+        if not resume and (folder.newest() is not None or folder.best_path.is_file()):
             raise ValueError(f"checkpoint: {folder.path} holds a run already: resume it, or choose another folder")
-        assert last is not None
+        last = _last(folder)
+        self.resumed = last is not None
+        if last is None:
+            return
         try:
             course.restore(last.path, *file_format.read(last.path))
         except CheckpointError as error:
@@ -111,8 +112,8 @@ class Saver:
         if epoch is None:
             return None
         path = self.folder.best_path
-        header, tensors = file_format.read(path) if path.is_file() else ({"epoch": None}, {})
-        if header["epoch"] != epoch:
+        header, tensors = file_format.read(path) if path.is_file() else ({}, {})
+        if header.get("epoch") != epoch:
             same = [p.path.name for p in self.folder.positions() if (p.epoch, p.batch) == (epoch, 0)]
             hint = f"; copy {same[0]} there" if same else ""
             raise CheckpointError(f"{path}: resume needs the checkpoint of epoch {epoch} there, the best so far{hint}")

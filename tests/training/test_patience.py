@@ -193,6 +193,14 @@ def test_a_folder_with_nothing_but_the_best_holds_a_run(tmp_path: Path) -> None:
     assert training(checkpoint=tmp_path, resume=True).machine == steps.machine
 
 
+def test_a_machine_saved_under_the_name_of_the_best_is_no_checkpoint(tmp_path: Path, run: Any) -> None:
+    next(training(patience=None, checkpoint=tmp_path))
+    tc.save(tmp_path / "best.safetensors", CASES["rbm"][0])
+    assert training(patience=None, checkpoint=tmp_path, resume=True).epoch == 1
+    status, out, _ = run("info", tmp_path)
+    assert (status, out.splitlines()[1]) == (0, "best.safetensors, which the other commands use")
+
+
 def test_other_patience_is_refused(tmp_path: Path) -> None:
     next(training(checkpoint=tmp_path))
     with pytest.raises(ValueError, match=r"resume: patience contradicts .*: it has 3, got 4"):
