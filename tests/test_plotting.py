@@ -55,6 +55,24 @@ def test_image_shape_must_fit(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_history_draws_data_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.axes import Axes
+
+    plot, drawn = Axes.plot, []
+    monkeypatch.setattr(
+        Axes, "plot", lambda self, *args, **how: (drawn.append((*args, how["label"])), plot(self, *args, **how))[1]
+    )
+    records = [EpochRecord(e, 0.1, -0.5 / e, -3.0, 1e-5, 0, 0, 0.2) for e in (1, 2, 3)]
+    plotting.history(tmp_path / "without.png", History(records))
+    assert "held out" not in {label for *_, label in drawn}
+    # The first is of a pair of layers, which has no score.
+    held = [records[0]._replace(stage=1), *(r._replace(validation=-0.6 / r.epoch) for r in records[1:])]
+    plotting.history(tmp_path / "with.png", History(held))
+    epochs, scores = next((x, y) for x, y, label in drawn if label == "held out")
+    assert (epochs.tolist(), scores.tolist()) == ([2, 3], [-0.3, -0.6 / 3])
+    assert (tmp_path / "with.png").read_bytes() != (tmp_path / "without.png").read_bytes()
+
+
 def test_history_is_written_as_png(tmp_path: Path) -> None:
     records = History([EpochRecord(e, 0.1, -0.5 / e, -3.0, 1e-5, 0, 0, 0.2) for e in (1, 2, 3)])
     plotting.history(tmp_path / "h.png", records)

@@ -24,11 +24,15 @@ def _info(options: argparse.Namespace) -> None:
 
     path = Path(options.run)
     if path.is_dir():
-        positions = RunFolder(path).positions()
+        folder = RunFolder(path)
+        positions = folder.positions()
         if not positions:
             raise ValueError(f"{path}: no checkpoints in this folder")
         print(f"{len(positions)} checkpoints, newest {positions[-1].path.name}")
+        # Machine and history of the newest: that of the best epoch knows nothing of what came after.
         path = positions[-1].path
+        if folder.best_path.is_file():
+            print(f"{folder.best_path.name}, which the other commands use{_best(folder.best_path)}")
     header, tensors = file_format.read(path)
     machine = machine_from(path, header, tensors)
     for layer in machine.layers:
@@ -45,19 +49,35 @@ def _info(options: argparse.Namespace) -> None:
 def _print_run(header: dict[str, Any], history: History) -> None:
     between = f" and {header['batch']} batches" if header["batch"] else ""
     print(f"trained for {header['epoch']} epochs{between}")
-    said = {k: v for k, v in header["settings"].items() if k != "X"}
+    said = {k: v for k, v in header["settings"].items() if k not in ("X", "validation")}
     for name in {"learning_rate", "pretrain_rates"} & said.keys():
         rates = said[name]
         said[name] = rates[0] if len(set(rates)) == 1 else f"{max(rates):g} to {min(rates):g}" if rates else None
     print("settings: " + ", ".join(f"{k}={_plain(v)}" for k, v in said.items()))
+    held_out = "validation" in header["settings"]
     if history:
-        print("  epoch   log-likelihood/unit   free energy   residual   unconverged   lost   seconds   layers")
+        print(
+            f"  epoch   log-likelihood/unit   {'held out   ' * held_out}free energy   residual   unconverged   lost   "
+            "seconds   layers"
+        )
     for r in history:
         print(
-            f"{r.epoch:7d}   {r.log_likelihood:19.5f}   {r.free_energy:11.4f}   {r.residual:8.1e}   "
-            f"{r.unconverged:11d}   {r.lost:4d}   {r.seconds:7.2f}   "
+            f"{r.epoch:7d}   {r.log_likelihood:19.5f}   {f'{r.validation:8.5f}   ' * held_out}{r.free_energy:11.4f}   "
+            f"{r.residual:8.1e}   {r.unconverged:11d}   {r.lost:4d}   {r.seconds:7.2f}   "
             + (f"{r.stage - 1}, {r.stage}" if r.stage else "all")
         )
+
+
+def _best(path: Path) -> str:
+    """Epoch and held-out score of the checkpoint of the best epoch."""
+    from tapcore.storage import format as file_format
+    from tapcore.training.history import History
+
+    header, tensors = file_format.read(path)
+    if header["kind"] != "training":
+        return ""
+    record = History.from_array(tensors["history"])[-1]
+    return f": epoch {record.epoch}, {record.validation:.5f} nats per unit of data held out"
 
 
 def _plain(value: Any) -> str:

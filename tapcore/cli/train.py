@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from dataclasses import fields
 from itertools import pairwise
@@ -18,6 +19,7 @@ from tapcore.training.settings import Settings, paper_settings
 if TYPE_CHECKING:
     from tapcore.machine import Machine
     from tapcore.training.history import History
+    from tapcore.training.run import FitResult
 
 
 def add_to(commands: Any) -> None:
@@ -34,10 +36,12 @@ def add_to(commands: Any) -> None:
     add("--out", required=True, metavar="RUN", help="folder of the run; made if missing", default=argparse.SUPPRESS)
     add("--threshold", type=float, metavar="T", help="make data binary: 1 above T, else 0 (digits: 7.5)")
     add("--key", metavar="NAME", help="which array of a .npz file")
+    add("--validation", metavar="DATA", help="held-out data: a file as DATA, or a share of its samples, 0.1 say")
     add("--hidden", default="100", metavar="N[,N...]", help="hidden units; of each hidden layer of a deep machine")
     flags.add_to(train, Settings)
     add("--paper", action="store_true", help="Alg. 2 and Table I of the paper to the letter, other flags aside")
-    add("--checkpoint-every", type=int, default=1, metavar="N", help="epochs between checkpoints")
+    every = "epochs between checkpoints; 'log': by a constant ratio, 8 an octave"
+    add("--checkpoint-every", type=_every, default=1, metavar="N", help=every)
     add("--threads", type=int, metavar="N", help="threads to use (all of the processors)")
     add("--resume", action="store_true", help="go on from the newest checkpoint in RUN")
     train.set_defaults(run_command=_train)
@@ -55,6 +59,7 @@ def _train(options: argparse.Namespace) -> None:
     hidden = _layer_sizes(options.hidden)
     seed = checks.integer("--seed", options.seed, minimum=0)
     dataset = load_with_shape(options.data, threshold=options.threshold, key=options.key)
+    validation = _validation(options)
     _check_memory(options, [dataset.X.shape[1], *hidden])
     layers = [Binary(n) for n in (dataset.X.shape[1], *hidden)]
     dtype = options.dtype or "float64"
@@ -62,20 +67,47 @@ def _train(options: argparse.Namespace) -> None:
     machine = RBM(layers[0], layers[1], **how) if len(layers) == 2 else DBM(*layers, **how)
     with thread_limit(options.threads):
         training = Training(
-            machine, dataset.X, _settings(options), checkpoint=out,
+            machine, dataset.X, _settings(options), validation=validation, checkpoint=out,
             checkpoint_every=options.checkpoint_every, resume=options.resume,
         )  # fmt: skip
         # Nothing can be refused any more; whatever interrupts the run, `solve` knows its data.
         out.mkdir(parents=True, exist_ok=True)
         _note_data(out, options, dataset.image_shape)
         result = finish(training, None, ())
-    print(f"{' x '.join(map(str, machine.sizes))} units trained on {len(dataset.X)} samples")
+    print(f"{' x '.join(map(str, machine.sizes))} units trained on {training.samples} samples")
     if result.history:
-        last = result.history[-1]
-        print(f"TAP log-likelihood per unit after epoch {last.epoch}: {last.log_likelihood:.4f} nats", end="")
-        print(f" (by {sum(result.machine.sizes)} units, visible and hidden)")
+        _print_scores(result, None if options.patience is None else training.best_epoch)
         print("  (an estimate, no bound: with training it drifts from the exact one, first above it; see tapcore.ais)")
     _draw(out, result.machine, result.history, dataset.image_shape)
+
+
+def _print_scores(result: FitResult, best: int | None) -> None:
+    """Those of the machine that is returned: of the last epoch or, with patience, of the best."""
+    last = result.history[-1]
+    kept = last if best is None else result.history[best - 1]
+    if best is not None:
+        print(f"ended after epoch {last.epoch}; the best by data held out is epoch {best}, in best.safetensors")
+    print(f"TAP log-likelihood per unit after epoch {kept.epoch}: {kept.log_likelihood:.4f} nats", end="")
+    print(f" (by {sum(result.machine.sizes)} units, visible and hidden)")
+    if not math.isnan(kept.validation):
+        print(f"  of data held out: {kept.validation:.4f} nats")
+
+
+def _every(text: str) -> int | str:
+    """What the flag reads: a number of epochs, or a word that is for the run to check."""
+    return int(text) if text.removeprefix("-").isdecimal() else text
+
+
+def _validation(options: argparse.Namespace) -> Any:
+    """Data held out: a share of the samples, or those of a file."""
+    from tapcore.storage.datasets import load
+
+    if options.validation is None:
+        return None
+    try:
+        return float(options.validation)
+    except ValueError:
+        return load(options.validation, threshold=options.threshold, key=options.key)
 
 
 def _settings(options: argparse.Namespace) -> Settings:

@@ -43,7 +43,10 @@ def save(path: PathLike, machine: Machine) -> None:
 
 
 def load(path: PathLike) -> Machine:
-    """Read a machine from a file made by `save`, from a checkpoint of a run, or the newest one of a run's folder.
+    """Read a machine from a file made by `save`, from a checkpoint of a run, or that of a run's folder.
+
+    The machine of a folder is the one that `fit` returns, or would if the run ended now: that of ``best.safetensors``,
+    which a run with `patience` keeps, or else of the newest checkpoint.
 
     Parameters
     ----------
@@ -64,10 +67,7 @@ def load(path: PathLike) -> Machine:
     """
     path = Path(path)
     if path.is_dir():
-        newest = RunFolder(path).newest()
-        if newest is None:
-            raise FileNotFoundError(f"{path}: no checkpoints in this folder")
-        path = newest.path
+        path = RunFolder(path).machine_path()
     return machine_from(path, *file_format.read(path))
 
 
@@ -129,7 +129,8 @@ class RunFolder:
     """The folder of a training run: ``epoch-0000.safetensors``, ``epoch-0001.safetensors``, ...
 
     A checkpoint between two epochs, left by an interrupted run, is named by its batch too and goes when the epoch is
-    complete.
+    complete. ``best.safetensors``, of a run with `patience`, is a checkpoint too, of the epoch with the best held-out
+    score; it is no position of the series, and may be further on than the newest of these.
     """
 
     _NAME = re.compile(r"epoch-(\d+)(?:\.batch-(\d+))?\.safetensors")
@@ -150,10 +151,28 @@ class RunFolder:
         """The checkpoint furthest on."""
         return max(self.positions(), default=None)
 
+    @property
+    def best_path(self) -> Path:
+        """The file of the best epoch, whether it is there or not."""
+        return self.path / "best.safetensors"
+
+    def machine_path(self) -> Path:
+        """The file whose machine stands for the run; FileNotFoundError if there are no checkpoints."""
+        if self.best_path.is_file():
+            return self.best_path
+        newest = self.newest()
+        if newest is None:
+            raise FileNotFoundError(f"{self.path}: no checkpoints in this folder")
+        return newest.path
+
     def prepare(self) -> None:
         """Make the folder; remove what killed processes left half-written."""
         self.path.mkdir(parents=True, exist_ok=True)
         file_format.remove_leftovers(self.path)
+
+    def write_best(self, header: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
+        """Write the checkpoint of the best epoch in the place of the one before."""
+        file_format.write(self.best_path, header, tensors)
 
     def write(self, epoch: int, batch: int, header: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
         """Write a checkpoint, then remove those between epochs that it supersedes."""

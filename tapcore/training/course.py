@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tapcore._base import checks
 from tapcore.machine import Machine
 from tapcore.storage.machines import CheckpointError, describe, machine_from, tensors_of
+from tapcore.training.held_out import HeldOut, best_of
 from tapcore.training.history import EpochRecord, History, draw_sample
 from tapcore.training.plan import Plan, fingerprint, refuse_contradictions
 from tapcore.training.trainer import Trainer
@@ -39,8 +40,8 @@ class Course:
         Of the stage.
     """
 
-    def __init__(self, machine: Machine, X: Array, settings: Plan) -> None:
-        self.X, self.settings = X, settings
+    def __init__(self, machine: Machine, X: Array, settings: Plan, held_out: HeldOut | None = None) -> None:
+        self.X, self.settings, self.held_out = X, settings, held_out
         pairs = len(machine.weights)
         #: Which weights each stage trains, None all of them.
         self.lowers: list[int | None] = [*(range(pairs) if settings.pretrain else ()), None]
@@ -53,7 +54,8 @@ class Course:
         self.machine, self.number = machine, number
         lower = self.lowers[number]
         if lower is None:
-            self.trainer = Trainer(machine, self.X, self.settings.stage(False))
+            held = None if self.held_out is None else self.held_out.rows
+            self.trainer = Trainer(machine, self.X, self.settings.stage(False), held_out=held)
             return
         settings = self.settings.stage(True)
         H, scored = self.X, None
@@ -95,6 +97,22 @@ class Course:
         return self.number == len(self.lowers) - 1 and self.trainer.finished
 
     @property
+    def best_epoch(self) -> int | None:
+        """The epoch of the best held-out score, of all stages."""
+        best = best_of(self.trainer.history)
+        return None if best is None else len(self.past) + best.epoch
+
+    @property
+    def kept_epoch(self) -> int | None:
+        """The epoch whose machine is kept as the best: that of a run with `patience`."""
+        return None if self.settings.patience is None else self.best_epoch
+
+    @property
+    def at_best(self) -> bool:
+        """Whether the machine as it is now is the one to be kept."""
+        return self.batch == 0 and self.epoch == self.kept_epoch
+
+    @property
     def history(self) -> History:
         """Records of all stages so far."""
         return History([*self.past, *map(self._of_run, self.trainer.history)])
@@ -128,9 +146,14 @@ class Course:
         """All of the state that is not arrays."""
         return {
             "kind": "training", **self._described(), "stage": self.number,
-            "settings": {**self.settings.described(), "X": fingerprint(getattr(self.X, "raw", self.X))},
+            "settings": self._settings(),
             "epoch": self.epoch, **self.trainer.header(),
         }  # fmt: skip
+
+    def _settings(self) -> dict[str, Any]:
+        """Settings and fingerprints of data: what a resumed run must have too."""
+        held = {} if self.held_out is None else {"validation": self.held_out.fingerprint}
+        return {**self.settings.described(), **held, "X": fingerprint(getattr(self.X, "raw", self.X))}
 
     def _described(self) -> dict[str, Any]:
         """The machine, in the dtype that it is given back in."""
@@ -161,13 +184,13 @@ class Course:
         past = sum(record.stage != (0 if lower is None else lower + 1) for record in records)
         done = header["epoch"] - past
         begun = done + (header["batch"] > 0)
-        now = {**self.settings.described(), "X": fingerprint(getattr(self.X, "raw", self.X))}
-        refuse_contradictions(now, header["settings"], begun if last else 0, str(path))
+        refuse_contradictions(self._settings(), header["settings"], begun if last else 0, str(path))
         if last and self.settings.epochs is not None and begun > self.settings.epochs:
             raise ValueError(f"resume: epochs contradicts {path}: {begun} have begun, got {self.settings.epochs}")
         self.past = History(records[:past])
         if number:
-            self._begin(machine_from(path, header, tensors), number)
+            # The header has the dtype that the machine is given back in, not the one to train in.
+            self._begin(machine_from(path, header, tensors).replace(dtype=self.settings.dtype), number)
         own = "" if last else "stage."
         mine = [r._replace(epoch=r.epoch - len(self.past), stage=0) for r in records[len(self.past) :]]
         self.trainer.restore(done, header, tensors, own, History(mine))

@@ -66,8 +66,10 @@ def fit(
     pass_up: str = "samples",
     center: bool | None = None,
     dtype: str | None = None,
+    patience: int | None = None,
+    validation: float | ArrayLike | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    checkpoint_every: int = 1,
+    checkpoint_every: int | str = 1,
     resume: bool = False,
     progress: bool | None = None,
     callbacks: Sequence[Callback] = (),
@@ -98,7 +100,7 @@ def fit(
         Samples in the visible layer's support; any real dtype, boolean, or memory-mapped. One batch at a time is
         converted.
     settings : Settings, optional
-        All of the following to `dtype` in one; where a keyword is given too, it replaces the field of its name.
+        All of the following to `patience` in one; where a keyword is given too, it replaces the field of its name.
     epochs : int, optional
         Passes over the data, in an order shuffled anew each time. None makes 20,000 steps, in
         100 passes at most.
@@ -168,11 +170,21 @@ def fit(
     dtype : {"float64", "float32"}, optional
         What to train in. None is float32 for units of two states, whose machines come out as good in less time, and
         the machine's own for others.
+    patience : int, optional
+        Stop after so many epochs without a better held-out score, at least 1, and return the machine of the best epoch
+        in place of the last; needs `validation`. The score is the column `validation` of the history; the notes say
+        more. None trains to the end.
+    validation : float or (m, n_visible) array_like, optional
+        Data held out, which training does not see: samples as those of `X`, or a share of the rows of `X`, above 0 and
+        below 1, drawn by the seed and taken out, which copies the others (slices of a memory map copy nothing). The
+        machine is scored on them after each epoch in which all layers are trained.
     checkpoint : path, optional
         Folder of the run; a checkpoint is written at the start, after every `checkpoint_every` epochs and after the
-        last.
-    checkpoint_every : int
-        Epochs between checkpoints.
+        last; with `patience` that of the best epoch is kept as ``best.safetensors``.
+    checkpoint_every : int or "log"
+        Epochs between checkpoints; "log" spaces them by a constant ratio, eight from each epoch to the one of twice
+        its number: after 2^(k/8) epochs, k = 0, 1, ..., rounded up, which are the first 16, then 18, 20, 21, 23, 25,
+        27, 30, 32, 35 and so on.
     resume : bool
         Go on from the newest checkpoint in the folder, with the same result, to the bit, as if never stopped; start
         afresh if there is none. The weights of `machine` are then those of the checkpoint.
@@ -190,8 +202,8 @@ def fit(
     ------
     ValueError
         Before any work: samples of the wrong width, empty, not finite or outside the support; an argument outside its
-        range; a folder that holds a run while `resume` is false; a checkpoint that is damaged or contradicts the
-        arguments.
+        range; `patience` without `validation`; a folder that holds a run while `resume` is false; a checkpoint that is
+        damaged or contradicts the arguments, other rows held out among them.
     FloatingPointError
         Weights became infinite or NaN; checkpoints written before remain.
     KeyboardInterrupt
@@ -210,12 +222,17 @@ def fit(
     Units with means far from 0 make the gradients of weights nearly parallel to those of the units' fields: `center`
     mends this, and hidden units whose means are near 0, `Spin` or `Gaussian`, do without.
 
+    The held-out score is an estimate of the exact held-out log-likelihood that comes to lie above it, but moves with
+    it, from epoch to epoch too: patience of less than 5 may stop at the first dip. The learning rate falls along all
+    the `epochs`, or `seconds`, that a run may take: one that ends early has not come to the small steps of the end.
+
     The centred gradient is that of Montavon and Mueller, "Deep Boltzmann machines and the centering trick" (2012), with
     offsets as in Melchior, Fischer and Wiskott, "How to center deep Boltzmann machines" (2016); binary machines then
     train alike whichever state is called 1.
     """
     assert settings is not None  # all the keywords above are in it
     training = Training(
-        machine, X, settings, checkpoint=checkpoint, checkpoint_every=checkpoint_every, resume=resume
+        machine, X, settings, validation=validation, checkpoint=checkpoint, checkpoint_every=checkpoint_every,
+        resume=resume,
     )  # fmt: skip
     return finish(training, progress, callbacks)

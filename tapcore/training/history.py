@@ -25,7 +25,7 @@ class EpochRecord(NamedTuple):
 
     Attributes
     ----------
-    epoch, learning_rate, log_likelihood, free_energy, residual, unconverged, lost, seconds, stage
+    epoch, learning_rate, log_likelihood, free_energy, residual, unconverged, lost, seconds, stage, validation
         Numbers: a row of the columns of `History`, which says what they are.
     """
 
@@ -38,6 +38,7 @@ class EpochRecord(NamedTuple):
     lost: int
     seconds: float
     stage: int = 0
+    validation: float = math.nan
 
 
 class History(Sequence[EpochRecord]):
@@ -78,6 +79,10 @@ class History(Sequence[EpochRecord]):
     stage : (n,) int64 array
         Of a deep machine, which hidden layer was trained with the one below as an RBM; 0 where all layers were trained.
         The other columns are of what was trained: that RBM, scored on what the layers below make of the sample.
+    validation : (n,) array
+        As `log_likelihood`, of held-out rows: at most `SCORED` of them, drawn once by the seed, with the same F, so
+        that ``log_likelihood - validation`` is the free-energy gap between the two. NaN without held-out rows, and
+        where single pairs of layers of a deep machine were trained.
     """
 
     _COUNTS = ("epoch", "unconverged", "lost", "stage")
@@ -115,7 +120,9 @@ class History(Sequence[EpochRecord]):
         return iter(self._records)
 
     def __eq__(self, other: object) -> bool:
-        return self._records == other._records if isinstance(other, History) else NotImplemented
+        if not isinstance(other, History):
+            return NotImplemented
+        return np.array_equal(self.to_array(), other.to_array(), equal_nan=True)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -131,8 +138,11 @@ class History(Sequence[EpochRecord]):
     def from_array(cls, array: NDArray[np.float64]) -> History:
         """Inverse of `to_array`: the history of which it made `array`, (epochs, fields)."""
         kinds: list[Any] = [int if name in cls._COUNTS else float for name in EpochRecord._fields]
-        # Runs begun before there were stages have no column of them.
-        rows = ([kind(x) for kind, x in zip(kinds, row, strict=False)] for row in array)
+        # Runs begun before there were stages, or held-out rows, have no column of them. One NaN is another only where
+        # they are the same object, and records are to be equal that were.
+        rows: Any = (
+            [math.nan if np.isnan(x) else kind(x) for kind, x in zip(kinds, row, strict=False)] for row in array
+        )
         return cls([EpochRecord(*row) for row in rows])
 
 
@@ -144,6 +154,7 @@ class Score(NamedTuple):
     residual: float
     unconverged: int
     lost: int
+    validation: float
 
 
 def draw_sample(X: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
@@ -157,12 +168,18 @@ def draw_sample(X: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     return sample
 
 
-def score(machine: Machine, sample: NDArray[Any], chains: int) -> Score:
-    """Score `machine` on `sample` as `History` describes."""
+def score(machine: Machine, sample: NDArray[Any], chains: int, held_out: NDArray[Any] | None = None) -> Score:
+    """Score `machine` on `sample`, and on rows held out if there are any, as `History` describes."""
     solutions = solve(machine, sample[:chains], tol=SCORING_TOL, max_sweeps=SCORING_SWEEPS)
     found = np.isfinite(solutions.free_energy)
     energy = float(solutions.free_energy[found].mean()) if found.any() else math.nan
-    scores = unchecked_log_likelihood(machine, sample, energy, SCORING_TOL, SCORING_SWEEPS)
-    per_unit = float(scores.mean()) / sum(machine.sizes)
+    per_unit = [
+        math.nan
+        if rows is None
+        else float(unchecked_log_likelihood(machine, rows, energy, SCORING_TOL, SCORING_SWEEPS).mean())
+        / sum(machine.sizes)
+        for rows in (sample, held_out)
+    ]
     residual = float(solutions.residual[found].max(initial=0.0))
-    return Score(per_unit, energy, residual, int((~solutions.converged).sum()), int((~found).sum()))
+    unconverged, lost = int((~solutions.converged).sum()), int((~found).sum())
+    return Score(per_unit[0], energy, residual, unconverged, lost, per_unit[1])

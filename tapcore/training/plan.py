@@ -224,7 +224,8 @@ def refuse_contradictions(now: dict[str, Any], then: dict[str, Any], begun: int,
     where : str
         The checkpoint, for the message.
     """
-    for name in (*then, *(n for n in now if n not in then)):
+    # Rows held out come first: where they are others, so are those trained on.
+    for name in dict.fromkeys(("validation", *then, *now)):
         here, there = now.get(name), then.get(name)
         if name == "learning_rate":
             # A longer or shorter run is no contradiction as long as the past is the same.
@@ -236,6 +237,8 @@ def refuse_contradictions(now: dict[str, Any], then: dict[str, Any], begun: int,
                 raise ValueError(
                     f"resume: learning_rate contradicts {where}: epoch {i + 1} ran with {there[i]!r}, got {here[i]!r}"
                 )
+        elif name == "validation" and here != there:
+            raise ValueError(f"resume: validation contradicts {where}: other rows were held out, or none")
         elif name == "X" and here != there:
             raise ValueError(f"resume: X contradicts {where}: these are other data")
         elif here != there:

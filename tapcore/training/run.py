@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,18 +15,18 @@ from tqdm import tqdm
 from tapcore._base import checks
 from tapcore._base.interrupts import interrupts_wait
 from tapcore.machine import Machine, check_machine
-from tapcore.storage import format as file_format
-from tapcore.storage.machines import CheckpointError, RunFolder
+from tapcore.storage.machines import RunFolder
 from tapcore.training.coordinates import Coordinates
 from tapcore.training.course import Course
+from tapcore.training.held_out import HeldOut, held_out
 from tapcore.training.history import EpochRecord, History
 from tapcore.training.plan import Plan
+from tapcore.training.saver import AnyCourse, Saver, begun_with, checked_every
 from tapcore.training.settings import Settings, check_settings
 from tapcore.training.standard_course import StandardCourse
 from tapcore.training.trainer import Interrupted
 
 Callback = Callable[[Machine, EpochRecord], Any]
-AnyCourse = Course | StandardCourse
 
 
 class FitResult(NamedTuple):
@@ -49,7 +50,7 @@ class Training(Iterator[EpochRecord]):
 
     Parameters
     ----------
-    machine, X, checkpoint, checkpoint_every, resume
+    machine, X, validation, checkpoint, checkpoint_every, resume
         As for `fit`. Nothing is written before the first step; checkpoints then are, as by `fit`.
     settings : Settings
 
@@ -59,12 +60,16 @@ class Training(Iterator[EpochRecord]):
         As it is now.
     history : History
         Records of the epochs so far.
+    samples : int
+        Rows trained on: of `X`, those not held out.
     epoch, batch : int
         Epochs done, and batches done of the next one.
     epochs : int or None
         How many there are, of all stages; None where it is seconds that are given.
     batches : int
         Batches of an epoch.
+    best_epoch : int or None
+        That of the best held-out score so far; None while there is none.
     finished : bool
         Whether there is nothing left to train.
 
@@ -88,24 +93,33 @@ class Training(Iterator[EpochRecord]):
         X: ArrayLike,
         settings: Settings,
         *,
+        validation: float | ArrayLike | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
-        checkpoint_every: int = 1,
+        checkpoint_every: int | str = 1,
         resume: bool = False,
     ) -> None:
         check_machine(machine)
         settings = check_settings(settings)
         if settings.pretrain is None and resume is True and checkpoint is not None and len(machine.layers) > 2:
-            settings = replace(settings, pretrain=_begun_with(RunFolder(checkpoint)))
-        every = checks.integer("checkpoint_every", checkpoint_every, minimum=1)
+            settings = replace(settings, pretrain=begun_with(RunFolder(checkpoint)))
+        every = checked_every(checkpoint_every)
         if resume and checkpoint is None:
             raise ValueError("resume needs checkpoint, the folder of the run to go on with")
+        if settings.patience is not None and validation is None:
+            raise ValueError("patience needs validation, held-out data to go by")
         samples = checks.matrix("X", X, machine.layers[0].columns, rows="samples")
         machine.layers[0].check_data("X", samples)
+        samples, held = held_out(samples, validation, machine.layers[0], settings.seed)
         plan = Plan.of(settings, machine, len(samples))
-        self._dtype = machine.dtype
+        self._dtype, self.samples = machine.dtype, len(samples)
         machine = machine.replace(dtype=plan.dtype)
-        self._course = _course(machine, samples, plan, to_the_letter=not plan.center)
-        self._saver = None if checkpoint is None else _Saver(self._course, RunFolder(checkpoint), every, resume)
+        self._course = _course(machine, samples, plan, held)
+        self._saver = None if checkpoint is None else Saver(self._course, RunFolder(checkpoint), every, resume)
+        self._best: Machine | None = None
+        if self._course.at_best:  # whether or not the folder has it
+            self._best = self.machine
+        elif self._saver is not None:
+            self._best = self._saver.best()
 
     @property
     def machine(self) -> Machine:
@@ -141,6 +155,11 @@ class Training(Iterator[EpochRecord]):
     def batches(self) -> int:
         """Batches of an epoch."""
         return self._course.batches
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch of the best held-out score so far."""
+        return self._course.best_epoch
 
     def __repr__(self) -> str:
         of = "" if self.epochs is None else f" of {self.epochs}"
@@ -197,8 +216,11 @@ class Training(Iterator[EpochRecord]):
         self._saver.save()
 
     def result(self) -> FitResult:
-        """``(machine, history)`` as they are now: of a run at its end, what `fit` returns."""
-        return FitResult(self.machine, self.history)
+        """``(machine, history)`` as they are now: of a run at its end, what `fit` returns.
+
+        With `patience` the machine is that of the best epoch so far.
+        """
+        return FitResult(self.machine if self._best is None else self._best, self.history)
 
     def _begin(self) -> None:
         """Make the folder before the first step."""
@@ -214,6 +236,8 @@ class Training(Iterator[EpochRecord]):
             record = self._course.run_epoch(batch_done, asked.is_set)
         except Interrupted:
             self._stop()
+        if self._course.at_best:
+            self._best = self.machine
         if self._saver is not None:
             self._saver.epoch_done()
         return record
@@ -242,7 +266,8 @@ def finish(training: Training, progress: bool | None, callbacks: Sequence[Callba
             of = "" if epochs is None else f"/{epochs}"
             bar.set_description(f"epoch {training.epoch + 1}{of}")
             record = training._train_epoch(bar.update, asked)
-            bar.set_postfix_str(f"log-likelihood/unit {record.log_likelihood:.4f}")
+            held_out = "" if math.isnan(record.validation) else f", held out {record.validation:.4f}"
+            bar.set_postfix_str(f"log-likelihood/unit {record.log_likelihood:.4f}{held_out}")
             for callback in callbacks:
                 callback(training.machine, record)
     return training.result()
@@ -252,59 +277,14 @@ def _nothing() -> None:
     pass
 
 
-def _course(machine: Machine, X: NDArray[Any], plan: Plan, *, to_the_letter: bool) -> AnyCourse:
+def _course(machine: Machine, X: NDArray[Any], plan: Plan, held: HeldOut | None) -> AnyCourse:
     """Start from parameters fitted to the data (theta(0) in Alg. 2), in the coordinates that suit these."""
     visible, *hidden = machine.layers
-    real_valued = visible.standard() is not None and not to_the_letter
+    real_valued = visible.standard() is not None and plan.center
     if not (visible.untouched() or real_valued):
-        return Course(machine, X, plan)
+        return Course(machine, X, plan, held)
     fitted = visible.fitted(X)
     coordinates = Coordinates.of(fitted) if real_valued else None
     if coordinates is None:
-        return Course(machine.replace(layers=(fitted, *hidden)) if visible.untouched() else machine, X, plan)
-    return StandardCourse(coordinates.settled(machine, fitted), X, replace(plan, standard=True), coordinates)
-
-
-def _begun_with(folder: RunFolder) -> int | None:
-    """The `pretrain` of the run in a folder; None if there is none, or none that can be read."""
-    newest = folder.newest()
-    try:
-        header = {} if newest is None else file_format.read(newest.path)[0]
-    except CheckpointError:  # said when the run is resumed
-        return None
-    return int(header["settings"].get("pretrain", 0)) if "settings" in header else None
-
-
-class _Saver:
-    """Writes a course's checkpoints when they are due."""
-
-    def __init__(self, course: AnyCourse, folder: RunFolder, every: int, resume: bool) -> None:
-        self.course, self.folder, self.every, self.begun = course, folder, every, False
-        positions = folder.positions()
-        self.resumed = bool(positions)
-        if not positions:
-            return
-        if not resume:
-            raise ValueError(f"checkpoint: {folder.path} holds a run already: resume it, or choose another folder")
-        try:
-            course.restore(positions[-1].path, *file_format.read(positions[-1].path))
-        except CheckpointError as error:
-            hint = "; delete it to resume from the checkpoint before it" if len(positions) > 1 else ""
-            raise CheckpointError(f"{error}{hint}") from None
-
-    def start(self) -> None:
-        """Make the folder; write the state that a new run starts from."""
-        self.begun = True
-        self.folder.prepare()
-        if not self.resumed:
-            self.save()
-
-    def save(self) -> None:
-        """Write a checkpoint now."""
-        course = self.course
-        self.folder.write(course.epoch, course.batch, course.header(), course.tensors())
-
-    def epoch_done(self) -> None:
-        """Write a checkpoint if one is due after this epoch."""
-        if self.course.epoch % self.every == 0 or self.course.finished:
-            self.save()
+        return Course(machine.replace(layers=(fitted, *hidden)) if visible.untouched() else machine, X, plan, held)
+    return StandardCourse(coordinates.settled(machine, fitted), X, replace(plan, standard=True), coordinates, held)

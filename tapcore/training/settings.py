@@ -89,6 +89,7 @@ class Settings:
     gradient, pass_up : str
     center : bool, optional
     dtype : str, optional
+    patience : int, optional
 
     Raises
     ------
@@ -188,6 +189,10 @@ class Settings:
     dtype: str | None = field(
         default=None,
         metadata=option(choice("float64", "float32"), "to train in (float32 where that is as good)"),
+    )
+    patience: int | None = field(
+        default=None,
+        metadata=option(whole(1), "epochs without a better held-out score after which to stop (none)", "N"),
     )
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from tapcore.machine import Machine
 from tapcore.storage.machines import CheckpointError, machine_from, tensors_of
 from tapcore.training.coordinates import Coordinates
 from tapcore.training.course import Course
+from tapcore.training.held_out import HeldOut
 from tapcore.training.history import EpochRecord, History
 from tapcore.training.plan import Plan
 
@@ -28,11 +29,14 @@ class StandardCourse:
     Machines, records and checkpoints are those of x; checkpoints hold what the inner run needs beside them.
     """
 
-    def __init__(self, machine: Machine, X: Array, settings: Plan, coordinates: Coordinates) -> None:
+    def __init__(
+        self, machine: Machine, X: Array, settings: Plan, coordinates: Coordinates, held_out: HeldOut | None = None
+    ) -> None:
         self.coordinates = coordinates
         inside = coordinates.inward(machine)
         rows: Any = coordinates.rows(X, machine.layers[0])  # all that is asked of an array there
-        self.course = Course(inside, rows, settings)
+        held = None if held_out is None else held_out.inside(coordinates, machine.layers[0])
+        self.course = Course(inside, rows, settings, held)
         self.start = machine, inside
         self.history = History()
 
@@ -61,6 +65,21 @@ class StandardCourse:
         """Whether all stages are done."""
         return self.course.finished
 
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch of the best held-out score, of all stages."""
+        return self.course.best_epoch
+
+    @property
+    def kept_epoch(self) -> int | None:
+        """The epoch whose machine is kept as the best: that of a run with `patience`."""
+        return self.course.kept_epoch
+
+    @property
+    def at_best(self) -> bool:
+        """Whether the machine as it is now is the one to be kept."""
+        return self.course.at_best
+
     def run_epoch(self, batch_done: Callable[[], None], stop: Callable[[], bool]) -> EpochRecord:
         """Train what is left of the epoch and score it, as `Course.run_epoch`."""
         record = self.course.run_epoch(batch_done, stop)
@@ -72,10 +91,13 @@ class StandardCourse:
     def _outward(self, record: EpochRecord) -> EpochRecord:
         trainer, inside = self.course.trainer, self.course.snapshot()
         outside = self.coordinates.outward(inside, self.start)
-        units = sum(trainer.machine.sizes)
-        gain = self.coordinates.log_density(inside.layers[0], trainer.sample) / units
         shift = self.coordinates.free_energy_shift(outside, inside)
-        return record._replace(log_likelihood=record.log_likelihood + gain, free_energy=record.free_energy + shift)
+        changed: dict[str, Any] = {"free_energy": record.free_energy + shift}
+        for name, rows in {"log_likelihood": trainer.sample, "validation": trainer.held_out}.items():
+            if rows is not None:
+                gain = self.coordinates.log_density(inside.layers[0], rows) / sum(trainer.machine.sizes)
+                changed[name] = getattr(record, name) + gain
+        return record._replace(**changed)
 
     def snapshot(self) -> Machine:
         """The whole machine as it is now."""

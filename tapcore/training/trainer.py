@@ -16,6 +16,7 @@ from tapcore.inference.solve import rule_for
 from tapcore.machine import Machine
 from tapcore.training.centring import Offsets
 from tapcore.training.data_side import DataSide
+from tapcore.training.held_out import best_of
 from tapcore.training.history import EpochRecord, History, draw_sample, score
 from tapcore.training.moves import OfParameters, how, memory
 from tapcore.training.phases import phase_for
@@ -54,10 +55,19 @@ class Trainer:
         Sets its streams of random numbers apart from those of other trainers of the same seed.
     sample : (n, n_visible) array
         What is scored after each epoch.
+    held_out : (n, n_visible) array, optional
+        What else is, that training does not see.
     """
 
     def __init__(
-        self, machine: Machine, X: Array, settings: Plan, *, key: tuple[int, ...] = (), scored: Array | None = None
+        self,
+        machine: Machine,
+        X: Array,
+        settings: Plan,
+        *,
+        key: tuple[int, ...] = (),
+        scored: Array | None = None,
+        held_out: Array | None = None,
     ) -> None:
         self.machine, self.X, self.settings, self.key = machine, X, settings, key
         self.phase = phase_for(machine, settings)
@@ -75,6 +85,7 @@ class Trainer:
         self.lost = 0  # chains, in this epoch
         self.history = History()
         self.sample = draw_sample(X, self._stream(_SAMPLE)) if scored is None else scored
+        self.held_out = held_out
         self._workspaces: dict[tuple[int, ...], Workspace] = {}
         self._data: dict[int, DataSide] = {}
 
@@ -115,20 +126,30 @@ class Trainer:
                 begun = time.perf_counter()  # most of it was the compiler's
             batch_done()
         self._refuse_divergence()
-        result = score(self.snapshot(), self.sample, self.settings.chains)
+        result = score(self.snapshot(), self.sample, self.settings.chains, self.held_out)
         self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
         result = result._replace(lost=result.lost + self.lost)
-        record = EpochRecord(self.epoch, rate, *result, seconds=time.perf_counter() - begun)
+        seconds = time.perf_counter() - begun
+        record = EpochRecord(self.epoch, rate, **result._asdict(), seconds=seconds)
         self.lost = 0
         self.history.append(record)
         return record
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done, or the time is up."""
+        """Whether all epochs are done, or the time is up, or the held-out score has not risen for long enough."""
+        if self._patience_is_up():
+            return True
         if self.settings.seconds is None:
             return self.epoch == self.settings.epochs
         return self._time_is_up(self.seconds)
+
+    def _patience_is_up(self) -> bool:
+        """Whether the run has gone on for as many epochs as it may after the best one."""
+        if self.settings.patience is None or self.held_out is None or self.batch:
+            return False
+        best = best_of(self.history)
+        return self.epoch - (0 if best is None else best.epoch) >= self.settings.patience
 
     def _time_is_up(self, seconds: float) -> bool:
         """Whether the run has lasted as long as it may; with so many seconds of this epoch."""

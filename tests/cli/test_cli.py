@@ -135,6 +135,72 @@ def test_resume(run: Any, tmp_path: Path) -> None:
     assert tc.load(tmp_path / "a") == tc.load(tmp_path / "b")
 
 
+def test_held_out_data_and_patience(run: Any, tmp_path: Path) -> None:
+    folder, how = tmp_path / "run", ("--epochs", "30", "--hidden", "30", "--learning-rate", "0.3", "--threshold", "7")
+    rows = datasets.load("digits", threshold=7)
+    np.save(tmp_path / "few.npy", datasets.load("digits", threshold=7)[:60].astype(float) * 16)
+    np.save(tmp_path / "others.npy", rows[60:200].astype(float) * 16)
+    given = ("train", tmp_path / "few.npy", "--validation", tmp_path / "others.npy", *how, "--patience", "3")
+    status, out, err = run(*given, "--checkpoint-every", "log", "--out", folder)
+    assert (status, err) == (0, "")
+    steps = tc.Training(
+        tc.RBM(tc.Binary(64), tc.Binary(30), seed=0), rows[:60], tc.Settings(epochs=30, learning_rate=0.3, patience=3),
+        validation=rows[60:200],
+    )  # fmt: skip
+    list(steps)
+    best, history = steps.best_epoch, steps.history
+    assert best is not None
+    assert steps.epoch < 30
+    lines = out.splitlines()
+    assert lines[1] == (
+        f"ended after epoch {steps.epoch}; the best by data held out is epoch {best}, in best.safetensors"
+    )
+    assert lines[2].startswith(
+        f"TAP log-likelihood per unit after epoch {best}: {history[best - 1].log_likelihood:.4f}"
+    )
+    assert lines[3] == f"  of data held out: {history[best - 1].validation:.4f} nats"
+    assert tc.load(folder) == steps.result().machine
+    assert tc.load(sorted(folder.glob("epoch*"))[-1]) == steps.machine
+
+    status, out, _ = run("info", folder)
+    assert status == 0
+    assert f"newest epoch-{steps.epoch:04d}.safetensors" in out
+    assert f"best.safetensors, which the other commands use: epoch {best}, {history[best - 1].validation:.5f}" in out
+    assert "held out" in out
+    assert "patience=3" in out
+    assert f"{history[-1].validation:8.5f}" in out
+    assert "validation=" not in out
+
+    status, _, err = run(*given, "--out", folder, "--resume", "--validation", "0.5")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "validation contradicts" in err
+    assert run(*given, "--out", folder, "--resume")[0] == 0
+
+
+def test_a_share_of_the_data_is_held_out(run: Any, tmp_path: Path) -> None:
+    status, out, _ = run("train", "digits", "--out", tmp_path / "run", *SHORT, "--validation", "0.2")
+    assert status == 0
+    found = tc.fit(
+        tc.RBM(tc.Binary(64), tc.Binary(5), seed=0),
+        datasets.load("digits"),
+        epochs=3,
+        learning_rate=0.1,
+        validation=0.2,
+    )
+    assert f"  of data held out: {found.history.validation[-1]:.4f} nats" in out
+    assert out.startswith("64 x 5 units trained on 1438 samples")
+    assert tc.load(tmp_path / "run") == found.machine
+    assert not (tmp_path / "run" / "best.safetensors").exists()
+    for text, message in {
+        "1.5": "validation must be samples, or a share",
+        "none.npy": "none.npy: No such file",
+    }.items():
+        status, _, err = run("train", "digits", "--out", tmp_path / "no", *SHORT, "--validation", text)
+        assert (status, err.count("\n")) == (2, 1)
+        assert message in err
+    assert not (tmp_path / "no").exists()
+
+
 def test_grey_files_need_a_threshold(run: Any, tmp_path: Path) -> None:
     grey = np.random.default_rng(0).integers(0, 256, (30, 4, 5), dtype=np.uint8)
     np.save(tmp_path / "grey.npy", grey)
@@ -173,6 +239,11 @@ def wrong() -> list[Any]:
     cases = {
         "no such file": (["train", "missing.npy"], "missing.npy: No such file or directory"),
         "not data": (["train", __file__], "unknown format"),
+        "patience": (["train", "digits", "--patience", "3"], "patience needs validation, held-out data to go by"),
+        "every": (
+            ["train", "digits", "--checkpoint-every", "now"],
+            "checkpoint_every must be an integer of at least 1, or",
+        ),
         "epochs": (["train", "digits", "--epochs", "-1"], "epochs must be an integer of at least 0, got -1"),
         "batch": (["train", "digits", "--batch-size", "0"], "batch_size must be"),
         "chains": (["train", "digits", "--chains", "0"], "chains must be"),

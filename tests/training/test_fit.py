@@ -198,7 +198,8 @@ def test_history_is_a_sequence_with_columns() -> None:
     assert_array_equal(history["log_likelihood"], [-0.5, -0.25, -0.5 / 3])
     assert History.from_array(history.to_array()) == history
     assert History.from_array(History().to_array()) == History()
-    assert History.from_array(history.to_array()[:, :-1]) == history  # of a run begun before there were stages
+    assert History.from_array(history.to_array()[:, :-2]) == history  # of a run begun before there were stages
+    assert History.from_array(history.to_array()[:, :-1]) == history  # and before data were held out
     with pytest.raises(AttributeError, match="nothing"):
         _ = history.nothing
     with pytest.raises(KeyError):

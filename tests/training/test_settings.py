@@ -20,7 +20,7 @@ from tapcore.training.options import default_of, option, option_of, whole
 from tapcore.training.plan import Plan
 
 FIELDS = {f.name: f for f in fields(tc.Settings)}
-OF_THE_RUN = ("settings", "checkpoint", "checkpoint_every", "resume", "progress", "callbacks")
+OF_THE_RUN = ("settings", "validation", "checkpoint", "checkpoint_every", "resume", "progress", "callbacks")
 RBM = tc.RBM(tc.Binary(6), tc.Binary(4), sigma=0.3, seed=1)
 DEEP = tc.DBM(tc.Binary(6), tc.Binary(4), tc.Binary(3), sigma=0.3, seed=1)
 X = np.random.default_rng(0).random((40, 6)) < 0.4
@@ -83,6 +83,7 @@ def test_flags_have_the_defaults_of_fit() -> None:
         ("--schedule cosine", {"schedule": tc.Cosine()}),
         ("--adam 0.8", {"optimizer": tc.Adam(0.8)}),
         ("--dtype float32", {"dtype": "float32"}),
+        ("--patience 7", {"patience": 7}),
     ],
 )
 def test_each_flag_reaches_its_field(arguments: str, expected: dict[str, Any]) -> None:
@@ -191,6 +192,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"pretrain": -1}, "pretrain must be an integer of at least 0, got -1"),
     ({"pass_up": "hands"}, "pass_up must be one of 'samples', 'means', got 'hands'"),
     ({"center": 1}, "center must be True or False, got 1"),
+    ({"patience": 0}, "patience must be an integer of at least 1, got 0"),
 ]
 
 

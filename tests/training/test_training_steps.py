@@ -14,6 +14,7 @@ import tapcore as tc
 from tapcore.storage import format as file_format
 from tapcore.storage.machines import RunFolder
 from tapcore.training import trainer as module
+from tapcore.training.saver import is_due
 from tapcore.training.trainer import Trainer
 
 RNG = np.random.default_rng(0)
@@ -118,6 +119,19 @@ def test_checkpoints_are_written_when_due_or_asked_for(tmp_path: Path) -> None:
     empty = tc.Training(*CASES["rbm"][:2], settings(epochs=0), checkpoint=tmp_path / "empty")
     assert list(empty) == []
     assert [p.name for p in (tmp_path / "empty").iterdir()] == ["epoch-0000.safetensors"]
+
+
+def test_checkpoints_can_be_spaced_by_the_logarithm_of_the_epoch(tmp_path: Path) -> None:
+    due = [epoch for epoch in range(1, 2049) if is_due(epoch, "log")]
+    assert due[:25] == [*range(1, 17), 18, 20, 21, 23, 25, 27, 30, 32, 35]
+    for octave in range(4, 11):  # eight from one power of two to the next
+        assert len([e for e in due if 2**octave <= e < 2 ** (octave + 1)]) == 8
+        assert 2**octave in due
+    late = np.array([e for e in due if e >= 128])
+    assert np.abs(np.diff(np.log2(late)) - 1 / 8).max() < 0.02
+    steps = tc.Training(*CASES["rbm"][:2], settings(epochs=22), checkpoint=tmp_path, checkpoint_every="log")
+    list(steps)
+    assert [p.epoch for p in RunFolder(tmp_path).positions()] == [*range(17), 18, 20, 21, 22]
 
 
 class Enough(Exception):
@@ -238,6 +252,7 @@ def test_divergence_is_said_by_each_step() -> None:
         ({"settings": None}, r"settings must be tapcore\.Settings\(\.\.\.\), got None"),
         ({"settings": tc.Settings(epochs=1, pretrain=1)}, "pretrain is for machines of more than two layers"),
         ({"checkpoint_every": 0}, "checkpoint_every must be an integer of at least 1"),
+        ({"checkpoint_every": "sqrt"}, "checkpoint_every must be an integer of at least 1, or 'log', got 'sqrt'"),
         ({"resume": True}, "resume needs checkpoint"),
     ],
 )
