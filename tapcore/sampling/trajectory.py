@@ -31,7 +31,7 @@ _BURN_IN = 0.25
 # Shirts and Mobley, J. Comput. Aided Mol. Des. 29, 397, 2015); and after fewer exchanges of each pair.
 _HARDLY, _OVERLAP, _FEW = 0.05, 0.03, 8
 # Fewer journeys of values from rung 0 to a rung and back, by all ladders together, say nothing.
-_JOURNEYS = 10
+JOURNEYS = 10
 # Standard errors by which halves of the run may differ, and a sum that rounding and few chains add.
 _ERRORS, _SLACK = 4.0, 0.02
 # Part of Z in modes without a centre that nothing is said about; and in modes without a chain, times their number.
@@ -256,7 +256,7 @@ class TrajectoryTempering:
             found.append(f"two neighbours changed places in {least:.1%} of the tries")
         if (overlap := min(step.overlap for step in steps)) < _OVERLAP:
             found.append(f"two neighbours overlap by {overlap:.3f} only")
-        if (journeys := int(ladder.reached[:, upper:].sum())) < _JOURNEYS:
+        if (journeys := int(ladder.reached[:, upper:].sum())) < JOURNEYS:
             found.append(f"values went from independent units to there and back {journeys} times")
         middle = 0.5 * (1 + _BURN_IN)
         halves = [[self._step(r, *part) for r in range(upper)] for part in ((_BURN_IN, middle), (middle, 1.0))]

@@ -15,7 +15,7 @@ from unit_cases import EVERY_UNIT
 
 import tapcore as tc
 from tapcore._base.threads import thread_limit
-from tapcore.sampling import trajectory
+from tapcore.sampling import sampler, trajectory
 from tapcore.sampling.centres import Centres, centres_of
 from tapcore.sampling.gibbs_chains import GibbsChains
 from tapcore.sampling.laws import Law, LogWeights, Mixture
@@ -256,3 +256,26 @@ def test_trusted_estimates_do_not_warn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert ladder.log_z().trusted
+
+
+def test_samples_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    last = trained(tmp_path)[-1]
+    monkeypatch.setattr(sampler, "_LADDERS", 40)
+    x = tc.sample(tmp_path, 1010, sweeps=40, seed=3, progress=False)
+    assert x.shape == (1010, 10)
+    exact = tc.exact.moments(last)
+    assert (np.abs(x.mean(axis=0) - exact.mean[0]) < 4.5 * np.sqrt(exact.var[0] / 1010)).all()
+    # Samples of one ladder are two autocorrelation times apart: hardly alike.
+    one = x[:1000].reshape(25, 40, 10) - exact.mean[0]
+    assert abs((one[1:] * one[:-1]).mean() / exact.var[0].mean()) < 0.1
+    assert_array_equal(x, tc.sample(str(tmp_path), 1010, sweeps=40, seed=3, progress=False))
+    with pytest.warns(UserWarning, match="sample: values went .* 0 times"):
+        assert tc.sample(tmp_path, 1, sweeps=0).shape == (1, 10)
+
+
+def test_what_is_for_a_machine_is_refused_of_a_run(tmp_path: Path) -> None:
+    for name, value in (("init", np.zeros((2, 10))), ("replicas", 3)):
+        with pytest.raises(ValueError, match=f"{name} is for a machine"):
+            tc.sample(tmp_path, 2, **{name: value})  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError, match="no checkpoints"):
+        tc.sample(tmp_path, 2)
