@@ -32,6 +32,8 @@ _BURN_IN = 0.25
 _HARDLY, _OVERLAP, _FEW = 0.05, 0.03, 8
 # Fewer journeys of values from rung 0 to a rung and back, by all ladders together, say nothing.
 JOURNEYS = 10
+# Chains need so many autocorrelation times to forget how the ladder was built, and to show how long these are.
+_TIMES = 10.0
 # Standard errors by which halves of the run may differ, and a sum that rounding and few chains add.
 _ERRORS, _SLACK = 4.0, 0.02
 # Part of Z in modes without a centre that nothing is said about; and in modes without a chain, times their number.
@@ -189,7 +191,8 @@ class TrajectoryTempering:
         -----
         UserWarning
             The estimate is not to be trusted: two neighbours hardly change places, or hardly overlap; hardly any
-            value has gone from independent units to the machine and back; both halves of the run do not agree; there
+            value has gone from independent units to the machine and back; there were fewer sweeps than ten times
+            `autocorrelation`; both halves of the run do not agree; there
             are modes that no chain is in, or that none began at. Modes are sought when ln Z of a machine is first
             asked for, which takes seconds where there are hundreds of units.
         """
@@ -232,7 +235,8 @@ class TrajectoryTempering:
             # Not by the same random numbers as those where rung 0 begins.
             self._modes[position] = find_modes(machine, ladder.seed + 1, self._rows)
         modes = self._modes[position]
-        alone = unvisited(machine, modes, ladder.rungs[upper].chains.state.mean[0])
+        around = ladder.rungs[upper if self.rungs[upper] == position else upper - 1 : upper + 1]
+        alone = unvisited(machine, modes, np.concatenate([rung.chains.state.mean[0] for rung in around]))
         # Mean field's bounds are of ln Z: what a mode stands for is no less, were ln Z what it is thought to be.
         share = float(np.exp(np.minimum(modes.bound[alone] - value, 50.0)).sum())
         if share > max(most, _UNSEEN / ladder.count):
@@ -258,6 +262,8 @@ class TrajectoryTempering:
             found.append(f"two neighbours overlap by {overlap:.3f} only")
         if (journeys := int(ladder.reached[:, upper:].sum())) < JOURNEYS:
             found.append(f"values went from independent units to there and back {journeys} times")
+        if (times := self._sweeps / self.autocorrelation) < _TIMES:
+            found.append(f"sweeps are {times:.1f} autocorrelation times")
         middle = 0.5 * (1 + _BURN_IN)
         halves = [[self._step(r, *part) for r in range(upper)] for part in ((_BURN_IN, middle), (middle, 1.0))]
         (before, left), (after, right) = map(_sum, halves)

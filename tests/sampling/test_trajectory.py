@@ -224,6 +224,26 @@ def test_doubts_before_and_after_few_sweeps() -> None:
         ladder.log_z()
 
 
+@DISTRUST
+@pytest.mark.parametrize(
+    ("limit", "value", "doubt"),
+    [
+        ("_HARDLY", 1.1, "changed places in"),
+        ("_OVERLAP", 0.6, "overlap by"),
+        ("JOURNEYS", 10**9, "there and back"),
+        ("_TIMES", 1e9, "autocorrelation times"),
+        ("_ERRORS", -1e9, "halves of the run"),
+    ],
+)
+def test_each_limit_is_held(limit: str, value: float, doubt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ladder = tc.TrajectoryTempering(random_rbm(1, sigma=1.0), 40)
+    ladder.sweep(60)
+    assert ladder.log_z().trusted
+    monkeypatch.setattr(trajectory, limit, value)
+    (said,) = ladder.log_z().doubts
+    assert doubt in said
+
+
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     machine = random_rbm(1)
     for run, message in (
