@@ -14,14 +14,16 @@ from tapcore.sampling.bennett import (
     resampled,
 )
 
-# Values of two normal laws of width 1, at 0 and at SHIFT: u = SHIFT x - SHIFT^2/2 + RATIO.
-SHIFT, RATIO = 1.5, 30.0
+# Two normal laws, of width 1 at 0 and of another one elsewhere; the weight of the second is by exp(30) too large.
+SHIFT, WIDTH = 1.5, 0.4
+RATIO = 30.0 + np.log(WIDTH)
 
 
 def differences(seed: int, T: int = 20, K: int = 50) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    low, high = rng.normal(size=(T, K)), rng.normal(SHIFT, 1.0, (T, K))
-    return tuple(SHIFT * x - 0.5 * SHIFT**2 + RATIO for x in (low, high))  # type: ignore[return-value]
+    low, high = (0.5 * x**2 - 0.5 * ((x - SHIFT) / WIDTH) ** 2 + 30.0 for x in (
+        rng.normal(size=(T, K)), rng.normal(SHIFT, WIDTH, (T, K))))  # fmt: skip
+    return low, high
 
 
 def test_ratio_and_its_error_are_those_of_many_runs() -> None:
