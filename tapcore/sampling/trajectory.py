@@ -34,6 +34,8 @@ _HARDLY, _OVERLAP, _FEW = 0.05, 0.03, 8
 JOURNEYS = 10
 # Chains need so many autocorrelation times to forget how the ladder was built, and to show how long these are.
 _TIMES = 10.0
+# A ladder starts at modes of a machine where the last starts of the search added a smaller part of Z.
+_FOUND = 0.1
 # Standard errors by which halves of the run may differ, and a sum that rounding and few chains add.
 _ERRORS, _SLACK = 4.0, 0.02
 # Part of Z in modes without a centre that nothing is said about; and in modes without a chain, times their number.
@@ -60,13 +62,13 @@ class TrajectoryEstimate(Estimate):
 class TrajectoryTempering:
     """Parallel trajectory tempering: chains of a run's machines that change places with their neighbours.
 
-    A ladder has a chain at each rung. Rung 0 is of independent units, drawn anew in each sweep; its ln Z is known. The
-    rungs above are machines of the run, from each the farthest one with which three exchanges in ten should take place,
-    and where even the next one is too far, linear interpolations of all parameters. Before the first machine they are
-    tempered laws of it, as of `ReplicaExchange`, from a mixture of independent units in all modes that are found: so a
-    single machine will do. Neighbours change places with probability ``min(1, exp(f(x') - f(x) + f'(x) - f'(x')))``
-    before each Gibbs sweep, f and f' being ln of the weights of the even layers, odd ones summed out. Ratios of Z of
-    neighbours are Bennett's.
+    A ladder has a chain at each rung. Rung 0 is of independent units, a mixture of their laws in all modes of a machine
+    that are found, drawn anew in each sweep; its ln Z is known. That machine is the last one or, where it has more
+    modes than can be found, one half as far on, and so forth. Up to it there are tempered laws, as of
+    `ReplicaExchange`; above it machines of the run, from each the farthest one with which three exchanges in ten should
+    take place, and where even the next one is too far, linear interpolations of all parameters. Neighbours change
+    places with probability ``min(1, exp(f(x') - f(x) + f'(x) - f'(x')))`` before each Gibbs sweep, f and f' being ln of
+    the weights of the even layers, odd ones summed out. Ratios of Z of neighbours are Bennett's.
 
     Parameters
     ----------
@@ -85,7 +87,8 @@ class TrajectoryTempering:
     machines : sequence of Machine
         Those given, in float64; those of a run are read when they are asked for.
     rungs : (R,) array
-        Where each rung is: 0 is independent units, i + 1 machine number i, linear in between.
+        Where each rung is: 0 is independent units, i + 1 machine number i, linear in between; below the machine that
+        the ladder starts at, the inverse temperature times that machine's place.
 
     Raises
     ------
@@ -107,12 +110,12 @@ class TrajectoryTempering:
     def __init__(self, run: Given, chains: int = 100, *, seed: int = 0, data: ArrayLike | None = None) -> None:
         count = checks.integer("chains", chains, minimum=2)
         seed = checks.integer("seed", seed, minimum=0)
-        self.machines = Machines(run, "run")
-        first = self.machines[0]
-        check_room(first, count, 2)
-        self._rows = some_rows(first, data, seed)
-        centres, _ = settled_centres(first, seed, self._rows)
-        self._way = Way(self.machines, centres)
+        self.machines = run if isinstance(run, Machines) else Machines(run, "run")
+        check_room(self.machines[0], count, 2)
+        self._rows = some_rows(self.machines[0], data, seed)
+        self._options: dict[str, Any] = {"chains": count, "seed": seed, "data": data}
+        self._earlier: dict[int, TrajectoryTempering] = {}  # ladders of machines before the one that this one starts at
+        self._way = _way(self.machines, seed, self._rows)
         self._ladder, positions = climb(self._way, count, seed)
         self.rungs = np.array(positions)
         self._sweeps = 0
@@ -170,7 +173,8 @@ class TrajectoryTempering:
         """Estimate ln Z of a machine from all sweeps so far, the first quarter left out.
 
         Of a machine that is no rung it is, besides, an average over where the chains of the rungs on both sides are
-        now, of its weights over those of their mixture; the error counts that in.
+        now, of its weights over those of their mixture; the error counts that in. Of a machine before that which the
+        ladder starts at, it is by a ladder of its own, made when first asked for, with as many sweeps.
 
         Parameters
         ----------
@@ -202,13 +206,23 @@ class TrajectoryTempering:
             raise ValueError(f"machine must be below {M}, got {machine}")
         position = machine % M + 1
         upper = int(np.searchsorted(self.rungs, position))
-        if not self._ladder.low:
+        if position <= self._way.start and self._ladder.low:
+            found = self._before(position - 1)
+        elif not self._ladder.low:
             found = TrajectoryEstimate(float("nan"), float("nan"), ("there were no sweeps",))
         else:
             found = self._estimate(position, upper)
         if found.doubts:
             warnings.warn(f"log_z: the estimate is not to be trusted: {'; '.join(found.doubts)}", stacklevel=2)
         return found
+
+    def _before(self, machine: int) -> TrajectoryEstimate:
+        """Of a machine before the one that the ladder starts at, by a ladder of its own with as many sweeps."""
+        if machine not in self._earlier:
+            self._earlier[machine] = TrajectoryTempering(self.machines.upto(machine), **self._options)
+        ladder = self._earlier[machine]
+        ladder.sweep(self._sweeps - ladder._sweeps)
+        return ladder._estimate(machine + 1, len(ladder.rungs) - 1)
 
     def _estimate(self, position: int, upper: int) -> TrajectoryEstimate:
         """At the position of a rung, or below that of the rung `upper`."""
@@ -221,14 +235,15 @@ class TrajectoryTempering:
         # Of a part of Z that each ladder sees with a chance of 3/K, none knows once in twenty times. Where weights
         # hardly differ it hardly matters.
         unseen = min(1.0, max(step.width for step in steps)) / self._ladder.count
-        spread = float(np.hypot(error(without), unseen))
+        rounding = 8 * np.finfo(np.float64).eps * (1 + abs(value))
+        spread = float(np.linalg.norm([error(without), unseen, rounding]))
         if not np.isfinite(value + spread):
             doubts.append("weights are not finite")
         doubts += self._of_modes(position, upper, value, spread)
         return TrajectoryEstimate(value, spread, tuple(doubts))
 
     def _of_modes(self, position: int, upper: int, value: float, spread: float) -> list[str]:
-        """What modes of the machine, and of the first one, have to say against ln Z of a machine."""
+        """What modes of the machine, and of that which the ladder starts at, have to say against ln Z of a machine."""
         centres, most = self._way.centres, max(_MISSED, 2 * spread)
         machine, ladder = self.machines[position - 1], self._ladder
         if position not in self._modes:
@@ -244,7 +259,7 @@ class TrajectoryTempering:
         if centres.modes.missed > most:
             return ["starts still led to new modes when the search for them ended: more of them may be missing"]
         if self._lost_modes(most):
-            return ["chains came to modes of the first machine that none began at: others may be missing"]
+            return ["chains came to modes that none began at: others may be missing"]
         return []
 
     def _step(self, pair: int, first: float, last: float) -> Step:
@@ -272,12 +287,13 @@ class TrajectoryTempering:
         return found
 
     def _lost_modes(self, most: float) -> bool:
-        """Whether chains of the first machine, if it is a rung, came to modes without a centre."""
-        rung = int(np.searchsorted(self.rungs, 1.0))
-        if self.rungs[rung] != 1.0:
+        """Whether chains of the machine that the ladder starts at, if it is a rung, came to modes without a centre."""
+        start = self._way.start
+        rung = int(np.searchsorted(self.rungs, start + 1))
+        if self.rungs[rung] != start + 1:
             return False
         X = self._ladder.rungs[rung].chains.state.mean[0]
-        return missed(self.machines[0], self._way.centres.modes, X) > most
+        return missed(self.machines[start], self._way.centres.modes, X) > most
 
     def _beside(self, position: int, upper: int, steps: list[Step]) -> tuple[float, Array, list[str]]:
         """Ln Z at a position between two rungs, without each ladder too, and what speaks against it."""
@@ -298,6 +314,19 @@ class TrajectoryTempering:
         few = float(weights.sum() ** 2 / (weights**2).sum())
         doubts = [] if few >= min(10.0, 0.5 * K) else [f"{few:.1f} of {2 * K} chains carry all of its weight"]
         return value + float(top + np.log(total.mean())), without + beside + moved, doubts
+
+
+def _way(machines: Machines, seed: int, rows: Array | None) -> Way:
+    """From the modes of the last machine; of one half as far on, again and again, where not all modes are found.
+
+    Between machines early in a run whole phases may appear at once, which linear interpolations do not lead to.
+    """
+    start = len(machines) - 1
+    while True:
+        centres, _ = settled_centres(machines[start], seed, rows)
+        if start == 0 or centres.modes.missed <= _FOUND:
+            return Way(machines, centres, start)
+        start //= 2
 
 
 def _sum(steps: list[Step]) -> tuple[float, Array]:

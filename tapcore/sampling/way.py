@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,13 @@ class Machines(Sequence[Machine]):
             raise IndexError(index)
         return self._read(index % len(self))
 
+    def upto(self, index: int) -> Machines:
+        """The machines up to this one."""
+        some = copy(self)
+        some._where = self._where[: index + 1]
+        some._read = lru_cache(_AT_HAND)(some._checked)
+        return some
+
     def _checked(self, index: int) -> Machine:
         """The machine of this number; ValueError if it has no law, or other layers than the first."""
         where = self._where[index]
@@ -92,13 +100,13 @@ def _support(machine: Machine) -> list[Any]:
 class Way:
     """Laws at all positions: 0 is a mixture of independent units, i + 1 the i-th machine, linear in between.
 
-    Before the first machine it is an inverse temperature that rises, about centres in the modes of that machine; after
-    it, all parameters change from those of one machine to those of the next.
+    Before machine number `start` it is an inverse temperature that rises, about centres in the modes of that machine;
+    after it, all parameters change from those of one machine to those of the next.
     """
 
-    def __init__(self, machines: Machines, centres: Centres) -> None:
-        self.machines, self.centres = machines, centres
-        self.mixture = Mixture.of(machines[0], centres)
+    def __init__(self, machines: Machines, centres: Centres, start: int = 0) -> None:
+        self.machines, self.centres, self.start = machines, centres, start
+        self.mixture = Mixture.of(machines[start], centres)
 
     @property
     def end(self) -> int:
@@ -107,8 +115,8 @@ class Way:
 
     def law(self, position: float) -> Law:
         """The law at a position."""
-        if position <= 1.0:
-            return Law(self.machines[0], self.mixture, position)
+        if position <= self.start + 1:
+            return Law(self.machines[self.start], self.mixture, position / (self.start + 1))
         below = math.floor(position)
         part = position - below
         machine = self.machines[below - 1]

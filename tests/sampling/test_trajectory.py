@@ -66,12 +66,19 @@ def without_modes(machine: tc.Machine, *_: Any) -> tuple[Centres, Shares]:
     return centres, Shares(np.zeros(1), np.zeros(1))
 
 
+def from_the_first(machines: Machines, seed: int, rows: Any) -> Way:
+    """As where later machines have more modes than are found."""
+    return Way(machines, settled_centres(machines[0], seed, rows)[0])
+
+
 @DISTRUST
 @pytest.mark.parametrize("way", ["tempered", "run"])
 def test_a_phase_that_no_chain_finds_is_doubted(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # From units at 0 on, where those at 1 are all of the law in the end.
     if way == "tempered":
         monkeypatch.setattr(trajectory, "settled_centres", without_modes)
+    else:
+        monkeypatch.setattr(trajectory, "_way", from_the_first)
     part = [FIRST_ORDER.replace(weights=[t * W for W in FIRST_ORDER.weights]) for t in (0.0, 0.25, 0.5, 0.75, 1.0)]
     for seed in range(3):
         ladder = tc.TrajectoryTempering(FIRST_ORDER if way == "tempered" else part, 50, seed=seed)
@@ -136,9 +143,10 @@ def test_weights_of_every_unit(kind: str) -> None:
 
 
 @pytest.mark.parametrize("shape", ["spin-binary", "binary-spin-binary"])
-def test_chains_of_the_last_rung_have_its_law(shape: str) -> None:
+def test_chains_of_the_last_rung_have_its_law(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _, _, machine = both(shape, seed=5, sigma=1.5)
     weaker = [machine.replace(weights=[t * W for W in machine.weights]) for t in (0.0, 0.4)]
+    monkeypatch.setattr(trajectory, "_way", from_the_first)
     ladder = tc.TrajectoryTempering([*weaker, machine], 4000, seed=1)
     ladder.sweep(12)
     exact = tc.exact.moments(machine)
@@ -172,12 +180,16 @@ def trained(folder: Path) -> list[tc.Machine]:
     return [tc.load(path) for path in sorted(folder.glob("*.safetensors"))]
 
 
-def test_every_machine_of_a_run_has_its_ln_z(tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", [0, 12])
+def test_every_machine_of_a_run_has_its_ln_z(start: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machines = trained(tmp_path)
+    if start == 0:
+        monkeypatch.setattr(trajectory, "_way", from_the_first)
     ladder = tc.TrajectoryTempering(tmp_path, 200, seed=2)
     ladder.sweep(60)
     assert len(ladder.machines) == len(machines) == 13
-    assert set(np.arange(1.0, 14.0)) - set(ladder.rungs)  # some are no rungs
+    assert len(ladder.rungs) < 14  # some are no rungs
+    assert (len(ladder._earlier), ladder._way.start) == (0, start)
     for n, machine in enumerate(machines):
         found = ladder.log_z(n)
         assert abs(found.log_z - tc.exact.log_z(machine)) < 3.5 * found.standard_error < 0.2
@@ -299,3 +311,16 @@ def test_what_is_for_a_machine_is_refused_of_a_run(tmp_path: Path) -> None:
             tc.sample(tmp_path, 2, **{name: value})  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError, match="no checkpoints"):
         tc.sample(tmp_path, 2)
+
+
+def test_the_way_starts_where_all_modes_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    machines = Machines([random_rbm(1, sigma=0.1 * n) for n in range(9)], "run")
+    assert trajectory._way(machines, 0, None).start == 8
+
+    def few(machine: tc.Machine, seed: int, rows: Any) -> tuple[Centres, Shares]:
+        centres, shares = settled_centres(machine, seed, rows)
+        missed = 0.2 if machines[2] != machine else 0.0
+        return centres._replace(modes=centres.modes._replace(missed=missed)), shares
+
+    monkeypatch.setattr(trajectory, "settled_centres", few)
+    assert trajectory._way(machines, 0, None).start == 2
