@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from tapcore.sampling.replicas import ReplicaExchange as ReplicaExchange
     from tapcore.sampling.sampler import GibbsSampler as GibbsSampler
     from tapcore.sampling.sampler import sample as sample
+    from tapcore.sampling.trajectory import TrajectoryEstimate as TrajectoryEstimate
+    from tapcore.sampling.trajectory import TrajectoryTempering as TrajectoryTempering
     from tapcore.special import truncnorm as truncnorm
     from tapcore.storage import datasets as datasets
     from tapcore.storage.machines import CheckpointError as CheckpointError
@@ -115,6 +117,8 @@ _HOMES = {
     "Solutions": "inference.solution",
     "Tracker": "landscape.tracking",
     "Training": "training.run",
+    "TrajectoryEstimate": "sampling.trajectory",
+    "TrajectoryTempering": "sampling.trajectory",
     "ais": "evaluation.annealed",
     "datasets": "storage.datasets",
     "denoise": "priors.denoising",

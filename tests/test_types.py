@@ -48,6 +48,9 @@ EXPECTED = {
     "tc.exact.log_z(machine)": "float",
     "tc.ais(machine)": "tuple[float, float, fallback=tapcore.evaluation.annealed.AnnealedEstimate]",
     "tc.sample(machine, 3)": "A",
+    "tc.TrajectoryTempering(machine).log_z()": (
+        "tuple[float, float, fallback=tapcore.sampling.trajectory.TrajectoryEstimate]"
+    ),
     "tc.GibbsSampler(machine, 3).layers": "tuple[A, ...]",
     "tc.denoise(machine, X, tc.Erasure(X > 0))": "A",
     "tc.posterior(machine, X, tc.BinarySymmetric(0.1)).mean": "A",

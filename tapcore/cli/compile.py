@@ -102,6 +102,7 @@ def _use(machine: Machine) -> None:
     from tapcore.evaluation.annealed import ais
     from tapcore.sampling.replicas import ReplicaExchange
     from tapcore.sampling.sampler import sample
+    from tapcore.sampling.trajectory import TrajectoryTempering
     from tapcore.training.fit import fit
 
     X = _samples(machine)
@@ -109,5 +110,6 @@ def _use(machine: Machine) -> None:
     fit(machine, X, epochs=1, gradient="pcd", progress=False)
     sample(machine, 2, sweeps=1, progress=False)
     ReplicaExchange(machine, 2, 2).sweep(1)
+    TrajectoryTempering(machine, 2).sweep(1)
     ais(machine, 2, 2, seed=0)
     exact.log_z(machine)

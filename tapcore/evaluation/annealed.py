@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from tapcore._base import checks, footprint
 from tapcore.machine import Machine, check_machine
+from tapcore.sampling.estimate import Estimate
 from tapcore.sampling.gibbs_chains import chain_bytes, check_init, check_proper
 from tapcore.sampling.modes import missed, some_rows
 from tapcore.sampling.paths import EVERY, Paths, Shares, backward, settled_centres
@@ -33,12 +34,7 @@ _NEARLY = 0.02
 _ERRORS, _SLACK = 4.0, 0.02
 
 
-class _Estimate(NamedTuple):
-    log_z: float
-    standard_error: float
-
-
-class AnnealedEstimate(_Estimate):
+class AnnealedEstimate(Estimate):
     """Estimate of ln Z: a pair ``(log_z, standard_error)``.
 
     Attributes
@@ -56,15 +52,14 @@ class AnnealedEstimate(_Estimate):
         ``(sum w)^2 / sum w^2`` of the chains' weights w: how many chains of like weight would tell as much.
     """
 
-    doubts: tuple[str, ...] = ()
     effective_chains: float = float("nan")
 
     def __new__(
         cls, log_z: float, standard_error: float, doubts: tuple[str, ...] = (), effective_chains: float = float("nan")
     ) -> AnnealedEstimate:
         """Make the pair, and keep what else is known."""
-        made = super().__new__(cls, log_z, standard_error)
-        made.doubts, made.effective_chains = doubts, effective_chains
+        made = super().__new__(cls, log_z, standard_error, doubts)
+        made.effective_chains = effective_chains
         return made
 
     def doubted(self, *doubts: str) -> AnnealedEstimate:
@@ -76,15 +71,6 @@ class AnnealedEstimate(_Estimate):
             To be added.
         """
         return AnnealedEstimate(*self, (*self.doubts, *doubts), self.effective_chains)
-
-    @property
-    def trusted(self) -> bool:
-        """Whether there are no doubts."""
-        return not self.doubts
-
-    def __repr__(self) -> str:
-        doubts = f", doubts={self.doubts!r}" if self.doubts else ""
-        return f"AnnealedEstimate(log_z={self.log_z!r}, standard_error={self.standard_error!r}{doubts})"
 
 
 def ais(

@@ -67,6 +67,16 @@ def missed(machine: Machine, modes: Modes, X: Array) -> float:
     return _merged(machine, modes, _mean_field(machine, starts)).missed if len(starts) else 0.0
 
 
+def unvisited(machine: Machine, modes: Modes, X: Array) -> NDArray[np.bool_]:
+    """Which modes of a float64 machine visible values, such as those of chains, do not lead to, (C,)."""
+    X = X[np.isfinite(X).all(axis=1)]
+    reached = _mean_field(machine, X)[0][0] if len(X) else X
+    visible = machine.layers[0]
+    scale = _scale(visible, visible.moments(field(machine, modes.means, 0), 0.0)[2])
+    scaled = zip(modes.means[0], np.broadcast_to(scale, modes.means[0].shape), strict=True)
+    return np.array([not (np.abs((reached - x) / width).max(axis=1) < _APART).any() for x, width in scaled])
+
+
 def some_rows(machine: Machine, data: ArrayLike | None, seed: int) -> Array | None:
     """Some of the samples `data` and their mean, as the machine's dtype holds them; None if there are no data.
 

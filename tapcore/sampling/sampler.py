@@ -1,7 +1,9 @@
-"""Samples by block Gibbs sampling, alone or with replica exchange."""
+"""Samples by block Gibbs sampling: alone, with replica exchange, or along a training run."""
 
 from __future__ import annotations
 
+import math
+import os
 import warnings
 from functools import partial
 from typing import Any
@@ -14,6 +16,8 @@ from tapcore._base import checks, footprint
 from tapcore.machine import Machine, check_machine
 from tapcore.sampling.gibbs_chains import GibbsChains, chain_bytes, check_init, check_proper
 from tapcore.sampling.replicas import ReplicaExchange
+from tapcore.sampling.trajectory import JOURNEYS, TrajectoryTempering
+from tapcore.storage.machines import load
 
 Array = NDArray[Any]
 
@@ -21,6 +25,8 @@ Array = NDArray[Any]
 AT_ONCE = 50
 # After so many sweeps a smaller share of exchanges between two neighbours says that there are too few replicas.
 _TELLING, _HARDLY = 20, 0.01
+# Most ladders along a run; each gives a sample, and another one after so many autocorrelation times.
+_LADDERS, _APART = 100, 2
 # Random numbers that draw starts from data.
 _DATA = 3000
 
@@ -87,7 +93,7 @@ def check_memory(machine: Machine, name: str, n: int, replicas: int) -> None:
 
 
 def sample(
-    machine: Machine,
+    machine: Machine | str | os.PathLike[str],
     n: int,
     *,
     init: ArrayLike | None = None,
@@ -101,8 +107,9 @@ def sample(
 
     Parameters
     ----------
-    machine : Machine
-        Of any layers and units.
+    machine : Machine or path
+        Of any layers and units. Of a path, the folder of a training run, it is the machine of the last checkpoint: its
+        samples are at equilibrium where chains find their way through all checkpoints (`TrajectoryTempering`).
     n : int
         Number of samples.
     init : (n, n_visible) array_like, optional
@@ -110,10 +117,11 @@ def sample(
         as if there were no couplings.
     data : (m, n_visible) array_like, optional
         Samples, such as those that the machine was trained on: chains start from n of them, drawn with replacement;
-        with `replicas`, modes are sought from them too.
+        with `replicas` or a run, modes are sought from them too.
     sweeps : int
         Sweeps of block Gibbs sampling of each chain. Samples are of the machine's law only if chains forget their
-        starts in so many, as those of machines with well separated modes do not.
+        starts in so many, as those of machines with well separated modes do not. Of a run, sweeps of all ladders before
+        the first sample is taken of each: they are 100 at most, and taken again after two autocorrelation times.
     replicas : int
         Above 1, each sample comes from as many replicas, between independent units in all modes that are found and the
         machine, that try to change places with their neighbours after each sweep (`ReplicaExchange`): chains then
@@ -126,24 +134,32 @@ def sample(
     Returns
     -------
     (n, n_visible) array
-        In the machine's dtype, float64 with `replicas`. NaN in a chain that came upon a unit without a law, such as one
-        of negative precision on the whole line.
+        In the machine's dtype, float64 with `replicas` or of a run. NaN in a chain that came upon a unit without a law,
+        such as one of negative precision on the whole line.
 
     Raises
     ------
     ValueError
         `init` or `data` of the wrong shape or outside the support; another argument outside its range; a machine whose
-        Z is infinite.
+        Z is infinite; `init` or `replicas` with a run; and of a run, as `TrajectoryTempering`.
+    FileNotFoundError
+        No such file, or a folder without checkpoints.
 
     Warns
     -----
     UserWarning
-        Two neighbours among the replicas hardly ever change places: more replicas are needed.
+        Two neighbours among the replicas hardly ever change places: more replicas are needed. Of a run: hardly any
+        value has gone from independent units to the last machine and back.
     """
-    check_machine(machine)
     n = checks.integer("n", n, minimum=1)
     sweeps = checks.integer("sweeps", sweeps, minimum=0)
     replicas = checks.integer("replicas", replicas, minimum=1)
+    if isinstance(machine, str | os.PathLike):
+        for name, given in (("init", init is not None), ("replicas", replicas > 1)):
+            if given:
+                raise ValueError(f"{name} is for a machine: chains of a run start from independent units")
+        return _of_run(machine, n, data, sweeps, seed, progress)
+    check_machine(machine)
     check_memory(machine, "n", n, replicas)
     if init is None and data is not None:
         init = _drawn(machine, data, n, seed)
@@ -161,6 +177,34 @@ def sample(
             stacklevel=2,
         )
     return np.asarray(chains.layers[0])
+
+
+def _of_run(
+    run: str | os.PathLike[str], n: int, data: ArrayLike | None, sweeps: int, seed: int, progress: bool | None
+) -> Array:
+    """Samples of the last machine of a run, from ladders along it."""
+    columns = load(run).layers[0].columns
+    footprint.check("n", n, 8 * n * columns)
+    ladders = TrajectoryTempering(run, max(2, min(n, _LADDERS)), seed=seed, data=data)
+    x = np.empty((n, columns))
+    with tqdm(total=sweeps, unit="sweep", disable=None if progress is None else not progress) as bar:
+        for first in range(0, n, _LADDERS):
+            if first > 0:
+                time = ladders.autocorrelation
+                sweeps = math.ceil(_APART * time) if math.isfinite(time) else 1
+                bar.total += sweeps
+            for begun in range(0, sweeps, AT_ONCE):
+                part = min(AT_ONCE, sweeps - begun)
+                ladders.sweep(part)
+                bar.update(part)
+            x[first : first + _LADDERS] = ladders.layers[0][: n - first]
+    if (journeys := int(ladders.round_trips.sum())) < JOURNEYS:
+        warnings.warn(
+            f"sample: values went from independent units to the last machine of the run and back {journeys} times: "
+            "samples may not be at equilibrium; take more sweeps",
+            stacklevel=3,
+        )
+    return x
 
 
 def _drawn(machine: Machine, data: ArrayLike, n: int, seed: int) -> Array:

@@ -33,6 +33,7 @@ CALLS = {
     "ais": (lambda: tc.ais(MACHINE, chains=HUGE, progress=False), "chains"),
     "GibbsSampler": (lambda: tc.GibbsSampler(MACHINE, HUGE), "chains"),
     "ReplicaExchange": (lambda: tc.ReplicaExchange(MACHINE, HUGE // 100, 100), "chains"),
+    "TrajectoryTempering": (lambda: tc.TrajectoryTempering(MACHINE, HUGE), "chains"),
     "sample": (lambda: tc.sample(MACHINE, HUGE, progress=False), "n"),
     "sample replicas": (lambda: tc.sample(MACHINE, 10**6, replicas=10**6, progress=False), "n"),
     "denoise": (lambda: tc.denoise(MACHINE, X, tc.BinarySymmetric(0.1), starts=HUGE), "starts"),

@@ -160,4 +160,6 @@ def test_refusals() -> None:
         with pytest.raises(ValueError, match=message):
             tc.sample(machine, **options)
     with pytest.raises(ValueError, match="machine must be"):
-        tc.sample("machine", 1)  # type: ignore[arg-type]
+        tc.sample(3, 1)  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError):
+        tc.sample("nowhere", 1)
