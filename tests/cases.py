@@ -161,5 +161,5 @@ def fit_as_paper(machine: tc.Machine, X: Any, **options: Any) -> tc.FitResult:
     if isinstance(machine, tc.Machine):
         own |= {"center": len(machine.layers) > 2, "dtype": str(machine.dtype)}
     if options.get("gradient") not in ("cd", "pcd"):
-        own |= {"sweeps": 10, "chain_init": "data"}
+        own |= {"sweeps": 10, "chain_init": "data", "pinning": 0.0}
     return tc.fit(machine, X, **own | options)

@@ -58,6 +58,7 @@ def fit(
     sweeps: int | None = None,
     chain_init: str | None = None,
     renew: float | None = None,
+    pinning: float | None = None,
     noisy: float = 0.0,
     damping: float | None = None,
     gradient: str = "tap",
@@ -139,7 +140,14 @@ def fit(
         "rbp" and "adatap" "data".
     renew : float
         Share of persistent chains that start anew from samples in each batch, 0 to 1. With none, chains forget the data
-        and may collapse onto few solutions. None is 0.2, and 0 for "pcd".
+        and may collapse onto few solutions, unless `pinning` keeps them apart. None is 0 with `pinning` and for "pcd",
+        0.2 without.
+    pinning : float, optional
+        Signal-to-noise ratio at which the hidden units of persistent chains of "tap", "nmf" or "tap3" are measured in
+        each batch, at least 0: chains follow the equations given these measurements, of values drawn from their own
+        marginals, and so keep apart, and move between solutions as these weigh. 0 has none, and the equations are
+        solved as they are. None is 1 for such chains of units of two states, and 0 for others, which may else train to
+        where no solution is left without measurements.
     noisy : float
         Share of the chains that start from samples, 0 to 1, that do so from noisy ones: each with a probability of its
         own, uniform in [0, 1], that a unit is replaced by a random mean. Training then also meets the solutions around

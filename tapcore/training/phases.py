@@ -25,6 +25,7 @@ from tapcore.inference.solve import rule_for, solve
 from tapcore.inference.sweeps.chains import Chains
 from tapcore.machine import Machine
 from tapcore.sampling.gibbs_chains import GibbsChains
+from tapcore.training.pinning import Pinning
 from tapcore.training.plan import Plan
 from tapcore.training.settings import SAMPLED
 from tapcore.training.weights import Moments
@@ -104,17 +105,23 @@ class SweepPhase:
     """Chains of naive mean field, TAP or third order."""
 
     def __init__(self, machine: Machine, settings: Plan) -> None:
-        self.rule = rule_for(machine, settings.gradient)
+        self.rule, self.layers = rule_for(machine, settings.gradient), machine.layers
         self.chains = Chains(machine.sizes, settings.chains, machine.dtype, order=self.rule.order)
-        self.sweeps, self.damping = settings.sweeps, _damping(settings)
+        self.sweeps, self.damping, self.seed = settings.sweeps, _damping(settings), settings.seed
+        shape = machine.sizes, settings.chains, machine.dtype
+        self.pinning = Pinning(*shape, settings.pinning) if settings.pinning > 0 else None
+        self.fresh = np.zeros(settings.chains, np.bool_)
+        self.rng = np.random.default_rng(0)
 
     def start(self, X: Array) -> None:
         """All chains from visible means, without variances."""
         self.chains.start_from_visible(X)
+        self.fresh[:] = True
 
     def restart(self, which: NDArray[np.bool_], X: Array) -> None:
         """Some chains from visible means."""
         self.chains.restart(which, X)
+        self.fresh |= which
 
     def lost(self) -> NDArray[np.bool_]:
         """Those whose weights cannot be normalised any more."""
@@ -131,20 +138,36 @@ class SweepPhase:
     def run(self, machine: Maker, own: Compiled, key: Key) -> None:
         """Sweep."""
         self.own = own
-        self.chains.run(own, self.rule, self.sweeps, self.damping)
+        if self.pinning is None:
+            self.chains.run(own, self.rule, self.sweeps, self.damping)
+            return
+        self.rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
+        if self.fresh.any():
+            layers = [layer.with_parameters(own.sites.parameters(i)) for i, layer in enumerate(self.layers)]
+            weights = [W for W, _, _ in own.weights]
+            self.pinning.begin(self.fresh, self.chains.state.mean[0], layers, weights, self.rng)
+            self.fresh[:] = False
+        self.pinning.measure(self.rng)
+        self.chains.run(own, self.rule, self.sweeps, self.damping, self.pinning.outside)
 
     def model(self, layers: Sequence[Unit], kept: Any) -> Model:
         """Products of means, and of variances and third cumulants."""
         state = self.chains.state
-        mean, var, B, A = (tuple(x[kept] for x in arrays) for arrays in (state.mean, state.var, state.B, state.A))
+        B, A = state.B, state.A
+        if self.pinning is not None:
+            fields, precisions = self.pinning.whole(B[1:], A[1:])
+            self.pinning.draw(layers, fields, precisions, self.rng)
+            B, A = (B[0], *fields), (A[0], *precisions)
+        mean, var, B, A = (tuple(x[kept] for x in arrays) for arrays in (state.mean, state.var, B, A))
         third = third_cumulants(self.own, mean, self.rule.order)
         moments = Moments(mean, var if self.rule.order > 1 else _no_rows_each(mean), third)
         extra = exclusive_slopes(self.own, mean, var, self.rule.order)
         return Model(moments, extra, _moments_statistics(layers, mean, var, B, A), _no_rows(mean))
 
     def tensors(self) -> dict[str, Array]:
-        """Means and variances."""
-        return _named(mean=self.chains.state.mean, var=self.chains.state.var)
+        """Means and variances, and values of hidden units that are measured."""
+        values = {} if self.pinning is None else {"value": self.pinning.values}
+        return _named(mean=self.chains.state.mean, var=self.chains.state.var, **values)
 
     def restored(self) -> None:
         """Find out which chains are lost."""

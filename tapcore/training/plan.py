@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore._base import checks
-from tapcore.inference.methods import SWEEPS, TABLE
+from tapcore.inference.methods import TABLE
 from tapcore.machine import Machine
 from tapcore.training.centring import OFFSET_RATE
 from tapcore.training.optimisers import Adam, Momentum
 from tapcore.training.options import default_of
 from tapcore.training.schedules import Constant, Linear, Schedule, describe
-from tapcore.training.settings import SAMPLED, LearningRate, Settings
+from tapcore.training.settings import SAMPLED, SWEPT, LearningRate, Settings
 
 # Rows of the data that stand for all of them when a resumed run is compared with its checkpoint.
 FINGERPRINT_ROWS = 256
@@ -32,6 +32,9 @@ _APART = ("epochs", "pretrain", "pass_up", "center", "optimizer", "schedule", "d
 # Learning rates that suit: of momentum for units {0, 1}, by equations and by sampling, and of Adam.
 _RATE, _SAMPLED_RATE, _ADAMS_RATE = 0.05, 0.1, 0.002
 _SHARE = 0.5
+# Signal-to-noise ratio at which the hidden units of chains are measured, where units have two states: others then train
+# to where their chains are lost without measurements, as in scoring.
+PINNING = 1.0
 # Steps of a run whose length nobody gives.
 STEPS, MOST = 20_000, 100
 # Least and most samples of a batch that nobody gives.
@@ -61,6 +64,7 @@ class Plan(Settings):
     sweeps: int
     chain_init: str
     renew: float
+    pinning: float
     pretrain: int
     center: bool
     learning_rate: LearningRate
@@ -83,6 +87,8 @@ class Plan(Settings):
         pretrain, optimizer = _pretrain(settings, machine, epochs), _optimizer(settings, machine)
         chain_init = _unless(settings.chain_init, _chain_init(settings.gradient))
         sampled, kept = settings.gradient in SAMPLED, chain_init == "persistent"
+        pinned = kept and settings.gradient in SWEPT and _two_states(machine)
+        pinning = _unless(settings.pinning, PINNING if pinned else 0.0)
         rate, schedule = settings.learning_rate, settings.schedule
         if rate is None:
             rate, schedule = _rate(optimizer, settings.gradient, machine), _unless(schedule, Linear())
@@ -93,7 +99,8 @@ class Plan(Settings):
             "learning_rate": rate,
             "sweeps": _unless(settings.sweeps, 1 if sampled else 2 if kept else 10),
             "chain_init": chain_init,
-            "renew": _unless(settings.renew, 0.0 if sampled else 0.2),
+            "renew": _unless(settings.renew, 0.0 if sampled or pinning else 0.2),
+            "pinning": pinning,
             "pretrain": pretrain,
             "stages": len(machine.weights) + 1 if pretrain else 1,
             "center": _unless(settings.center, True),
@@ -126,6 +133,8 @@ class Plan(Settings):
         kept = {name: value for name, (value, default) in values.items() if name in _ALWAYS or value != default}
         kept["learning_rate"] = list(self.rates)
         kept["penalty"] = None if self.penalty is None else [type(self.penalty).__name__, self.penalty.strength]
+        if not self.pinning:
+            kept.pop("pinning", None)
         if isinstance(self.optimizer, Adam):
             kept["optimizer"] = ["Adam", self.optimizer.share, self.optimizer.squares]
         if not isinstance(self.schedule, Constant):
@@ -202,8 +211,7 @@ def _rate(optimizer: Momentum | Adam, gradient: str, machine: Machine) -> float:
 
 def _chain_init(gradient: str) -> str:
     """Chains of sweeps go on from batch to batch; those of other engines begin anew, as they do not stay close."""
-    swept = gradient not in SAMPLED and TABLE[gradient].engine == SWEEPS
-    return "persistent" if swept else SAMPLED.get(gradient, "data")
+    return "persistent" if gradient in SWEPT else SAMPLED.get(gradient, "data")
 
 
 def _dtype(gradient: str, machine: Machine) -> str:

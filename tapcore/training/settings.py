@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
-from tapcore.inference.methods import choices
+from tapcore.inference.methods import SWEEPS, TABLE, choices
 from tapcore.training.optimisers import Adam, Momentum
 from tapcore.training.options import (
     Flag,
@@ -32,6 +32,8 @@ LearningRate = float | Callable[[int], float]
 # Contrastive divergence, and where its chains start.
 SAMPLED = {"cd": "data", "pcd": "persistent"}
 GRADIENTS = (*choices(), *SAMPLED)
+# Gradients whose chains are swept by mean-field equations.
+SWEPT = tuple(name for name in choices() if TABLE[name].engine == SWEEPS)
 # Bytes of an epoch's learning rate, here and in checkpoints.
 _RATE = 16
 
@@ -84,7 +86,7 @@ class Settings:
     optimizer : Momentum or Adam, optional
     penalty : L1, L2 or None
     sweeps, pretrain : int, optional
-    renew, damping : float, optional
+    renew, pinning, damping : float, optional
     chain_init : str, optional
     gradient, pass_up : str
     center : bool, optional
@@ -158,6 +160,12 @@ class Settings:
             "SHARE",
         ),
     )
+    pinning: float | None = field(
+        default=None,
+        metadata=option(
+            number(minimum=0), "signal-to-noise ratio at which chains' hidden units are measured (1; 0: not)", "R"
+        ),
+    )
     noisy: float = field(
         default=0.0,
         metadata=option(number(minimum=0, maximum=1), "of chains from samples: from noisy ones", "SHARE"),
@@ -212,6 +220,9 @@ class Settings:
         if self.seconds is not None and callable(self.learning_rate):
             raise ValueError("learning_rate is a function of the epoch: a run of so many seconds needs a schedule")
         starts = SAMPLED.get(self.gradient)
+        kept = self.gradient in SWEPT and self.chain_init in (None, "persistent")
+        if self.pinning and not kept:
+            raise ValueError("pinning is of persistent chains of mean-field equations: leave it out")
         if starts is None:
             return
         if self.damping is not None:
@@ -263,7 +274,7 @@ def paper_settings(**changes: Any) -> Settings:
         Settings(
             epochs=100 if changes.get("seconds") is None else None, batch_size=100, chains=100, learning_rate=0.005,
             schedule=Constant(), momentum=0.5, penalty=L2(0.001), sweeps=10 if swept else None,
-            chain_init="data" if swept else None, gradient="tap", center=False, dtype="float64",
+            chain_init="data" if swept else None, pinning=0.0, gradient="tap", center=False, dtype="float64",
         ),
         **changes,
     )  # fmt: skip

@@ -17,7 +17,7 @@ from tapcore.cli import flags
 from tapcore.cli import train as command
 from tapcore.storage import format as file_format
 from tapcore.training.options import default_of, option, option_of, whole
-from tapcore.training.plan import Plan
+from tapcore.training.plan import PINNING, Plan
 
 FIELDS = {f.name: f for f in fields(tc.Settings)}
 OF_THE_RUN = ("settings", "validation", "checkpoint", "checkpoint_every", "resume", "progress", "callbacks")
@@ -183,6 +183,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"chain_init": "noise"}, "chain_init must be one of 'data', 'persistent', 'random', got 'noise'"),
     ({"chain_init": "data", "gradient": "pcd"}, "chain_init must be 'persistent' for gradient 'pcd', got 'data'"),
     ({"renew": 1.5}, "renew must be at least 0 and at most 1, got 1.5"),
+    ({"pinning": -1.0}, "pinning must be at least 0, got -1"),
+    ({"pinning": 1.0, "gradient": "pcd"}, "pinning is of persistent chains"),
+    ({"pinning": 1.0, "gradient": "adatap"}, "pinning is of persistent chains"),
+    ({"pinning": 1.0, "chain_init": "data"}, "pinning is of persistent chains"),
     ({"noisy": 1.5}, "noisy must be at least 0 and at most 1, got 1.5"),
     ({"noisy": 0.5, "gradient": "cd"}, "noisy starts are means, not values: gradient 'cd' cannot take them"),
     ({"damping": 1.0}, "damping must be at least 0 and below 1, got 1.0"),
@@ -256,15 +260,18 @@ def test_replace_keeps_the_rest() -> None:
 @pytest.mark.parametrize(
     ("gradient", "expected"),
     [
-        ("tap", (2, "persistent", 0.2)), ("adatap", (10, "data", 0.2)), ("cd", (1, "data", 0.0)),
-        ("pcd", (1, "persistent", 0.0)),
+        ("tap", (2, "persistent", 0.0, PINNING)), ("adatap", (10, "data", 0.2, 0.0)), ("cd", (1, "data", 0.0, 0.0)),
+        ("pcd", (1, "persistent", 0.0, 0.0)),
     ],
 )  # fmt: skip
-def test_none_is_resolved_by_the_gradient(gradient: str, expected: tuple[int, str, float]) -> None:
+def test_none_is_resolved_by_the_gradient(gradient: str, expected: tuple[int, str, float, float]) -> None:
     settings = tc.Settings(epochs=1, gradient=gradient)
     plan = Plan.of(settings, RBM, 100)
-    assert (plan.sweeps, plan.chain_init, plan.renew) == expected
-    assert (settings.sweeps, settings.chain_init, settings.renew) == (None, None, None)
+    assert (plan.sweeps, plan.chain_init, plan.renew, plan.pinning) == expected
+    assert (settings.sweeps, settings.chain_init, settings.renew, settings.pinning) == (None, None, None, None)
+    if gradient == "tap":
+        assert Plan.of(replace(settings, pinning=0.0), RBM, 100).renew == 0.2
+        assert Plan.of(replace(settings, chain_init="data"), RBM, 100).pinning == 0.0
     given = Plan.of(replace(settings, sweeps=4, renew=0.5), RBM, 100)
     assert (given.sweeps, given.renew) == (4, 0.5)
 

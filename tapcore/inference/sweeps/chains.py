@@ -70,7 +70,9 @@ class Chains:
         self._write(slice(None), starts)
         self.cold = not starts.var
 
-    def run(self, machine: Compiled, rule: Rule, sweeps: int, damping: float, given: Given | None = None) -> None:
+    def run(
+        self, machine: Compiled, rule: Rule, sweeps: int, damping: float, given: Given | Outside | None = None
+    ) -> None:
         """Sweep every chain `sweeps` times, however close it comes; a lost chain stops."""
         self._begin(slice(None), np.arange(self.count), damping)
         self._sweep(self._job_of(machine, rule._replace(tol=0.0), self._outside(given)), self.count, sweeps)
@@ -136,7 +138,9 @@ class Chains:
         if len(self.memory.known):
             forget(self.memory, self.progress.slot[rows])
 
-    def _outside(self, given: Given | None) -> Outside:
+    def _outside(self, given: Given | Outside | None) -> Outside:
+        if isinstance(given, Outside):
+            return given
         return self.nothing if given is None else outside_of(given, self.nothing.values.dtype)
 
     def _job_of(self, machine: Compiled, rule: Rule, outside: Outside) -> Job:

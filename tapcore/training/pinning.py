@@ -1,0 +1,75 @@
+"""Hidden units seen through noise: what keeps chains of mean-field equations apart, and lets them change solutions.
+
+Beside each hidden unit h stands a measurement of it, ``z = sqrt(r) h + xi`` with xi normal, which adds the field
+``sqrt(r) z`` and the precision r to the unit and changes nothing in the law of the others, z left out. Given z the law
+is more concentrated, and mean-field equations are better, the more so the larger r; drawn anew in each batch, from
+values of hidden units that are drawn from the chain's own marginals, z moves chains between solutions as their weights
+ask for, which equations alone do not. Gaussian measurements of this kind are those of Martens and Sutskever,
+"Parallelizable sampling of Markov random fields" (2010); that few measurements make mean-field equations right is
+Montanari, "Estimating random variables from random sparse observations" (2008).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapcore.equations.outside import Given, outside_of
+from tapcore.units import Unit
+
+Array = NDArray[Any]
+Layers = tuple[Array, ...]
+
+
+class Pinning:
+    """Measurements of the hidden units of K chains, at one ratio of signal to noise.
+
+    Attributes
+    ----------
+    values : tuple of (K, n_l) arrays, one a hidden layer
+        What is measured next.
+    outside : Outside
+        What measurements add, for sweeps; rewritten in place.
+    """
+
+    def __init__(self, sizes: Sequence[int], count: int, dtype: Any, ratio: float) -> None:
+        self.ratio = ratio
+        self.values = tuple(np.zeros((count, n), dtype) for n in sizes[1:])
+        none = tuple(np.empty((0, n), dtype) for n in sizes)
+        fields = tuple(np.zeros((count, n), dtype) for n in sizes[1:])
+        precisions = tuple(np.full((1, n), ratio, dtype) for n in sizes[1:])
+        self.outside = outside_of(Given((none[0], *fields), (none[0], *precisions), none), np.dtype(dtype))
+        ends = np.cumsum([x.size for x in fields])[:-1]
+        parts = np.split(self.outside.values[: sum(x.size for x in fields)], ends)
+        self.fields = tuple(part.reshape(x.shape) for part, x in zip(parts, fields, strict=True))
+
+    def begin(
+        self, which: NDArray[np.bool_], X: Array, layers: Sequence[Unit], weights: Sequence[Array], rng: Any
+    ) -> None:
+        """Draw values of some chains from their rows of visible values or means, layer by layer."""
+        below = X[which]
+        for values, layer, W in zip(self.values, layers[1:], weights, strict=True):
+            with np.errstate(over="ignore", invalid="ignore"):  # what diverges is said after the epoch
+                fields = below @ W
+            below = layer.sample(fields, 0.0, rng)
+            values[which] = below
+
+    def measure(self, rng: np.random.Generator) -> None:
+        """Draw measurements of the values."""
+        for fields, values in zip(self.fields, self.values, strict=True):
+            rng.standard_normal(out=fields, dtype=fields.dtype)
+            fields *= fields.dtype.type(np.sqrt(self.ratio))
+            fields += fields.dtype.type(self.ratio) * values
+
+    def draw(self, layers: Sequence[Unit], B: Layers, A: Layers, rng: np.random.Generator) -> None:
+        """Draw values from the marginals of the hidden layers, whose whole fields and precisions are given."""
+        for values, layer, field, precision in zip(self.values, layers[1:], B, A, strict=True):
+            values[:] = layer.sample(field, precision, rng)
+
+    def whole(self, B: Layers, A: Layers) -> tuple[Layers, Layers]:
+        """Fields and precisions of the hidden layers with what measurements add."""
+        with_fields = tuple(b + f for b, f in zip(B, self.fields, strict=True))
+        return with_fields, tuple(a + a.dtype.type(self.ratio) for a in A)
