@@ -28,22 +28,17 @@ def data_of(options: argparse.Namespace) -> Any:
 
     if options.data is not None:
         return load(options.data, threshold=options.threshold, key=options.key)
-    said = noted(Path(options.run))
-    if said is None:
+    X = data_of_run(Path(options.run), options.threshold, options.key)
+    if X is None:
         raise ValueError(f"{options.run} does not say which data it was trained on: give --data")
-    threshold = said["threshold"] if options.threshold is None else options.threshold
-    return load(said["source"], threshold=threshold, key=options.key or said["key"])
+    return X
 
 
-def load_as_trained(run: Path, source: str | None, threshold: float | None, key: str | None) -> Any:
-    """Data at `source`, or else those of the run; binary as these if no threshold is given. None of no known run."""
+def data_of_run(run: Path, threshold: float | None = None, key: str | None = None) -> Any:
+    """Data that the run in a folder was trained on, by its own threshold and key if none are given; None if unknown."""
     from tapcore.storage.datasets import load
 
-    said = noted(run if run.is_dir() else run.parent)
-    if source is None:
-        if said is None:
-            return None
-        source, key = said["source"], said["key"]
-    if threshold is None and said is not None:
-        threshold = said["threshold"]
-    return load(source, threshold=threshold, key=key)
+    said = noted(run)
+    if said is None:
+        return None
+    return load(said["source"], threshold=said["threshold"] if threshold is None else threshold, key=key or said["key"])

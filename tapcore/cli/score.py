@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tapcore.cli.data import load_as_trained
+from tapcore.cli.data import data_of_run, noted
 
 if TYPE_CHECKING:
     from tapcore.evaluation.annealed import AnnealedEstimate
@@ -41,11 +41,15 @@ def _score(options: argparse.Namespace) -> None:
 
     from tapcore._base.threads import thread_limit
     from tapcore.evaluation.score import score
+    from tapcore.storage import datasets
     from tapcore.storage.machines import load
 
     machine, run = load(options.run), Path(options.run)
-    X = load_as_trained(run, options.data, options.threshold, options.key)
-    trained_on = load_as_trained(run, None, options.threshold, options.key)
+    folder = run if run.is_dir() else run.parent
+    said, threshold = noted(folder), options.threshold
+    if threshold is None and said is not None:
+        threshold = said["threshold"]
+    X, trained_on = datasets.load(options.data, threshold=threshold, key=options.key), data_of_run(folder)
     with thread_limit(options.threads):
         found = score(
             machine, X, data=trained_on, chains=options.chains, temperatures=options.temperatures, seed=options.seed,

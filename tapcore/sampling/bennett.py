@@ -109,10 +109,6 @@ class Series:
 
     def __init__(self, shape: tuple[int, ...], room: int) -> None:
         self._kept = np.zeros((room, *shape))
-        self.clear()
-
-    def clear(self) -> None:
-        """Keep nothing."""
         self.count, self.stride, self._seen = 0, 1, 0
 
     def append(self, value: Array) -> None:

@@ -80,17 +80,6 @@ class Law:
         self.terms = Terms(np.array([float(beta)]), mixture.log_share, mixture.logs, U, V, place[:-1].astype(np.int64))
         self._set_fields()
 
-    def take(self, machine: Machine) -> None:
-        """Be the law of another machine of the same layers from now on; who has this law sees it."""
-        self.machine = machine = machine.replace(dtype="float64")
-        for layer, unit in enumerate(machine.layers):
-            for name, to in self.own.sites.parameters(layer).items():
-                to[:] = unit.parameters[name]
-        for (W, _, _), new in zip(self.own.weights, machine.weights, strict=True):
-            W[...] = new
-        self.own.set_powers()
-        self._set_fields()
-
     def _set_fields(self) -> None:
         """Write U and V where these alone make a unit's weight, and list the other units."""
         self._others: list[tuple[int, slice, Unit]] = []

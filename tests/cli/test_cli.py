@@ -55,25 +55,6 @@ def test_train_then_solve_then_info(run: Any, tmp_path: Path) -> None:
     assert f"{expected.history[-1].log_likelihood:.5f}" in out
 
 
-def test_scores_as_text_and_as_json(run: Any, tmp_path: Path) -> None:
-    X = datasets.load("digits")
-    np.save(tmp_path / "some.npy", X[:300])
-    np.save(tmp_path / "rest.npy", 16 * X[300:500])
-    folder = tmp_path / "run"
-    run("train", tmp_path / "some.npy", "--out", folder, *SHORT, "--threshold", "0.5")
-    how = ("--chains", "20", "--temperatures", "30", "--seed", "3")
-    status, out, err = run("score", folder, tmp_path / "rest.npy", *how, "--json")
-    assert (status, err) == (0, "")
-    expected = tc.score(tc.load(folder), X[300:500], data=X[:300], chains=20, temperatures=30, seed=3, progress=False)
-    assert json.loads(out) == expected.to_dict()
-    status, out, err = run("score", folder, tmp_path / "rest.npy", *how)
-    assert status == 0
-    assert f"forward, from independent units: {expected.log_likelihood:.3f}" in out
-    assert f"free-energy gap, training data above these samples: {expected.free_energy_gap:.3f}" in out
-    assert out.startswith("log-likelihood of 200 samples: ")
-    assert ("ln Z is not known" in out) == (not expected.known)
-
-
 def test_options_reach_training(run: Any, tmp_path: Path) -> None:
     status, _, _ = run(
         "train", "digits", "--out", tmp_path, *SHORT, "--batch-size", "300", "--chains", "20", "--momentum", "0.1",

@@ -10,7 +10,7 @@ from cases import random_rbm
 from numpy.testing import assert_allclose
 
 import tapcore as tc
-from tapcore.evaluation import score
+from tapcore.evaluation import annealed, score
 from tapcore.evaluation.equilibrium import equilibrium
 
 
@@ -80,13 +80,14 @@ def test_where_few_chains_carry_the_weight_ln_z_is_not_known() -> None:
     assert all("of 50 chains carry all of the weight" in doubt for doubt in found.doubts)
 
 
-def test_doubts_of_both_routes_are_said_once_and_so_is_what_lies_between_them() -> None:
+def test_routes_that_do_not_meet_are_said_once_and_so_are_the_doubts_of_each() -> None:
     low = tc.AnnealedEstimate(10.0, 0.01, ("few chains",))
-    high = tc.AnnealedEstimate(11.0, 0.02, ("odd ends", "forward, few chains"))
-    doubts = ("forward: few chains", "reverse: odd ends", "the routes are 1.00 nats apart")
-    assert score._disagreement(low, high) == doubts
-    assert score._disagreement(tc.AnnealedEstimate(10.0, 0.01), tc.AnnealedEstimate(10.1, 0.01)) == ()
-    assert score._disagreement(tc.AnnealedEstimate(float("nan"), 0.1), tc.AnnealedEstimate(10.0, 0.1)) != ()
+    high = annealed._doubted(tc.AnnealedEstimate(11.0, 0.02, ("odd ends",)), low)
+    apart = "reverse: forward and reverse do not meet: 10.000 and 11.000; try more temperatures"
+    assert score._doubts(low, high) == ("forward: few chains", "reverse: odd ends", apart)
+    low, lost = tc.AnnealedEstimate(10.0, 0.1), tc.AnnealedEstimate(float("nan"), 0.1)
+    assert score._doubts(low, annealed._doubted(tc.AnnealedEstimate(10.1, 0.1), low)) == ()
+    assert score._doubts(lost, annealed._doubted(low, lost)) != ()
 
 
 def test_deep_machines_and_real_values_have_no_pseudo_log_likelihood() -> None:
