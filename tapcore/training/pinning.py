@@ -5,8 +5,9 @@ Beside each hidden unit h stands a measurement of it, ``z = sqrt(r) h + xi`` wit
 is more concentrated, and mean-field equations are better, the more so the larger r; drawn anew in each batch, from
 values of hidden units that are drawn from the chain's own marginals, z moves chains between solutions as their weights
 ask for, which equations alone do not. Gaussian measurements of this kind are those of Martens and Sutskever,
-"Parallelizable sampling of Markov random fields" (2010); that few measurements make mean-field equations right is
-Montanari, "Estimating random variables from random sparse observations" (2008).
+"Parallelizable sampling of Markov random fields" (2010); that measurements of some units leave the others nearly
+uncorrelated, as mean-field equations take them to be, is Montanari, "Estimating random variables from random sparse
+observations" (2008).
 """
 
 from __future__ import annotations
