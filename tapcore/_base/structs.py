@@ -20,6 +20,7 @@ from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import lower_getattr_generic, register_model
 from numba.np import arrayobj
 from numba.np.numpy_support import from_dtype
+from numpy.typing import NDArray
 
 WORD = 8
 
@@ -118,8 +119,7 @@ def pack(value: Any) -> Packed:
         if isinstance(field, np.ndarray):
             flags, shape = field.flags, field.shape
             if flags.carray:  # C-ordered, and can be written to
-                # Several times faster than NumPy tells it: `solve` asks for some hundred addresses.
-                words.append(_address(_room(field)))
+                words.append(address(field))  # `solve` asks for some hundred
             elif flags.c_contiguous:
                 words.append(int(field.ctypes.data))
             else:
@@ -150,8 +150,14 @@ def pack(value: Any) -> Packed:
 
 _DOUBLE, _BITS = struct.Struct("<d"), struct.Struct("<q")
 _BOOLEANS, _INTEGERS, _FLOATS = (bool, np.bool_), (int, np.integer), (float, np.floating)
-_address = ctypes.addressof
 _room: Any = (ctypes.c_char * 0).from_buffer  # of what an array of no numbers has room for, too
+
+
+def address(x: NDArray[Any]) -> int:
+    """Where a C-ordered array that can be written to begins, several times faster than NumPy tells it."""
+    return ctypes.addressof(_room(x))
+
+
 _NUMBERS = {"?": types.boolean, "q": types.int64, "d": types.float64}
 
 

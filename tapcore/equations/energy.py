@@ -104,8 +104,8 @@ def _free_energies(b: int, job: _Energies) -> None:
         n = job.machine.size[layer]
         log_z = chains.scratch[b, 0, :n]
         for k in range(lo, lo + count):
-            mean, var = row_of(job, chains.mean, layer, k), row_of(job, chains.var, layer, k)
-            B, A = row_of(job, chains.B, layer, k), row_of(job, chains.A, layer, k)
+            mean, var = row_of(chains, chains.mean, layer, k), row_of(chains, chains.var, layer, k)
+            B, A = row_of(chains, chains.B, layer, k), row_of(chains, chains.A, layer, k)
             shifted_B, shifted_A = B, A
             if acts(outside, U, layer):
                 shifted_B = chains.scratch[b, 2, :n]
@@ -146,8 +146,8 @@ def _third_terms(i: int, job: _Energies) -> None:
     b, layer = i // layers, i % layers
     slope = chains.scratch[b, 0, : job.machine.size[layer]]
     for k in range(job.blocks[b, 0], job.blocks[b, 0] + job.blocks[b, 1]):
-        mean, third = row_of(job, chains.mean, layer, k), row_of(job, chains.third, layer, k)
-        pull = row_of(job, chains.pull, layer, k)
+        mean, third = row_of(chains, chains.mean, layer, k), row_of(chains, chains.third, layer, k)
+        pull = row_of(chains, chains.pull, layer, k)
         layer_third(job.machine, layer, mean, third, slope)
         total = 0.0
         for j in range(mean.size):

@@ -74,8 +74,8 @@ def _send(job: Any, s: int, layer: int, other: int, k: int) -> None:
     """Take D of site `s` of a layer off what `other` has received."""
     machine, chains = job.machine, job.chains
     first, count = machine.span[s, 0], machine.span[s, 1]
-    mean, A = row_of(job, chains.mean, layer, k), row_of(job, chains.A, other, k)
-    if not _varies(row_of(job, chains.var, layer, k), first, count):
+    mean, A = row_of(chains, chains.mean, layer, k), row_of(chains, chains.A, other, k)
+    if not _varies(row_of(chains, chains.var, layer, k), first, count):
         return
     begin, step, next_unit = _stride(machine, layer, other)
     for j in range(A.size):
@@ -88,8 +88,8 @@ def _receive(job: Any, s: int, layer: int, other: int, k: int) -> None:
     """Add to B of site `s` of a layer what it sent itself through the other columns."""
     machine, chains = job.machine, job.chains
     first, count = machine.span[s, 0], machine.span[s, 1]
-    mean, B = row_of(job, chains.mean, layer, k), row_of(job, chains.B, layer, k)
-    var = row_of(job, chains.var, other, k)
+    mean, B = row_of(chains, chains.mean, layer, k), row_of(chains, chains.B, layer, k)
+    var = row_of(chains, chains.var, other, k)
     begin, step, next_unit = _stride(machine, layer, other)
     for j in range(var.size):
         at = begin + first * step + j * next_unit
@@ -108,12 +108,12 @@ def exclusive_terms(i: int, job: Any) -> None:
     machine, chains, layers = job.machine, job.chains, job.machine.size.size
     b, layer = i // layers, i % layers
     for k in range(job.blocks[b, 0], job.blocks[b, 0] + job.blocks[b, 1]):
-        mean, own_var = row_of(job, chains.mean, layer, k), row_of(job, chains.var, layer, k)
+        mean, own_var = row_of(chains, chains.mean, layer, k), row_of(chains, chains.var, layer, k)
         total = 0.0
         for other in range(max(layer - 1, 0), min(layer + 2, layers)):
             if other == layer:
                 continue
-            var = row_of(job, chains.var, other, k)
+            var = row_of(chains, chains.var, other, k)
             begin, step, next_unit = _stride(machine, layer, other)
             for s in range(machine.wide[layer], machine.wide[layer + 1]):
                 first, count = machine.span[s, 0], machine.span[s, 1]
@@ -143,8 +143,8 @@ def _slopes_of_site(i: int, job: _Slopes) -> None:
     first, count = machine.span[s, 0], machine.span[s, 1]
     begin, step, next_unit = _stride(machine, layer, other)
     for k in range(job.rows):
-        mean, own_var = row_of(job, chains.mean, layer, k), row_of(job, chains.var, layer, k)
-        var = row_of(job, chains.var, other, k)
+        mean, own_var = row_of(chains, chains.mean, layer, k), row_of(chains, chains.var, layer, k)
+        var = row_of(chains, chains.var, other, k)
         if not _varies(own_var, first, count):
             continue
         for j in range(var.size):

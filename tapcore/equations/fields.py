@@ -16,10 +16,10 @@ from tapcore._base.arrays import add
 from tapcore._base.blas import multiply
 from tapcore._base.blocks import Job, block_kernel, call_block, run_blocks
 from tapcore._base.intrinsics import segment
-from tapcore._base.jit import scalar
+from tapcore._base.jit import helper, scalar
 from tapcore.equations.compiled import Compiled
 from tapcore.equations.exclusive import add_exclusive
-from tapcore.equations.layers import empty_state, row_of, rows_of
+from tapcore.equations.layers import Layers, empty_state, row_of, rows_of
 from tapcore.units.sites import THIRD as THIRD_CUMULANT
 from tapcore.units.sites import layer_third
 
@@ -45,51 +45,52 @@ def set_fields(job: Any, b: int, layer: int, still: bool) -> None:
     """
     lo, count = job.blocks[b, 0], job.blocks[b, 1]
     squares = job.order > 1 and not still
-    add_fields(job, layer, lo, count, squares)
+    add_fields(job.machine, job.chains, layer, lo, count, squares)
     if squares:
         chains = job.chains
         if job.calls[EXCLUSIVE] != 0:
             call_block(job.calls[EXCLUSIVE], b * job.machine.size.size + layer, job)
         for k in range(lo, lo + count):
             onsager(
-                row_of(job, chains.mean, layer, k), row_of(job, chains.B, layer, k), row_of(job, chains.A, layer, k)
+                row_of(chains, chains.mean, layer, k),
+                row_of(chains, chains.B, layer, k),
+                row_of(chains, chains.A, layer, k),
             )
         if job.order > 2:
             call_block(job.calls[THIRD], b * job.machine.size.size + layer, job)
 
 
-@scalar
-def add_fields(job: Any, layer: int, lo: int, count: int, squares: bool) -> None:
+@helper(inline=False)
+def add_fields(machine: Compiled, chains: Layers, layer: int, lo: int, count: int, squares: bool) -> None:
     """Write sum W a over the neighbours into B and sum W^2 c, or 0, into A."""
-    machine, chains = job.machine, job.chains
     last = machine.size.size - 1
-    into_B, into_A = rows_of(job, chains.B, layer, lo, count), rows_of(job, chains.A, layer, lo, count)
+    into_B, into_A = rows_of(chains, chains.B, layer, lo, count), rows_of(chains, chains.A, layer, lo, count)
     if layer > 0:
-        send(job, chains.mean, layer - 1, layer, lo, count, machine.W, into_B)
+        below = layer - 1
+        send(machine, rows_of(chains, chains.mean, below, lo, count), below, layer, count, machine.W, into_B)
         if squares:
-            send(job, chains.var, layer - 1, layer, lo, count, machine.W2, into_A)
+            send(machine, rows_of(chains, chains.var, below, lo, count), below, layer, count, machine.W2, into_A)
         if layer < last:
-            spare = rows_of(job, chains.spare, layer, lo, count)
-            send(job, chains.mean, layer + 1, layer, lo, count, machine.W, spare)
+            above, spare = layer + 1, rows_of(chains, chains.spare, layer, lo, count)
+            send(machine, rows_of(chains, chains.mean, above, lo, count), above, layer, count, machine.W, spare)
             add(spare, into_B)
             if squares:
-                send(job, chains.var, layer + 1, layer, lo, count, machine.W2, spare)
+                send(machine, rows_of(chains, chains.var, above, lo, count), above, layer, count, machine.W2, spare)
                 add(spare, into_A)
     else:
-        send(job, chains.mean, 1, 0, lo, count, machine.W, into_B)
+        send(machine, rows_of(chains, chains.mean, 1, lo, count), 1, 0, count, machine.W, into_B)
         if squares:
-            send(job, chains.var, 1, 0, lo, count, machine.W2, into_A)
+            send(machine, rows_of(chains, chains.var, 1, lo, count), 1, 0, count, machine.W2, into_A)
     if not squares:
         into_A[:] = 0
 
 
-@scalar
-def send(job: Any, x: Array, source: int, target: int, lo: int, count: int, powers: Array, out: Array) -> None:
-    """Write what rows lo..lo+count-1 of a layer send to a neighbour, by the weights or by powers of them, to `out`."""
-    machine = job.machine
+@helper(inline=False)
+def send(machine: Compiled, x: Array, source: int, target: int, count: int, powers: Array, out: Array) -> None:
+    """Write what `count` rows x of a layer send to a neighbour, by the weights or by powers of them, to `out`."""
     pair = min(source, target)
     W = segment(powers, machine.at[pair], machine.size[source] * machine.size[target])
-    multiply(rows_of(job, x, source, lo, count), W, count, source > target, out)
+    multiply(x, W, count, source > target, out)
 
 
 @scalar
@@ -108,23 +109,27 @@ def add_third(i: int, job: Any) -> None:
     b, layer = i // layers, i % layers
     lo, count = job.blocks[b, 0], job.blocks[b, 1]
     slope = job.chains.scratch[b, 0, : machine.size[layer]]
-    pull = rows_of(job, chains.pull, layer, lo, count)
+    pull = rows_of(chains, chains.pull, layer, lo, count)
     pull[:] = 0
     if layer > 0:
         set_third(job, layer - 1, b)
-        send(job, chains.third, layer - 1, layer, lo, count, machine.W3, pull)
+        third = rows_of(chains, chains.third, layer - 1, lo, count)
+        send(machine, third, layer - 1, layer, count, machine.W3, pull)
     if layer < layers - 1:
         set_third(job, layer + 1, b)
+        third = rows_of(chains, chains.third, layer + 1, lo, count)
         if layer == 0:
-            send(job, chains.third, 1, 0, lo, count, machine.W3, pull)
+            send(machine, third, 1, 0, count, machine.W3, pull)
         else:
-            spare = rows_of(job, chains.spare, layer, lo, count)
-            send(job, chains.third, layer + 1, layer, lo, count, machine.W3, spare)
+            spare = rows_of(chains, chains.spare, layer, lo, count)
+            send(machine, third, layer + 1, layer, count, machine.W3, spare)
             add(spare, pull)
     sixth = pull.dtype.type(1.0 / 6.0)
     for k in range(lo, lo + count):
-        layer_third(machine, layer, row_of(job, chains.mean, layer, k), row_of(job, chains.third, layer, k), slope)
-        own, B = row_of(job, chains.pull, layer, k), row_of(job, chains.B, layer, k)
+        layer_third(
+            machine, layer, row_of(chains, chains.mean, layer, k), row_of(chains, chains.third, layer, k), slope
+        )
+        own, B = row_of(chains, chains.pull, layer, k), row_of(chains, chains.B, layer, k)
         for j in range(slope.size):
             B[j] += sixth * slope[j] * own[j]
 
@@ -135,7 +140,9 @@ def set_third(job: Any, layer: int, b: int) -> None:
     chains = job.chains
     slope = chains.scratch[b, 0, : job.machine.size[layer]]
     for k in range(job.blocks[b, 0], job.blocks[b, 0] + job.blocks[b, 1]):
-        layer_third(job.machine, layer, row_of(job, chains.mean, layer, k), row_of(job, chains.third, layer, k), slope)
+        layer_third(
+            job.machine, layer, row_of(chains, chains.mean, layer, k), row_of(chains, chains.third, layer, k), slope
+        )
 
 
 class _Third(NamedTuple):

@@ -19,6 +19,7 @@ Array = NDArray[Any]
 class Layers(NamedTuple):
     """K chains for kernels. Of each layer l an array has (K, n_l) numbers, after those of the layer below."""
 
+    size: NDArray[np.int64]  # (layers,) n_l
     first: NDArray[np.int64]  # (layers,) where they begin
     mean: Array
     var: Array
@@ -51,8 +52,9 @@ def empty_state(sizes: Sequence[int], count: int, blocks: int, dtype: Any, order
     spare = more.pop() if len(sizes) > 2 else none
     third, pull = more if order > 2 else (none, none)
     flat = Layers(
-        np.array(first[:-1], np.int64), mean, var, B, A, spare, third, pull, np.empty((blocks, 4, max(sizes)), dtype)
-    )
+        np.array(sizes, np.int64), np.array(first[:-1], np.int64), mean, var, B, A, spare, third, pull,
+        np.empty((blocks, 4, max(sizes)), dtype),
+    )  # fmt: skip
 
     def views(x: Array) -> tuple[Array, ...]:
         return tuple(x[a:z].reshape(-1, n) for (a, z), n in zip(pairwise(first), sizes, strict=True))
@@ -67,14 +69,14 @@ def state_bytes(sizes: Sequence[int], dtype: Any, order: int = 2) -> int:
 
 
 @scalar
-def row_of(job: Any, x: Array, layer: int, k: int) -> Array:
+def row_of(chains: Layers, x: Array, layer: int, k: int) -> Array:
     """Numbers of chain k in a layer: (n_l,)."""
-    n = job.machine.size[layer]
-    return segment(x, job.chains.first[layer] + k * n, n)
+    n = chains.size[layer]
+    return segment(x, chains.first[layer] + k * n, n)
 
 
 @scalar
-def rows_of(job: Any, x: Array, layer: int, lo: int, count: int) -> Array:
+def rows_of(chains: Layers, x: Array, layer: int, lo: int, count: int) -> Array:
     """Numbers of chains lo..lo+count-1 in a layer: (count n_l,)."""
-    n = job.machine.size[layer]
-    return segment(x, job.chains.first[layer] + lo * n, count * n)
+    n = chains.size[layer]
+    return segment(x, chains.first[layer] + lo * n, count * n)

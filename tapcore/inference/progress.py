@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._base.jit import scalar
+from tapcore._base.jit import helper, scalar
 
 # Residuals of this many sweeps are remembered to estimate the rate of contraction.
 MEMORY = 12
@@ -90,7 +90,7 @@ class Rule(NamedTuple):
     most: int  # sweeps a chain may take
 
 
-@scalar
+@helper(inline=False)
 def judge(progress: Progress, rule: Rule, k: int, units: int) -> None:
     """Update rate, distance, damping and status of chain k from the residual of the sweep just done."""
     step, residual = progress.step[k], progress.residual[k]

@@ -68,7 +68,7 @@ def sweep_block(b: int, job: Gibbs) -> None:
         _begin(job, lo, count)
     if job.fields.size > 0:
         n = job.machine.size[1]
-        copy(rows_of(job, job.chains.B, 1, lo, count), segment(job.fields, lo * n, count * n))
+        copy(rows_of(job.chains, job.chains.B, 1, lo, count), segment(job.fields, lo * n, count * n))
     first = 0 if job.even_first else 1
     for _ in range(job.sweeps):
         draw_parity(job, first, lo, count)
@@ -76,8 +76,15 @@ def sweep_block(b: int, job: Gibbs) -> None:
     if job.mean.size > 0:
         for layer in range(1, layers, 2):
             for k in range(lo, lo + count):
-                B, A = row_of(job, job.chains.B, layer, k), row_of(job, job.chains.A, layer, k)
-                layer_moments(job.machine, layer, B, A, row_of(job, job.mean, layer, k), row_of(job, job.var, layer, k))
+                B, A = row_of(job.chains, job.chains.B, layer, k), row_of(job.chains, job.chains.A, layer, k)
+                layer_moments(
+                    job.machine,
+                    layer,
+                    B,
+                    A,
+                    row_of(job.chains, job.mean, layer, k),
+                    row_of(job.chains, job.var, layer, k),
+                )
 
 
 @scalar
@@ -86,10 +93,10 @@ def _begin(job: Gibbs, lo: int, count: int) -> None:
     chains = job.chains
     for layer in range(job.anew, job.machine.size.size, 2):
         for k in range(lo, lo + count):
-            B, A = row_of(job, chains.B, layer, k), row_of(job, chains.A, layer, k)
+            B, A = row_of(chains, chains.B, layer, k), row_of(chains, chains.A, layer, k)
             copy(centre_of(job, job.at.fields, layer, k), B)
             A[:] = 0
-            layer_draw(job.machine, layer, B, A, job.words[k], row_of(job, chains.mean, layer, k))
+            layer_draw(job.machine, layer, B, A, job.words[k], row_of(chains, chains.mean, layer, k))
     draw_parity(job, 1, lo, count)
 
 
@@ -97,7 +104,7 @@ def _begin(job: Gibbs, lo: int, count: int) -> None:
 def draw_parity(job: Any, parity: int, lo: int, count: int) -> None:
     """Draw every second layer given the others."""
     for layer in range(parity, job.machine.size.size, 2):
-        add_fields(job, layer, lo, count, False)
+        add_fields(job.machine, job.chains, layer, lo, count, False)
         draw_tempered(job, layer, lo, count)
 
 
@@ -107,10 +114,10 @@ def draw_tempered(job: Any, layer: int, lo: int, count: int) -> None:
     chains, words = job.chains, job.words
     # Two loops: in one, the compiler loses sight of what may overlap, and takes twice as long.
     for k in range(lo, lo + count):
-        temper(row_of(job, chains.B, layer, k), centre_of(job, job.at.fields, layer, k), job.at.beta[k])
+        temper(row_of(chains, chains.B, layer, k), centre_of(job, job.at.fields, layer, k), job.at.beta[k])
     for k in range(lo, lo + count):
-        B, A = row_of(job, chains.B, layer, k), row_of(job, chains.A, layer, k)
-        layer_draw(job.machine, layer, B, A, words[k], row_of(job, chains.mean, layer, k))
+        B, A = row_of(chains, chains.B, layer, k), row_of(chains, chains.A, layer, k)
+        layer_draw(job.machine, layer, B, A, words[k], row_of(chains, chains.mean, layer, k))
 
 
 @scalar

@@ -154,7 +154,7 @@ def _weigh(b: int, job: _Weigh) -> None:
     lo, count = job.blocks[b, 0], job.blocks[b, 1]
     for layer in range(0, job.machine.size.size, 2):
         for k in range(lo, lo + count):
-            job.out[k] += _own_weight(job, layer, row_of(job, job.chains.mean, layer, k))
+            job.out[k] += _own_weight(job, layer, row_of(job.chains, job.chains.mean, layer, k))
     set_logits(job, b)
     for k in range(lo, lo + count):
         job.out[k] += log_sum(job.logits[k]) if job.terms.beta[0] < 1.0 else job.logits[k, 0]
@@ -183,7 +183,7 @@ def set_logits(job: Any, b: int) -> None:
             job.logits[k, c] = (1.0 - beta) * job.terms.logs[c] if beta < 1.0 else 0.0
     for layer in range(job.machine.size.size):
         if layer % 2 == 1:
-            add_fields(job, layer, lo, count, False)
+            add_fields(job.machine, job.chains, layer, lo, count, False)
         elif beta == 1.0:
             continue
         n = job.machine.size[layer]
@@ -191,7 +191,7 @@ def set_logits(job: Any, b: int) -> None:
             centre = segment(job.at.fields, job.at.first[layer] + c * n, n)
             for k in range(lo, lo + count):
                 if layer % 2 == 0:
-                    job.logits[k, c] += (1.0 - beta) * _dot(row_of(job, job.chains.mean, layer, k), centre)
+                    job.logits[k, c] += (1.0 - beta) * _dot(row_of(job.chains, job.chains.mean, layer, k), centre)
                 else:
                     job.logits[k, c] += _summed_out(job, b, layer, k, centre)
 
@@ -207,7 +207,11 @@ def _dot(x: Array, y: Array) -> float:
 @scalar
 def _summed_out(job: Any, b: int, layer: int, k: int, centre: Array) -> float:
     """Ln Z of the units of an odd layer in chain k, whose B is x W."""
-    B, A, beta = row_of(job, job.chains.B, layer, k), row_of(job, job.chains.A, layer, k), job.terms.beta[0]
+    B, A, beta = (
+        row_of(job.chains, job.chains.B, layer, k),
+        row_of(job.chains, job.chains.A, layer, k),
+        job.terms.beta[0],
+    )
     fields, log_z = job.chains.scratch[b, 0, : B.size], job.chains.scratch[b, 1, : B.size]
     for i in range(B.size):
         fields[i] = beta * B[i] + (1.0 - beta) * centre[i]

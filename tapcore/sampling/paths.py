@@ -207,7 +207,7 @@ def _anneal(b: int, job: _Anneal) -> None:
     for t in range(1, job.schedule.size):
         before, after = job.schedule[t - 1], job.schedule[t]
         for layer in range(1, job.machine.size.size, 2):
-            add_fields(job, layer, lo, count, False)
+            add_fields(job.machine, job.chains, layer, lo, count, False)
             for k in range(lo, lo + count):
                 job.log_weights[k] += _change(job, b, layer, k, before, after)
                 job.at.beta[k] = after
@@ -221,7 +221,7 @@ def _change(job: _Anneal, b: int, layer: int, k: int, before: float, after: floa
 
     ``sum_j [ln Z_j((1 - beta) x0 W + beta x W) - beta (x W - x0 W) h0]``; the layer's B is x W.
     """
-    fields, A = row_of(job, job.chains.B, layer, k), row_of(job, job.chains.A, layer, k)
+    fields, A = row_of(job.chains, job.chains.B, layer, k), row_of(job.chains, job.chains.A, layer, k)
     centre, means = centre_of(job, job.at.fields, layer, k), centre_of(job, job.means, layer, k)
     total = 0.0
     tempered, log_z = job.chains.scratch[b, 0, : fields.size], job.chains.scratch[b, 1, : fields.size]

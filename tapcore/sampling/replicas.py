@@ -183,9 +183,9 @@ def _relabel(b: int, job: _Replicas) -> None:
     logs, energy, layers = job.logs, job.energy, job.machine.size.size
     energy[lo : lo + count] = 0.0
     for layer in range(1, layers, 2):
-        add_fields(job, layer, lo, count, False)
+        add_fields(job.machine, job.chains, layer, lo, count, False)
         for k in range(lo, lo + count):
-            B, x = row_of(job, job.chains.B, layer, k), row_of(job, job.chains.mean, layer, k)
+            B, x = row_of(job.chains, job.chains.B, layer, k), row_of(job.chains, job.chains.mean, layer, k)
             for i in range(x.size):
                 energy[k] += B[i] * x[i]
     for k in range(lo, lo + count):
@@ -195,7 +195,7 @@ def _relabel(b: int, job: _Replicas) -> None:
         for c in range(logs.shape[1]):
             fields = segment(job.at.fields, job.at.first[layer] + c * n, n)
             for k in range(lo, lo + count):
-                x, total = row_of(job, job.chains.mean, layer, k), 0.0
+                x, total = row_of(job.chains, job.chains.mean, layer, k), 0.0
                 for i in range(n):
                     total += x[i] * fields[i]
                 logs[k, c] += total

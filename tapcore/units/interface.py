@@ -19,28 +19,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks, footprint
-from tapcore._base.jit import kernel
-from tapcore._base.random import Stream, stream_from
+from tapcore._base.random import stream_from
 from tapcore.units import natural_fit
 from tapcore.units.definition import FIELD, PRECISION, check_definition
 from tapcore.units.parameters import Parameters, parameter
-from tapcore.units.sites import DRAW, LOG_Z, MOMENTS, Sites, layer_draw, layer_log_z, layer_moments, sites_of
+from tapcore.units.sites import DRAW, LOG_Z, MOMENTS, call_rows, sites_of
 
 Array = NDArray[Any]
 AnyUnit = TypeVar("AnyUnit", bound="Unit")
-
-
-@kernel()
-def _moments_of_rows(sites: Sites, B: Array, A: Array, log_z: Array, mean: Array, var: Array) -> None:
-    for k in range(B.shape[0]):
-        layer_moments(sites, 0, B[k], A[k], mean[k], var[k])
-        layer_log_z(sites, 0, B[k], A[k], log_z[k])
-
-
-@kernel()
-def _draws_of_rows(sites: Sites, B: Array, A: Array, stream: Stream, x: Array) -> None:
-    for k in range(B.shape[0]):
-        layer_draw(sites, 0, B[k], A[k], stream, x[k])
 
 
 class Unit(Parameters, abc.ABC):
@@ -186,7 +172,7 @@ class Unit(Parameters, abc.ABC):
         b, a = self.check_fields(B, A)
         x = np.empty(b.shape, self.dtype)
         b, a, rows = (z.reshape(-1, self.columns) for z in (b, a, x))
-        _draws_of_rows(sites_of([self], DRAW), b, a, stream, rows)
+        call_rows(sites_of([self], DRAW), DRAW, b, a, stream, rows)
         return x
 
     def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
@@ -255,8 +241,10 @@ class Unit(Parameters, abc.ABC):
         """
         b, a = self.check_fields(B, A)
         log_z, mean, var = (np.empty(b.shape, self.dtype) for _ in range(3))
-        rows = (x.reshape(-1, self.columns) for x in (b, a, log_z, mean, var))
-        _moments_of_rows(sites_of([self], MOMENTS, LOG_Z), *rows)
+        b, a, *rows = (x.reshape(-1, self.columns) for x in (b, a, log_z, mean, var))
+        sites = sites_of([self], LOG_Z, MOMENTS)
+        call_rows(sites, LOG_Z, b, a, rows[0])
+        call_rows(sites, MOMENTS, b, a, *rows[1:])
         return log_z, mean, var
 
     def check_fields(self, B: ArrayLike, A: ArrayLike) -> tuple[Array, Array]:

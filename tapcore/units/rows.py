@@ -6,20 +6,36 @@ else a type registers is what else it can do.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
+from tapcore._base.apart import Apart
 from tapcore._base.jit import by_type
 from tapcore._base.random import Stream, normal, uniform
 
 # For `row_draw`: a uniform number below 1, and a normal one, from a stream.
 __all__ = [
     "Array", "Stream", "normal", "row_cumulants", "row_draw", "row_log_z", "row_moments", "row_slab", "row_third",
-    "uniform",
+    "uniform", "uses",
 ]  # fmt: skip
 
 Array = NDArray[Any]
+Site = TypeVar("Site", bound=type)
+
+#: Of site types, the functions apart that their rows call.
+USED: dict[type, tuple[Apart, ...]] = {}
+
+
+def uses(*parts: Apart) -> Callable[[Site], Site]:
+    """Have these ready before rows of the decorated site type run."""
+
+    def keep(site_type: Site) -> Site:
+        USED[site_type] = parts
+        return site_type
+
+    return keep
 
 
 @by_type

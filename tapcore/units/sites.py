@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore._base.intrinsics import JIT_DISABLED, address_of, array_at, call_address, tuple_at
-from tapcore._base.jit import ByType, CompileError, c_function, scalar
+from tapcore._base.jit import ByType, CompileError, c_function, kernel, scalar
 from tapcore._base.random import WORDS, Stream
-from tapcore.units.rows import Array, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
+from tapcore._base.structs import address
+from tapcore.units.rows import USED, Array, row_cumulants, row_draw, row_log_z, row_moments, row_slab, row_third
 
 
 class Block(Protocol):
@@ -256,6 +257,8 @@ def _compiled(number: int, site_type: Any, dtype: str) -> Any:
     function = _FUNCTIONS[number]
     chosen = (site_type, function.implementation(site_type) or function)
     function.settle(site_type)
+    for part in USED.get(site_type, ()):
+        part.ready()
     try:
         return c_function(make(function, site_type, np.dtype(dtype).type(0)), 6, *chosen)
     except CompileError as error:
@@ -355,3 +358,32 @@ layer_third: Callable[..., None] = _in_python(THIRD) if JIT_DISABLED else _layer
 layer_cumulants: Callable[..., None] = _in_python(CUMULANTS) if JIT_DISABLED else _layer_cumulants
 layer_slab: Callable[..., None] = _in_python(SLAB) if JIT_DISABLED else _layer_slab
 layer_draw: Callable[..., None] = _in_python(DRAW) if JIT_DISABLED else _layer_draw
+
+
+# What Python calls.
+
+
+@kernel()
+def _call_rows(code: int, first: NDArray[np.int64], step: NDArray[np.int64], count: int) -> None:
+    """Call a C function `count` times, with what begins at the addresses `first` and is so many bytes further on."""
+    for k in range(count):
+        a, b, c = first[0] + k * step[0], first[1] + k * step[1], first[2] + k * step[2]
+        d, e, f = first[3] + k * step[3], first[4] + k * step[4], first[5] + k * step[5]
+        call_address(code, (a, b, c, d, e, f))
+
+
+def call_rows(sites: Sites, number: int, *arrays: Array) -> None:
+    """Call a function of one layer on every row of its arrays, C-ordered (K, columns); a stream is one for all rows."""
+    stays = [number == DRAW and j == 2 for j in range(len(arrays))]
+    if JIT_DISABLED:
+        call = _in_python(number)
+        for k in range(len(arrays[0])):
+            call(sites, 0, *(x if stay else x[k] for x, stay in zip(arrays, stays, strict=True)))
+        return
+    first, step = np.zeros((2, 6), np.int64)
+    for i in range(len(sites.begin)):
+        values, column = sites.begin[i].tolist()
+        first[0], first[1] = address(sites.values[values:]), address(sites.layout[i])
+        for j, (x, stay) in enumerate(zip(arrays, stays, strict=True), 2):
+            first[j], step[j] = (address(x), 0) if stay else (address(x) + column * x.itemsize, x.strides[0])
+        _call_rows(int(sites.code[i, number]), first, step, len(arrays[0]))

@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 from tapcore._base import checks
 from tapcore._base.random import Stream
 from tapcore.special import truncnorm
+from tapcore.special.truncnorm.batch import CHUNK_MOMENTS
 from tapcore.special.truncnorm.draw import draw
 from tapcore.units.parameters import parameter
-from tapcore.units.rows import Array, row_cumulants, row_draw, row_log_z, row_moments, row_slab
+from tapcore.units.rows import Array, row_cumulants, row_draw, row_log_z, row_moments, row_slab, uses
 from tapcore.units.shared.fitting import IntervalMoments, below, ends, nonzero, share_of_few
 from tapcore.units.shared.slabs import Truncated, truncated_chunk, truncated_cumulants
 from tapcore.units.shared.spike_slab import (
@@ -31,6 +32,7 @@ from tapcore.units.shared.spike_slab import (
 )
 
 
+@uses(CHUNK_MOMENTS)
 class TruncatedGaussBernoulliSite(NamedTuple):
     """Parameters of a truncated Gauss-Bernoulli layer, as kernels take them."""
 

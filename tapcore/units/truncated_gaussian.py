@@ -11,7 +11,7 @@ from tapcore._base import checks
 from tapcore._base.intrinsics import stack_array
 from tapcore._base.random import Stream
 from tapcore.special import truncnorm
-from tapcore.special.truncnorm.batch import CHUNK
+from tapcore.special.truncnorm.batch import CHUNK, CHUNK_MOMENTS
 from tapcore.special.truncnorm.draw import draw
 from tapcore.units.interface import Unit
 from tapcore.units.parameters import parameter
@@ -21,11 +21,13 @@ from tapcore.units.rows import (
     row_draw,
     row_log_z,
     row_moments,
+    uses,
 )
 from tapcore.units.shared.fitting import IntervalMoments, below, ends
 from tapcore.units.shared.slabs import Truncated, log_gaussian, moved_gaussian, truncated_chunk, truncated_cumulants
 
 
+@uses(CHUNK_MOMENTS)
 class TruncatedGaussianSite(NamedTuple):
     """Parameters of a truncated-Gaussian layer, as kernels take them."""
 

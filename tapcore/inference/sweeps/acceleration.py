@@ -139,7 +139,7 @@ def accelerate(k: int, job: Any) -> None:
         _take_point(job, s, k, max(memory.known[s] - 1, 0) % DEPTH)
 
 
-@scalar
+@helper(inline=False)
 def next_concerned(job: Any, first: int, hi: int) -> int:
     """First of the chains first..hi-1 that is accelerated already, or is to be; `hi` if none is.
 
@@ -214,13 +214,13 @@ def _take_back(job: Any, s: int, k: int) -> None:
     """Go back to the last image, plainly."""
     chains, image, p = job.chains, job.memory.image[s], 0
     for layer in range(1, job.machine.size.size, 2):
-        B, A = row_of(job, chains.B, layer, k), row_of(job, chains.A, layer, k)
+        B, A = row_of(chains, chains.B, layer, k), row_of(chains, chains.A, layer, k)
         n = B.size
         for i in range(n):
             B[i], A[i] = image[p + i], image[p + n + i]
         p += 2 * n
     for layer in range(0, job.machine.size.size, 2):
-        mean = row_of(job, chains.mean, layer, k)
+        mean = row_of(chains, chains.mean, layer, k)
         for i in range(mean.size):
             mean[i] = image[p + i]
         p += mean.size
@@ -233,8 +233,8 @@ def _take_residual(job: Any, s: int, k: int, j: int) -> float:
     at, residual, difference = memory.at[s], memory.residual[s], memory.residuals[s, j]
     p, q = 0, 0
     for layer in range(1, job.machine.size.size, 2):
-        mean, var = row_of(job, chains.mean, layer, k), row_of(job, chains.var, layer, k)
-        B, A = row_of(job, chains.B, layer, k), row_of(job, chains.A, layer, k)
+        mean, var = row_of(chains, chains.mean, layer, k), row_of(chains, chains.var, layer, k)
+        B, A = row_of(chains, chains.B, layer, k), row_of(chains, chains.A, layer, k)
         n = B.size
         for i in range(n):
             r = np.float64(var[i]) * ((B[i] - at[p + i]) - mean[i] * (A[i] - at[p + n + i]))
@@ -252,12 +252,12 @@ def _take_image(job: Any, s: int, k: int, j: int) -> None:
     p = 0
     for layer in range(1, job.machine.size.size, 2):
         n = job.machine.size[layer]
-        _replace(image[p : p + n], row_of(job, chains.B, layer, k), difference[p : p + n])
-        _replace(image[p + n : p + 2 * n], row_of(job, chains.A, layer, k), difference[p + n : p + 2 * n])
+        _replace(image[p : p + n], row_of(chains, chains.B, layer, k), difference[p : p + n])
+        _replace(image[p + n : p + 2 * n], row_of(chains, chains.A, layer, k), difference[p + n : p + 2 * n])
         p += 2 * n
     for layer in range(0, job.machine.size.size, 2):
         n = job.machine.size[layer]
-        _replace(image[p : p + n], row_of(job, chains.mean, layer, k), difference[p : p + n])
+        _replace(image[p : p + n], row_of(chains, chains.mean, layer, k), difference[p : p + n])
         p += n
 
 
@@ -275,8 +275,8 @@ def _take_point(job: Any, s: int, k: int, j: int) -> None:
     at, step = memory.at[s], memory.steps[s, j]
     p, q, square = 0, 0, 0.0
     for layer in range(1, job.machine.size.size, 2):
-        mean, var = row_of(job, chains.mean, layer, k), row_of(job, chains.var, layer, k)
-        B, A = row_of(job, chains.B, layer, k), row_of(job, chains.A, layer, k)
+        mean, var = row_of(chains, chains.mean, layer, k), row_of(chains, chains.var, layer, k)
+        B, A = row_of(chains, chains.B, layer, k), row_of(chains, chains.A, layer, k)
         n = B.size
         for i in range(n):
             step[q + i] = (B[i] - at[p + i]) - mean[i] * (A[i] - at[p + n + i])
@@ -355,12 +355,12 @@ def _subtract(job: Any, difference: Array, weight: float, k: int) -> None:
     p = 0
     for layer in range(1, job.machine.size.size, 2):
         n = job.machine.size[layer]
-        add_multiple(row_of(job, chains.B, layer, k), difference[p : p + n], -weight)
-        add_multiple(row_of(job, chains.A, layer, k), difference[p + n : p + 2 * n], -weight)
+        add_multiple(row_of(chains, chains.B, layer, k), difference[p : p + n], -weight)
+        add_multiple(row_of(chains, chains.A, layer, k), difference[p + n : p + 2 * n], -weight)
         p += 2 * n
     for layer in range(0, job.machine.size.size, 2):
         n = job.machine.size[layer]
-        add_multiple(row_of(job, chains.mean, layer, k), difference[p : p + n], -weight)
+        add_multiple(row_of(chains, chains.mean, layer, k), difference[p : p + n], -weight)
         p += n
 
 

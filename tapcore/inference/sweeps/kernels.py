@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tapcore._base.arrays import sum_of
 from tapcore._base.blocks import block_kernel, call_block
-from tapcore._base.jit import scalar
+from tapcore._base.jit import helper, scalar
 from tapcore.equations.compiled import Compiled
 from tapcore.equations.fields import OTHERS, set_fields
 from tapcore.equations.layers import Layers, row_of
@@ -91,8 +91,8 @@ def _sweep(job: Sweeps, b: int) -> None:
 def _update(job: Sweeps, b: int, layer: int, k: int, first: bool) -> None:
     """Means and variances of one layer of chain k from its fields."""
     chains, outside, progress = job.chains, job.outside, job.progress
-    mean, var = row_of(job, chains.mean, layer, k), row_of(job, chains.var, layer, k)
-    B, A = row_of(job, chains.B, layer, k), row_of(job, chains.A, layer, k)
+    mean, var = row_of(chains, chains.mean, layer, k), row_of(chains, chains.var, layer, k)
+    B, A = row_of(chains, chains.B, layer, k), row_of(chains, chains.A, layer, k)
     n, chain = mean.size, progress.chain[k]
     new_mean, new_var = chains.scratch[b, 0, :n], chains.scratch[b, 1, :n]
     if acts(outside, U, layer):
@@ -130,7 +130,7 @@ def _retire(job: Sweeps, lo: int, active: int) -> int:
     return active
 
 
-@scalar
+@helper(inline=False)
 def swap_chains(job: Sweeps, a: int, b: int) -> None:
     """Exchange two chains with all that is known of them."""
     if a == b:
@@ -138,7 +138,7 @@ def swap_chains(job: Sweeps, a: int, b: int) -> None:
     chains, p = job.chains, job.progress
     for layer in range(job.machine.size.size):
         for x in (chains.mean, chains.var, chains.B, chains.A):
-            swap_rows(row_of(job, x, layer, a), row_of(job, x, layer, b))
+            swap_rows(row_of(chains, x, layer, a), row_of(chains, x, layer, b))
     for real in (p.residual, p.square, p.rate, p.distance, p.damping, p.best, p.waited):
         real[a], real[b] = real[b], real[a]
     for whole in (p.chain, p.slot, p.sweeps, p.status, p.step):
@@ -147,7 +147,7 @@ def swap_chains(job: Sweeps, a: int, b: int) -> None:
         p.past[a, j], p.past[b, j] = p.past[b, j], p.past[a, j]
 
 
-@scalar
+@helper(inline=False)
 def swap_rows(x: Array, y: Array) -> None:
     """Exchange the numbers of two rows."""
     for i in range(x.size):

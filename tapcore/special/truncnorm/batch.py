@@ -5,12 +5,14 @@ What remains (strongly bimodal weights, infinite ends, odd arguments) goes throu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tapcore._base.intrinsics import JIT_DISABLED, fma, stack_array
+from tapcore._base.apart import apart
+from tapcore._base.intrinsics import JIT_DISABLED, address_of, fma, numbers_at, stack_array
 from tapcore._base.jit import helper, scalar
 from tapcore.special.elementary import exp2_normal, log_normal
 from tapcore.special.gauss_legendre import DISTANCES, LOG2_WEIGHTS, STARTS, WEIGHTS
@@ -45,14 +47,14 @@ _ROOM = _ODD + _LANES
 # Regimes by |p| + |q| for p < 0, then for p >= 0; then of points that no rule serves, the last where nothing here does.
 _KEY_FALLING, _KEY_INSIDE, _KEY_OUTSIDE, _KEY_ODD = 43, 53, 54, 55
 _REGIME = np.concatenate([RULE_FOR, _RISING + RULE_FOR[:10], (_INSIDE, _OUTSIDE, _REGIMES)])
+# How many points, whether log-masses are wanted, and where seven arrays are.
+_WORDS = 9
 # Half-widths and masses in this range cannot overflow, whatever is done with them here.
 _LEAST_W, _MOST_W, _MOST_P = 1e-100, 1e100, 1e100
 
 
 @helper(inline=False)
-def moments_of_chunk(
-    s: Array, b: Array, lo: Array, hi: Array, with_log: bool, log_z: Array, mean: Array, var: Array
-) -> None:
+def _moments(s: Array, b: Array, lo: Array, hi: Array, with_log: bool, log_z: Array, mean: Array, var: Array) -> None:
     """Log-mass, mean and variance of at most CHUNK points, float64; log-masses if `with_log`."""
     zero, count = np.float64(0.0), s.size
     p, q, g = stack_array(CHUNK, zero), stack_array(CHUNK, zero), stack_array(CHUNK, zero)
@@ -89,6 +91,33 @@ def moments_of_chunk(
                 _, energy, log_mass, mean[i], var[i] = describe(s[i], b[i], lo[i], hi[i])
                 if with_log:
                     log_z[i] = energy + log_mass
+
+
+@apart(_WORDS)
+def CHUNK_MOMENTS(words: NDArray[np.int64]) -> None:
+    """Such a chunk, for compiled code; Python has this ready before it runs what calls `moments_of_chunk`."""
+    n, with_log, like = words[0], words[1] != 0, stack_array(1, np.float64(0.0))
+    s, b = numbers_at(words[2], 0, n, like), numbers_at(words[3], 0, n, like)
+    lo, hi = numbers_at(words[4], 0, n, like), numbers_at(words[5], 0, n, like)
+    log_z, mean = numbers_at(words[6], 0, n, like), numbers_at(words[7], 0, n, like)
+    _moments(s, b, lo, hi, with_log, log_z, mean, numbers_at(words[8], 0, n, like))
+
+
+_call = CHUNK_MOMENTS.call
+
+
+@scalar
+def _call_moments(
+    s: Array, b: Array, lo: Array, hi: Array, with_log: bool, log_z: Array, mean: Array, var: Array
+) -> None:
+    words = stack_array(_WORDS, np.int64(0))
+    words[0], words[1] = s.size, np.int64(with_log)
+    words[2], words[3], words[4], words[5] = address_of(s), address_of(b), address_of(lo), address_of(hi)
+    words[6], words[7], words[8] = address_of(log_z), address_of(mean), address_of(var)
+    _call(words)
+
+
+moments_of_chunk: Callable[..., None] = _moments if JIT_DISABLED else _call_moments
 
 
 @scalar

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from tapcore._base import checks
 from tapcore._base.jit import also_compiled, kernel, scalar
 from tapcore._base.random import Stream, stream_from
-from tapcore.special.truncnorm.batch import CHUNK, moments_of_chunk
+from tapcore.special.truncnorm.batch import CHUNK, CHUNK_MOMENTS, moments_of_chunk
 from tapcore.special.truncnorm.draw import draw
 from tapcore.special.truncnorm.point import describe, energy_between
 
@@ -75,6 +75,7 @@ def moments(
     if out is not None:
         _check_out(out, dtype, shape)
     made = tuple(np.empty(flat[0].shape) for _ in range(3))
+    CHUNK_MOMENTS.ready()
     _moments_loop(*flat, *made)
     results = tuple(x.reshape(shape) for x in made)
     if out is None:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks
 from tapcore._base.intrinsics import stack_array
-from tapcore._base.jit import by_type, kernel, scalar
+from tapcore._base.jit import by_type, scalar
 from tapcore._base.random import Stream, uniform
 from tapcore.special.elementary import log_normal
 from tapcore.special.exponential import log1pexp, sigmoid, sigmoid_moments
@@ -19,7 +19,7 @@ from tapcore.units.interface import Unit
 from tapcore.units.parameters import parameter
 from tapcore.units.rows import Array
 from tapcore.units.shared.slabs import log_gaussian, moved_gaussian
-from tapcore.units.sites import SLAB, Sites, layer_slab, sites_of
+from tapcore.units.sites import SLAB, call_rows, sites_of
 
 # ln(rho/(1 - rho)) that from_data allows, down and up, with slabs measured in units of the size of their values: for
 # any size from 1e-6 to 1e6 rho can then be told from 0 and 1, and by a float32 machine if it is not much below 1.
@@ -132,12 +132,6 @@ def slab_probability(site: Any, B: Array, A: Array, probability: Array) -> None:
             to[i] = sigmoid(log_normal(r) - log_normal(1.0 - r) + log_z[i])
 
 
-@kernel()
-def _slab_probabilities(sites: Sites, B: Array, A: Array, out: Array) -> None:
-    for k in range(B.shape[0]):
-        layer_slab(sites, 0, B[k], A[k], out[k])
-
-
 class SpikeSlab(Unit):
     """A layer with an atom at zero: its `names` begin with "rho"."""
 
@@ -201,7 +195,7 @@ class SpikeSlab(Unit):
         """
         b, a = self.check_fields(B, A)
         out = np.empty(b.shape, self.dtype)
-        _slab_probabilities(sites_of([self], SLAB), *(x.reshape(-1, self.n) for x in (b, a, out)))
+        call_rows(sites_of([self], SLAB), SLAB, *(x.reshape(-1, self.n) for x in (b, a, out)))
         return out
 
     def log_weight(self, x: ArrayLike) -> Array:
