@@ -47,8 +47,9 @@ def add_to(commands: Any) -> None:
     add("--key", metavar="NAME", help="which array of a .npz file")
     add("--count", type=int, default=100, metavar="N", help="images, the first ones")
     add(
-        "--starts", type=int, default=1, metavar="N", help="starting points for each image; the lowest free energy wins"
-    )
+        "--starts", type=int, metavar="N",
+        help="chains for each image, or starting points where units have other than two states (20, or 5)",
+    )  # fmt: skip
     add("--seed", type=int, default=0, metavar="N", help="of the noise and of starting points")
     add("--out", metavar="FILE", help="the .npz file to write (denoised.npz in RUN)")
     add("--threads", type=int, metavar="N", help="threads to use (all of the processors)")

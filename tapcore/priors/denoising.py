@@ -9,12 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks, footprint
 from tapcore.inference.methods import names
-from tapcore.inference.outside import Clamped
+from tapcore.inference.outside import Clamped, checked_fields
+from tapcore.inference.pinning import PINNING, two_states
 from tapcore.inference.solution import Solutions
 from tapcore.inference.solve import solve
 from tapcore.machine import Machine, check_machine
 from tapcore.priors.channels import Channel
 from tapcore.priors.neighbours import average, nearest
+from tapcore.priors.pinned import check_room, pinned_moments
 from tapcore.units import Unit
 
 Array = NDArray[Any]
@@ -31,7 +33,7 @@ class Posterior(NamedTuple):
     mean, var : (K, n_visible) array
         Posterior means and variances.
     free_energy : (K,) float64 array
-        Of the solution of least free energy: -ln of the evidence, but for a constant.
+        Of the solution of least free energy that was found: -ln of the evidence, but for a constant.
     converged : (K,) bool array
         Whether every solution used has.
     """
@@ -74,8 +76,9 @@ def posterior(
     channel: Channel,
     *,
     prior: Unit | None = None,
-    starts: int = 1,
-    combine: str = "best",
+    pinning: float | None = None,
+    starts: int | None = None,
+    combine: str = "mean",
     method: str = "tap",
     damping: float | None = None,
     tol: float = 1e-6,
@@ -84,8 +87,10 @@ def posterior(
 ) -> Posterior:
     """Posterior means and variances of signals seen through a noisy channel (Eq. 44), by TAP.
 
-    What the channel says of each visible unit joins the machine's weights; solutions of the TAP equations of the sum
-    are sought from the pointwise optimum (Eq. 45), what `prior` alone would make of the observation.
+    What the channel says of each visible unit joins the machine's weights, and the TAP equations of the sum are solved
+    from the pointwise optimum (Eq. 45), what `prior` alone would make of the observation. Where noise is strong there
+    are many solutions, and the equations do not know how much each counts. Machines of two-state units therefore
+    average over chains whose hidden units are measured (`pinning`), which move between solutions.
 
     Parameters
     ----------
@@ -98,19 +103,24 @@ def posterior(
     prior : Unit, optional
         Independent units fitted to the data, as ``type(machine.layers[0]).from_data(X)``, for the first starting point.
         None is the visible layer in the fields that hidden units send where each is on its own.
-    starts : int
-        Starting points for each observation: the pointwise optimum, then values drawn with its probabilities.
-    combine : {"best", "mean"}
-        With several starts: the solution of least free energy, or the average over all distinct ones with weights
-        ``exp(-F)``.
+    pinning : float, optional
+        Ratio of signal to noise of the measurements of each hidden unit, as in `fit`; 0 takes solutions themselves.
+        None is 1 where all units have two states, else 0.
+    starts : int, optional
+        With `pinning`, chains for each observation, which begin at values drawn with the probabilities of the pointwise
+        optimum; None is 20. Else starting points: the pointwise optimum, then such values; None is 5.
+    combine : {"mean", "best"}
+        Without `pinning`: the average over all distinct solutions with weights ``exp(-F)``, or that of least free
+        energy.
     method, damping, tol, max_sweeps
         As for `solve`, a method of sweeps.
     seed : int
-        Of the drawn starting points.
+        Of drawn starting points and measurements.
 
     Returns
     -------
     Posterior
+        With `pinning`, free energy and convergence are those of the solution found from the pointwise optimum.
 
     Raises
     ------
@@ -122,12 +132,15 @@ def posterior(
     visible = machine.layers[0]
     observations = _observations(visible, Y, channel)
     prior = _prior(machine, prior)
-    starts = checks.integer("starts", starts, minimum=1)
-    # Each start of the observations taken at a time, and the solutions from it.
-    at_once = min(len(observations), ROWS)
-    each = footprint.per_row((visible.columns,)) + 4 * footprint.per_row(machine.sizes, machine.dtype)
-    footprint.check("starts", starts, starts * at_once * each)
-    checks.choice("combine", combine, ("best", "mean"))
+    pinning = _pinning(machine, pinning, combine)
+    starts = checks.integer("starts", (20 if pinning else 5) if starts is None else starts, minimum=1)
+    if pinning:
+        check_room(machine, starts, len(observations))
+    else:
+        # Each start of the observations taken at a time, and the solutions from it.
+        at_once = min(len(observations), ROWS)
+        each = footprint.per_row((visible.columns,)) + 4 * footprint.per_row(machine.sizes, machine.dtype)
+        footprint.check("starts", starts, starts * at_once * each)
     checks.choice("method", method, names(lambda m: m.fields))
     rng = np.random.default_rng(checks.integer("seed", seed, minimum=0))
     entry = channel.entry(visible, observations)
@@ -139,10 +152,27 @@ def posterior(
         begin = pointwise_moments(prior, part, len(observations[rows]))[0]
         found = [
             solve(machine, at, method=method, damping=damping, tol=tol, max_sweeps=max_sweeps, fields=fields)
-            for at in _starting_points(visible, begin, starts, rng)
+            for at in _starting_points(visible, begin, 1 if pinning else starts, rng)
         ]
-        parts.append(_combined(found, combine))
+        combined = _combined(found, combine)
+        if pinning:
+            given = tuple(arrays[0] for arrays in checked_fields(machine, fields, len(begin)))
+            moments = pinned_moments(
+                machine, given, begin, chains=starts, ratio=pinning, method=method, damping=damping, rng=rng
+            )
+            combined = (*moments, *combined[2:])
+        parts.append((*(x.astype(machine.dtype) for x in combined[:2]), *combined[2:]))
     return Posterior(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def _pinning(machine: Machine, ratio: float | None, combine: str) -> float:
+    checks.choice("combine", combine, ("mean", "best"))
+    if ratio is None:
+        return PINNING if two_states(machine) and combine == "mean" else 0.0
+    ratio = checks.number("pinning", ratio, minimum=0.0)
+    if ratio and combine == "best":
+        raise ValueError("combine='best' takes one solution, without pinning: pinning must be 0 or left out")
+    return ratio
 
 
 def pointwise(prior: Unit, Y: ArrayLike, channel: Channel) -> Array:

@@ -19,13 +19,13 @@ from tapcore.equations.fields import third_cumulants
 from tapcore.inference.adaptive.solver import mean_covariance, solve_adaptive
 from tapcore.inference.belief.gradient import Backwards, Marginals, follow
 from tapcore.inference.methods import ADAPTIVE, BELIEF, SWEEPS, TABLE, check_method, names, quoted
+from tapcore.inference.pinning import Pinning
 from tapcore.inference.records import Starts
 from tapcore.inference.solution import Solutions
 from tapcore.inference.solve import rule_for, solve
 from tapcore.inference.sweeps.chains import Chains
 from tapcore.machine import Machine
 from tapcore.sampling.gibbs_chains import GibbsChains
-from tapcore.training.pinning import Pinning
 from tapcore.training.plan import Plan
 from tapcore.training.settings import SAMPLED
 from tapcore.training.weights import Moments

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tapcore._base import checks
 from tapcore.inference.methods import TABLE
+from tapcore.inference.pinning import PINNING, two_states
 from tapcore.machine import Machine
 from tapcore.training.centring import OFFSET_RATE
 from tapcore.training.optimisers import Adam, Momentum
@@ -32,9 +33,6 @@ _APART = ("epochs", "pretrain", "pass_up", "center", "optimizer", "schedule", "d
 # Learning rates that suit: of momentum for units {0, 1}, by equations and by sampling, and of Adam.
 _RATE, _SAMPLED_RATE, _ADAMS_RATE = 0.05, 0.1, 0.002
 _SHARE = 0.5
-# Signal-to-noise ratio at which the hidden units of chains are measured, where units have two states: others then train
-# to where their chains are lost without measurements, as in scoring.
-PINNING = 1.0
 # Steps of a run whose length nobody gives.
 STEPS, MOST = 20_000, 100
 # Least and most samples of a batch that nobody gives.
@@ -87,7 +85,8 @@ class Plan(Settings):
         pretrain, optimizer = _pretrain(settings, machine, epochs), _optimizer(settings, machine)
         chain_init = _unless(settings.chain_init, _chain_init(settings.gradient))
         sampled, kept = settings.gradient in SAMPLED, chain_init == "persistent"
-        pinned = kept and settings.gradient in SWEPT and _two_states(machine)
+        # Units of other kinds then train to where their chains are lost without measurements, as in scoring.
+        pinned = kept and settings.gradient in SWEPT and two_states(machine)
         pinning = _unless(settings.pinning, PINNING if pinned else 0.0)
         rate, schedule = settings.learning_rate, settings.schedule
         if rate is None:
@@ -187,15 +186,11 @@ def _rates(learning_rate: LearningRate, schedule: Schedule, epochs: int | None) 
     )
 
 
-def _two_states(machine: Machine) -> bool:
-    return all(layer.states is not None for layer in machine.layers)
-
-
 def _optimizer(settings: Settings, machine: Machine) -> Momentum | Adam:
     """Adam for units of all kinds, whose derivatives differ in size, if a rate is to be found too."""
     if settings.optimizer is not None:
         return settings.optimizer
-    if settings.momentum is None and settings.learning_rate is None and not _two_states(machine):
+    if settings.momentum is None and settings.learning_rate is None and not two_states(machine):
         return Adam()
     return Momentum(_unless(settings.momentum, _SHARE))
 
@@ -217,7 +212,7 @@ def _chain_init(gradient: str) -> str:
 def _dtype(gradient: str, machine: Machine) -> str:
     """float32 where units have two states and the gradient can be had in it: noise of batches is far above rounding."""
     narrow = gradient in SAMPLED or not TABLE[gradient].wide
-    return "float32" if _two_states(machine) and narrow else str(machine.dtype)
+    return "float32" if two_states(machine) and narrow else str(machine.dtype)
 
 
 def refuse_contradictions(now: dict[str, Any], then: dict[str, Any], begun: int, where: str) -> None:

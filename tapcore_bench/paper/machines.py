@@ -25,3 +25,16 @@ def trained(folder: Path, hidden: int, epochs: list[int], noisy: float = 0.0) ->
         settings = tc.paper_settings(epochs=max(epochs), noisy=noisy)
         tc.fit(machine, X, settings=settings, callbacks=(keep,))
     return [tc.load(paths[epoch]) for epoch in epochs]
+
+
+def trained_for(folder: Path, hidden: int, seconds: float) -> tc.Machine:
+    """A 784 x `hidden` machine that `fit` makes by itself in so many seconds, kept in `folder`."""
+    path = folder / f"binary_mnist_{hidden}_{seconds:g}s.safetensors"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        X = binary_mnist()
+        machine = tc.RBM(tc.Binary.from_data(X), tc.Binary(hidden), seed=0)
+        found = tc.fit(machine, X, seconds=seconds)
+        print(f"{hidden} hidden units: {len(found.history)} epochs in {seconds:g} s", flush=True)
+        tc.save(path, found.machine)
+    return tc.load(path)

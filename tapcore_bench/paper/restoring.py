@@ -85,7 +85,9 @@ def machine_for(data: Data, epochs: int, folder: Path) -> tc.Machine:
     return tc.load(path)
 
 
-def restore(data: Data, machine: tc.Machine, channel: Channel, count: int, starts: int) -> dict[str, NDArray[Any]]:
+def restore(
+    data: Data, machine: tc.Machine, channel: Channel, count: int, starts: int | None
+) -> dict[str, NDArray[Any]]:
     """The clean images, what is seen of them, and estimates, by name."""
     clean = data.test[:count].astype(np.float64)
     prior = data.visible
@@ -110,7 +112,7 @@ def main() -> None:
     parser.add_argument("--digits-epochs", type=int, default=10)
     parser.add_argument("--faces-epochs", type=int, default=60)
     parser.add_argument("--images", type=int, default=400)
-    parser.add_argument("--starts", type=int, default=1)
+    parser.add_argument("--starts", type=int, help="of each image, by default `posterior`'s own")
     parser.add_argument("--out", type=Path, default=Path("runs") / "restoring")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

@@ -36,27 +36,27 @@ def exact_posterior(machine: tc.Machine, likelihood: Any) -> np.ndarray:
 def test_flips_have_the_posterior_of_enumeration(p: float) -> None:
     machine = binary()
     Y = np.random.default_rng(1).integers(0, 2, (4, 7))
-    found = tc.posterior(machine, Y, tc.BinarySymmetric(p), tol=1e-10)
+    found = tc.posterior(machine, Y, tc.BinarySymmetric(p), tol=1e-10, pinning=0.0)
     for y, mean in zip(Y, found.mean, strict=True):
         exact = exact_posterior(machine, lambda x, y=y: ((x == y) * np.log((1 - p) / p)).sum(axis=1))
         assert_allclose(mean, exact, atol=2e-5)
     assert found.converged.all()
     assert_allclose(found.var, found.mean * (1 - found.mean), rtol=1e-10)
-    assert_array_equal(found.mean, tc.denoise(machine, Y, tc.BinarySymmetric(p), tol=1e-10))
+    assert_array_equal(found.mean, tc.denoise(machine, Y, tc.BinarySymmetric(p), tol=1e-10, pinning=0.0))
 
 
 def test_flips_of_spins() -> None:
     machine = random_rbm(2, "Spin", "Binary", sizes=(6, 4), sigma=0.05)
     y, p = np.array([1.0, -1, 1, 1, -1, -1]), 0.1
     exact = exact_posterior(machine, lambda x: ((x == y) * np.log((1 - p) / p)).sum(axis=1))
-    assert_allclose(tc.denoise(machine, y[None], tc.BinarySymmetric(p))[0], exact, atol=1e-4)
+    assert_allclose(tc.denoise(machine, y[None], tc.BinarySymmetric(p), pinning=0.0)[0], exact, atol=1e-4)
 
 
 @pytest.mark.nojit
 def test_no_noise_returns_what_was_seen_and_full_noise_says_nothing() -> None:
     machine = binary(sigma=1.0)
     Y = np.random.default_rng(1).integers(0, 2, (4, 7))
-    found = tc.posterior(machine, Y, tc.BinarySymmetric(0.0))
+    found = tc.posterior(machine, Y, tc.BinarySymmetric(0.0), pinning=0.0)
     assert_array_equal(found.mean, Y)
     assert not found.var.any()
     prior = tc.Binary(7, U=np.linspace(-1, 1, 7))
@@ -78,12 +78,12 @@ def test_erased_units_have_the_conditional_mean_of_enumeration() -> None:
     Y = np.random.default_rng(1).integers(0, 2, (3, 7)).astype(float)
     mask = np.random.default_rng(2).random((3, 7)) < 0.5
     Y[mask] = np.nan
-    found = tc.posterior(machine, Y, tc.Erasure(mask), tol=1e-10)
+    found = tc.posterior(machine, Y, tc.Erasure(mask), tol=1e-10, pinning=0.0)
     for y, erased, mean in zip(Y, mask, found.mean, strict=True):
         exact = exact_posterior(machine, lambda x, y=y, e=erased: np.where((x == y)[:, ~e].all(axis=1), 0.0, -np.inf))
         assert_allclose(mean, exact, atol=2e-5)
         assert_array_equal(mean[~erased], y[~erased])
-    whole = tc.denoise(machine, Y[:1], tc.Erasure(mask[0]), tol=1e-10)
+    whole = tc.denoise(machine, Y[:1], tc.Erasure(mask[0]), tol=1e-10, pinning=0.0)
     assert_allclose(whole[0], found.mean[0], atol=1e-8)
 
 
@@ -93,7 +93,7 @@ def test_gaussian_noise_on_units_alone_is_conjugate(kind: str) -> None:
     unit = make(kind)
     machine = tc.RBM(unit, tc.Binary(2), weights=np.zeros((unit.n, 2)))
     y, t = np.linspace(-0.5, 0.9, unit.n)[None], 0.3
-    found = tc.posterior(machine, y, tc.GaussianNoise(t), tol=1e-12)
+    found = tc.posterior(machine, y, tc.GaussianNoise(t), tol=1e-12, pinning=0.0)
     _, mean, var = unit.moments(y / t, 1 / t)
     assert_allclose(found.mean, mean, rtol=1e-12)
     assert_allclose(found.var, var, rtol=1e-12)
@@ -105,14 +105,14 @@ def test_gaussian_noise_on_units_alone_is_conjugate(kind: str) -> None:
 
 def test_variances_of_noise_may_differ_from_unit_to_unit() -> None:
     machine = tc.RBM(tc.Gaussian(2, V=2.0), tc.Binary(1), weights=np.zeros((2, 1)))
-    found = tc.denoise(machine, [[1.0, 1.0]], tc.GaussianNoise([0.5, 2.0]))
+    found = tc.denoise(machine, [[1.0, 1.0]], tc.GaussianNoise([0.5, 2.0]), pinning=0.0)
     assert_allclose(found, [[2.0 / 4.0, 0.5 / 2.5]], rtol=1e-12)
 
 
 def test_deep_machines_are_priors_too() -> None:
     deep = tc.DBM(tc.Binary(5), tc.Binary(4), tc.Binary(3), sigma=0.1, seed=1)
     y, p = np.array([[1, 0, 1, 1, 0]]), 0.2
-    found = tc.denoise(deep, y, tc.BinarySymmetric(p), tol=1e-10)
+    found = tc.denoise(deep, y, tc.BinarySymmetric(p), tol=1e-10, pinning=0.0)
     D = np.log((1 - p) / p) * (2 * y[0] - 1)
     visible = tc.Binary(5, U=deep.layers[0].U + D)  # type: ignore[attr-defined]
     assert_allclose(found[0], tc.exact.moments(deep.replace(layers=(visible, *deep.layers[1:]))).mean[0], atol=1e-4)
@@ -127,8 +127,8 @@ def test_of_several_starts_the_lowest_free_energy_wins() -> None:
     machine, channel = ferromagnet(), tc.BinarySymmetric(0.45)
     Y = np.array([[1.0] * 5 + [-1.0] * 3, [-1.0] * 8])
     wrong = tc.Spin(8, U=[-3.0] * 8)  # a prior that begins on the wrong side
-    one = tc.posterior(machine, Y, channel, prior=wrong)
-    many = tc.posterior(machine, Y, channel, prior=tc.Spin(8), starts=12, seed=1)
+    one = tc.posterior(machine, Y, channel, prior=wrong, pinning=0.0)
+    many = tc.posterior(machine, Y, channel, prior=tc.Spin(8), starts=12, seed=1, combine="best")
     assert (one.mean[0] < 0).all()
     assert (many.mean[0] > 0).all()
     assert (many.free_energy <= one.free_energy + 1e-9).all()
@@ -138,8 +138,8 @@ def test_of_several_starts_the_lowest_free_energy_wins() -> None:
 def test_the_average_over_solutions_weighs_them_by_their_free_energy() -> None:
     machine, channel = ferromagnet(), tc.BinarySymmetric(0.48)
     Y = np.array([[1.0] * 5 + [-1.0] * 3])
-    up, down = (tc.posterior(machine, Y, channel, prior=tc.Spin(8, U=u)) for u in (3.0, -3.0))
-    mixed = tc.posterior(machine, Y, channel, prior=tc.Spin(8), starts=30, combine="mean")
+    up, down = (tc.posterior(machine, Y, channel, prior=tc.Spin(8, U=u), pinning=0.0) for u in (3.0, -3.0))
+    mixed = tc.posterior(machine, Y, channel, prior=tc.Spin(8), starts=30, combine="mean", pinning=0.0)
     share = 1 / (1 + np.exp(up.free_energy - down.free_energy))
     assert 0.5 < share[0] < 0.99
     mean = share * up.mean + (1 - share) * down.mean
@@ -242,6 +242,9 @@ GOOD = [[0, 1, 1]]
         (BINARY, GOOD, 0.1, {}, "channel must be tapcore.BinarySymmetric, Erasure or GaussianNoise, got float"),
         (BINARY, GOOD, tc.BinarySymmetric(0.1), {"starts": 0}, "starts"),
         (BINARY, GOOD, tc.BinarySymmetric(0.1), {"combine": "all"}, "combine"),
+        (BINARY, GOOD, tc.BinarySymmetric(0.1), {"pinning": -1.0}, "pinning must be at least 0"),
+        (BINARY, GOOD, tc.BinarySymmetric(0.1), {"pinning": 1, "combine": "best"}, "pinning must be 0 or left out"),
+        (BINARY, GOOD, tc.BinarySymmetric(0.1), {"starts": 10**15}, "starts"),
         (BINARY, GOOD, tc.BinarySymmetric(0.1), {"method": "rbp"}, "method"),
         (BINARY, GOOD, tc.BinarySymmetric(0.1), {"prior": tc.Binary(4)}, "prior must be a Binary layer of 3 units"),
         (BINARY, GOOD, tc.BinarySymmetric(0.1), {"prior": tc.Spin(3)}, "of 3 units, got Spin of 3"),
@@ -277,9 +280,9 @@ def test_channels_that_do_not_exist_are_refused(make_channel: Any, message: str)
 def test_single_precision_comes_close(channel: Any) -> None:
     machine = binary(sigma=0.5)
     Y = np.random.default_rng(1).integers(0, 2, (4, 7))
-    found = tc.posterior(machine.replace(dtype="float32"), Y, channel, prior=tc.Binary(7, U=0.5))
+    found = tc.posterior(machine.replace(dtype="float32"), Y, channel, prior=tc.Binary(7, U=0.5), pinning=0.0)
     assert found.mean.dtype == np.float32
-    wide = tc.posterior(machine, Y, channel, prior=tc.Binary(7, U=0.5))
+    wide = tc.posterior(machine, Y, channel, prior=tc.Binary(7, U=0.5), pinning=0.0)
     assert_allclose(found.mean, wide.mean, atol=1e-5)
     assert_allclose(found.var, wide.var, atol=1e-5)
     assert_allclose(found.free_energy, wide.free_energy, rtol=1e-6)

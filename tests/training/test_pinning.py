@@ -12,8 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import tapcore as tc
 from tapcore.equations.compiled import compiled
+from tapcore.inference.pinning import Layers, Pinning
 from tapcore.training.phases import phase_for
-from tapcore.training.pinning import Layers, Pinning
 from tapcore.training.plan import Plan
 from tapcore.units.sites import MOMENTS
 

@@ -13,20 +13,36 @@ observations" (2008).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tapcore.equations.outside import Given, outside_of
+from tapcore.machine import Machine
 from tapcore.units import Unit
 
 Array = NDArray[Any]
 Layers = tuple[Array, ...]
 
 
+#: The ratio of signal to noise that serves machines of two-state units best.
+PINNING = 1.0
+
+
+def two_states(machine: Machine) -> bool:
+    """Whether all units have two states: those that measurements are known to help."""
+    return all(layer.states is not None for layer in machine.layers)
+
+
 class Pinning:
     """Measurements of the hidden units of K chains, at one ratio of signal to noise.
+
+    Parameters
+    ----------
+    visible : tuple of three arrays, optional
+        What acts on the visible layer besides, as in `Given`: fields, precisions, values at which units are held.
 
     Attributes
     ----------
@@ -36,15 +52,19 @@ class Pinning:
         What measurements add, for sweeps; rewritten in place.
     """
 
-    def __init__(self, sizes: Sequence[int], count: int, dtype: Any, ratio: float) -> None:
+    def __init__(
+        self, sizes: Sequence[int], count: int, dtype: Any, ratio: float, visible: tuple[Array, ...] | None = None
+    ) -> None:
         self.ratio = ratio
         self.values = tuple(np.zeros((count, n), dtype) for n in sizes[1:])
         none = tuple(np.empty((0, n), dtype) for n in sizes)
         fields = tuple(np.zeros((count, n), dtype) for n in sizes[1:])
         precisions = tuple(np.full((1, n), ratio, dtype) for n in sizes[1:])
-        self.outside = outside_of(Given((none[0], *fields), (none[0], *precisions), none), np.dtype(dtype))
-        ends = np.cumsum([x.size for x in fields])[:-1]
-        parts = np.split(self.outside.values[: sum(x.size for x in fields)], ends)
+        U, V, held = (none[0],) * 3 if visible is None else visible
+        given = Given((U, *fields), (V, *precisions), (held, *none[1:]))
+        self.outside = outside_of(given, np.dtype(dtype))
+        ends = U.size + np.cumsum([0, *(x.size for x in fields)])
+        parts = [self.outside.values[a:z] for a, z in pairwise(ends)]
         self.fields = tuple(part.reshape(x.shape) for part, x in zip(parts, fields, strict=True))
 
     def begin(
