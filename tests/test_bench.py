@@ -23,7 +23,7 @@ from tapcore_bench.micro import (
 )
 from tapcore_bench.micro.products import Products
 from tapcore_bench.paper import accuracy, deep, denoising, iterations, restoring
-from tapcore_bench.peers import bernoulli_rbm, equal_time
+from tapcore_bench.peers import bernoulli_rbm, equal_time, recipes
 
 
 def test_competitors_take_turns() -> None:
@@ -296,3 +296,15 @@ def test_deep_training_is_recorded(tmp_path: Path) -> None:
     assert names == {"history_8-4-3.csv", "spectra_8-4-3_1.csv", "spectra_8-4-3_2.csv", "8-4-3.safetensors"}
     deep.draw(tmp_path / "deep.png", {"8-4-3": table}, {"8-4-3": machine})
     assert (tmp_path / "deep.png").stat().st_size > 0
+
+
+def test_recipes_are_compared_on_data_held_out() -> None:
+    pytest.importorskip("sklearn")
+    name, make, X = next(recipes.small())
+    lines = recipes.compare(name, make, X[:200], 0.2, rows=30)
+    assert [line.split(" | ")[1] for line in lines] == ["`fit`", "`paper_settings()`"]
+    for line in lines:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[0] == "digits, 64x64"
+        assert int(cells[2]) > 0
+        assert all(-64 < float(cell.split()[0]) < 0 for cell in cells[3:])
