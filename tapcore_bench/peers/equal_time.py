@@ -1,89 +1,149 @@
-"""Recipes and peers for an equal time: ``python -m tapcore_bench.peers.equal_time``.
+"""Recipes and peers for equal times: ``python -m tapcore_bench.peers.equal_time --times 10,30,60``.
 
-Machines of binary MNIST, each trained alone for so many seconds, without what compiles; the log-likelihood of the test
-images by annealed importance sampling, forward (too high where modes are missed) and reverse. scikit-learn's
-BernoulliRBM steps through batches of the same size at a rate of its own, the better of two.
+Binary machines, each trained alone for so many seconds, without what compiles; the log-likelihood of test samples by
+annealed importance sampling, forward (too high where modes are missed) and reverse. Each time is a run of its own,
+since schedules end with it. Peers are scikit-learn's BernoulliRBM, and `rbms` (PyTorch, centred persistent contrastive
+divergence) where its environment was made; both run at constant rates, the better of two.
+
+All machines are trained first, while nothing else should run, then scored. Machines and scores are stored as they come,
+in the CSV and in a folder of its name, and what is there is not done again: delete both to begin anew.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
-from functools import partial
+import importlib.util
+import math
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-import tapcore as tc
-from tapcore_bench.micro.harness import machine_name
-from tapcore_bench.paper.data import binary_mnist, binary_mnist_test
+from tapcore.storage import datasets
+from tapcore_bench.micro.harness import machine_name, settle
+from tapcore_bench.paper import data as images
+from tapcore_bench.peers import rbms_peer, scores
+from tapcore_bench.peers.scores import Score, Task
+from tapcore_bench.peers.trained import load, store
+from tapcore_bench.peers.ways import ways
 
-BATCH = 100
-RATES = (0.01, 0.05)
-
-Trained = tuple[tc.Machine, float]  # and how many epochs it took
-
-
-def by_fit(X: NDArray[Any], hidden: int, seconds: float, settings: tc.Settings) -> Trained:
-    """Ours; what compiles and what reads data for the first time is done before."""
-    machine = tc.RBM(tc.Binary.from_data(X), tc.Binary(hidden), seed=0)
-    tc.fit(machine, X[: 10 * BATCH], settings=settings, seconds=0.1, progress=False)
-    found = tc.fit(machine, X, settings=settings, seconds=seconds, progress=False)
-    return found.machine, len(found.history)
+Samples = tuple[NDArray[Any], NDArray[Any]]
 
 
-def by_bernoulli_rbm(X: NDArray[Any], hidden: int, seconds: float, rate: float) -> Trained:
-    """scikit-learn's, which has persistent contrastive divergence at a constant rate."""
-    from sklearn.neural_network import BernoulliRBM
-
-    model = BernoulliRBM(hidden, learning_rate=rate, batch_size=BATCH, random_state=0)
-    rng, batches, begun = np.random.default_rng(0), 0, time.perf_counter()
-    per_epoch = len(X) // BATCH
-    while time.perf_counter() - begun < seconds:
-        if batches % per_epoch == 0:
-            order = rng.permutation(len(X))
-        rows = order[batches % per_epoch * BATCH :][:BATCH]
-        model.partial_fit(X[rows].astype(np.float32))
-        batches += 1
-    layers = tc.Binary(X.shape[1], U=model.intercept_visible_), tc.Binary(hidden, U=model.intercept_hidden_)
-    return tc.RBM(*layers, weights=model.components_.T), batches / per_epoch
+def samples(name: str) -> Samples:
+    """Training and test samples, booleans; SystemExit says in one line what is missing."""
+    if name == "mnist":
+        try:
+            return images.binary_mnist(), images.binary_mnist_test()
+        except SystemExit as error:
+            raise SystemExit(f"{error}, or take --data digits") from None
+    try:
+        X = datasets.load("digits")
+    except ImportError as error:
+        raise SystemExit(str(error)) from None
+    return X[:1500], X[1500:]
 
 
-def ways(X: NDArray[Any], hidden: int, seconds: float) -> dict[str, Callable[[], Trained]]:
-    """What is compared."""
-    ours = partial(by_fit, X, hidden, seconds)
-    found: dict[str, Callable[[], Trained]] = {
-        "`fit`": partial(ours, tc.Settings()),
-        '`fit(gradient="pcd")`': partial(ours, tc.Settings(gradient="pcd")),
-        "`paper_settings()`": partial(ours, tc.paper_settings(seconds=seconds)),
-    }
-    for rate in RATES:
-        found[f"BernoulliRBM, rate {rate:g}"] = partial(by_bernoulli_rbm, X, hidden, seconds, rate)
+def tasks(options: argparse.Namespace, methods: list[str]) -> Iterator[tuple[Task, Path]]:
+    """All that is to be trained and scored, the shortest first, and where machines are kept."""
+    folder = options.csv.with_suffix("")
+    for seconds in options.times:
+        for method in methods:
+            task = Task(options.data, options.hidden, method, seconds, options.chains, options.temperatures)
+            short = re.sub(r"[^a-z0-9.]+", "-", method.lower()).strip("-")
+            yield task, folder / f"{options.data}-{options.hidden}-{short}-{seconds:g}s.npz"
+
+
+def train(options: argparse.Namespace, X: NDArray[Any]) -> None:
+    """Train and store what is not there; what lacks something is left out, in one line each."""
+    known = ways(X, options.hidden)
+    for reason in dict.fromkeys(way.lacks for way in known.values() if way.lacks):
+        _say(f"left out: {reason}")
+    for task, path in tasks(options, list(known)):
+        if path.exists() or known[task.method].lacks:
+            continue
+        _say(f"train: {task.method}, {task.seconds:g} s")
+        settle()
+        store(path, known[task.method].train(task.seconds))
+
+
+def score(options: argparse.Namespace, X: NDArray[Any], test: NDArray[Any]) -> list[Score]:
+    """Score and store what is not there; the scores of all machines that are."""
+    found = scores.read(options.csv)
+    known, wanted = {s.task: s for s in found}, []
+    for task, path in tasks(options, list(ways(X, options.hidden))):
+        if task not in known and path.exists():
+            _say(f"score: {task.method}, {task.seconds:g} s")
+            known[task] = scores.score(task, load(path), X, test)
+            found.append(known[task])
+            scores.write(options.csv, found)
+        if task in known:
+            wanted.append(known[task])
+    return wanted
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _times(text: str) -> list[float]:
+    try:
+        found = sorted({float(word) for word in text.split(",")})
+    except ValueError:
+        found = []
+    if not found or not all(0 < seconds < math.inf for seconds in found):
+        raise argparse.ArgumentTypeError(f"must be seconds above 0, separated by commas, as 10,30,60; not {text!r}")
     return found
 
 
-def main() -> None:
-    """Train, score and print."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--hidden", type=int, default=100)
-    parser.add_argument("--seconds", type=float, default=60.0, help="of training, each")
+    parser.add_argument("--data", choices=("mnist", "digits"), default="mnist", help="binary; digits: scikit-learn's")
+    parser.add_argument("--hidden", type=int, default=100, help="hidden units")
+    parser.add_argument("--times", type=_times, default=[60.0], metavar="S,S,...", help="of training, seconds")
     parser.add_argument("--chains", type=int, default=200, help="of annealed importance sampling")
-    parser.add_argument("--temperatures", type=int, default=3000)
-    options = parser.parse_args()
-    X, test = binary_mnist(), binary_mnist_test()
-    print(f"{machine_name()}; 784x{options.hidden}, {options.seconds:g} s of training each.\n")
-    print("| training | epochs | nats a test image, forward | reverse |")
-    print("| --- | --- | --- | --- |")
-    for name, train in ways(X, options.hidden, options.seconds).items():
-        machine, epochs = train()
-        scores = []
-        for reverse in (False, True):
-            found = tc.ais(machine, options.chains, options.temperatures, data=X[:10_000], reverse=reverse)
-            score = tc.log_likelihood(machine, test, -found.log_z).mean()
-            scores.append(f"{score:.1f} +- {found.standard_error:.1f}{'' if found.trusted else ', not to be trusted'}")
-        print(f"| {name} | {epochs:.1f} | {scores[0]} | {scores[1]} |", flush=True)
+    parser.add_argument("--temperatures", type=int, default=3000, help="of annealed importance sampling")
+    parser.add_argument("--csv", type=Path, default=Path("runs") / "equal_time.csv", help="scores, machines beside it")
+    parser.add_argument("--picture", type=Path, help="PNG of log-likelihood over time")
+    parser.add_argument("--only", choices=("train", "score"), help="train and score apart")
+    return parser
+
+
+def _options(words: list[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(words)
+    for name, least in (("hidden", 1), ("chains", 2), ("temperatures", 1)):
+        if getattr(options, name) < least:
+            parser.error(f"--{name} must be at least {least}")
+    if not options.csv.suffix:
+        parser.error("--csv must have an ending, as .csv: machines go to the folder of its name without")
+    if options.picture is not None and importlib.util.find_spec("matplotlib") is None:
+        parser.error("--picture needs matplotlib: pip install 'tapcore[plot]'")
+    try:
+        for path in filter(None, (options.csv, options.picture)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        scores.read(options.csv)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    return options
+
+
+def main(words: list[str] | None = None) -> None:
+    """Train, score, print and draw."""
+    options = _options(words)
+    X, test = samples(options.data)
+    peer = "" if rbms_peer.lacks() else f"; {rbms_peer.versions()}"
+    print(f"{machine_name()}{peer}; {options.data}, {X.shape[1]}x{options.hidden}.\n")
+    if options.only != "score":
+        train(options, X)
+    if options.only != "train":
+        found = score(options, X, test)
+        print(scores.table(found))
+        if options.picture is not None and found:
+            scores.draw(options.picture, found)
 
 
 if __name__ == "__main__":
