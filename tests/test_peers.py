@@ -85,9 +85,10 @@ def test_scores_are_kept_as_csv(tmp_path: Path) -> None:
     scores.write(path, SCORES)
     assert scores.read(path) == SCORES
     text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace("30.5", "soon"), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"scores\.csv: line 3 is no score"):
-        scores.read(path)
+    for damaged in (text.replace("30.5", "soon"), text.rstrip("1\n")[:-1] + "\n"):  # the last lacks a column
+        path.write_text(damaged, encoding="utf-8")
+        with pytest.raises(ValueError, match=r"scores\.csv: line 3 is no score"):
+            scores.read(path)
     path.write_text("a,b\n1,2\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"scores\.csv: line 1 must be data,hidden,method,seconds"):
         scores.read(path)
