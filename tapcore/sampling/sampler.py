@@ -16,7 +16,7 @@ from tapcore._base import checks, footprint
 from tapcore.machine import Machine, check_machine
 from tapcore.sampling.gibbs_chains import GibbsChains, chain_bytes, check_init, check_proper
 from tapcore.sampling.replicas import ReplicaExchange
-from tapcore.sampling.trajectory import JOURNEYS, TrajectoryTempering
+from tapcore.sampling.trajectory import TrajectoryTempering
 from tapcore.storage.machines import load
 
 Array = NDArray[Any]
@@ -108,8 +108,8 @@ def sample(
     Parameters
     ----------
     machine : Machine or path
-        Of any layers and units. Of a path, the folder of a training run, it is the machine of the last checkpoint: its
-        samples are at equilibrium where chains find their way through all checkpoints (`TrajectoryTempering`).
+        Of any layers and units. Of a path, the folder of a training run, it is the machine that `load` reads there: its
+        samples are at equilibrium where chains find their way through the checkpoints (`TrajectoryTempering`).
     n : int
         Number of samples.
     init : (n, n_visible) array_like, optional
@@ -149,7 +149,8 @@ def sample(
     -----
     UserWarning
         Two neighbours among the replicas hardly ever change places: more replicas are needed. Of a run: hardly any
-        value has gone from independent units to the last machine and back.
+        value has gone from independent units to the last machine and back, or sweeps were fewer than ten
+        autocorrelation times.
     """
     n = checks.integer("n", n, minimum=1)
     sweeps = checks.integer("sweeps", sweeps, minimum=0)
@@ -158,7 +159,7 @@ def sample(
         for name, given in (("init", init is not None), ("replicas", replicas > 1)):
             if given:
                 raise ValueError(f"{name} is for a machine: chains of a run start from independent units")
-        return _of_run(machine, n, data, sweeps, seed, progress)
+        return along_run(machine, n, data, sweeps, seed, progress)[0]
     check_machine(machine)
     check_memory(machine, "n", n, replicas)
     if init is None and data is not None:
@@ -179,10 +180,10 @@ def sample(
     return np.asarray(chains.layers[0])
 
 
-def _of_run(
+def along_run(
     run: str | os.PathLike[str], n: int, data: ArrayLike | None, sweeps: int, seed: int, progress: bool | None
-) -> Array:
-    """Samples of the last machine of a run, from ladders along it."""
+) -> tuple[Array, TrajectoryTempering]:
+    """Samples of the last machine of a run, and the ladders along it that they come from; arguments as of `sample`."""
     columns = load(run).layers[0].columns
     footprint.check("n", n, 8 * n * columns)
     ladders = TrajectoryTempering(run, max(2, min(n, _LADDERS)), seed=seed, data=data)
@@ -198,13 +199,11 @@ def _of_run(
                 ladders.sweep(part)
                 bar.update(part)
             x[first : first + _LADDERS] = ladders.layers[0][: n - first]
-    if (journeys := int(ladders.round_trips.sum())) < JOURNEYS:
+    if ladders.doubts:
         warnings.warn(
-            f"sample: values went from independent units to the last machine of the run and back {journeys} times: "
-            "samples may not be at equilibrium; take more sweeps",
-            stacklevel=3,
+            f"sample: samples may not be at equilibrium: {'; '.join(ladders.doubts)}; take more sweeps", stacklevel=3
         )
-    return x
+    return x, ladders
 
 
 def _drawn(machine: Machine, data: ArrayLike, n: int, seed: int) -> Array:

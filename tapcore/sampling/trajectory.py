@@ -73,8 +73,8 @@ class TrajectoryTempering:
     Parameters
     ----------
     run : path, Machine or sequence of Machine
-        The folder of a run, all of whose checkpoints are then there to be rungs; or machines of the same layers and
-        supports, each close to that before. Sampled in float64.
+        The folder of a run, all of whose checkpoints are then there to be rungs, up to that of ``best.safetensors`` if
+        there is one; or machines of the same layers and supports, each close to that before. Sampled in float64.
     chains : int
         Number of ladders K, at least 2: the chains of each rung.
     seed : int
@@ -168,6 +168,14 @@ class TrajectoryTempering:
     def effective_samples(self) -> float:
         """Independent samples that the last machine's chains have gone through: K sweeps over `autocorrelation`."""
         return self._ladder.count * (1 - _BURN_IN) * self._sweeps / self.autocorrelation
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why samples of the last machine may not be at equilibrium; none if nothing speaks against it.
+
+        Few round trips, or fewer sweeps than ten times `autocorrelation`.
+        """
+        return tuple(self._unsettled(len(self.rungs) - 1))
 
     def log_z(self, machine: int = -1) -> TrajectoryEstimate:
         """Estimate ln Z of a machine from all sweeps so far, the first quarter left out.
@@ -275,15 +283,24 @@ class TrajectoryTempering:
             found.append(f"two neighbours changed places in {least:.1%} of the tries")
         if (overlap := min(step.overlap for step in steps)) < _OVERLAP:
             found.append(f"two neighbours overlap by {overlap:.3f} only")
-        if (journeys := int(ladder.reached[:, upper:].sum())) < JOURNEYS:
-            found.append(f"values went from independent units to there and back {journeys} times")
-        if (times := self._sweeps / self.autocorrelation) < _TIMES:
-            found.append(f"sweeps are {times:.1f} autocorrelation times")
+        found += self._unsettled(upper)
         middle = 0.5 * (1 + _BURN_IN)
         halves = [[self._step(r, *part) for r in range(upper)] for part in ((_BURN_IN, middle), (middle, 1.0))]
         (before, left), (after, right) = map(_sum, halves)
         if not abs(after - before) <= _ERRORS * np.hypot(error(left), error(right)) + _SLACK:
             found.append(f"both halves of the run do not agree: {before:.3f} and {after:.3f}")
+        return found
+
+    def _unsettled(self, upper: int) -> list[str]:
+        """What says that chains of the rung `upper` may not be at equilibrium."""
+        found = []
+        if (journeys := int(self._ladder.reached[:, upper:].sum())) < JOURNEYS:
+            found.append(f"values went from independent units to the machine and back {journeys} times")
+        times = self._sweeps / self.autocorrelation
+        if not np.isfinite(times):
+            found.append(f"there were few sweeps, {self._sweeps}")
+        elif times < _TIMES:
+            found.append(f"sweeps are {times:.1f} autocorrelation times")
         return found
 
     def _lost_modes(self, most: float) -> bool:

@@ -43,7 +43,7 @@ class Machines(Sequence[Machine]):
             given = [given]
         if isinstance(given, str | os.PathLike):
             path = Path(given)
-            self._where: Sequence[Any] = [p.path for p in RunFolder(path).positions()] if path.is_dir() else [path]
+            self._where: Sequence[Any] = RunFolder(path).way() if path.is_dir() else [path]
             if not self._where:
                 raise FileNotFoundError(f"{path}: no checkpoints in this folder")
         elif isinstance(given, Sequence) and len(given) and all(isinstance(machine, Machine) for machine in given):

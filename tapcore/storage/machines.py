@@ -165,6 +165,15 @@ class RunFolder:
             raise FileNotFoundError(f"{self.path}: no checkpoints in this folder")
         return newest.path
 
+    def way(self) -> list[Path]:
+        """Files of the machines that lead to the one that stands for the run, oldest first, that one last."""
+        positions = self.positions()
+        if not self.best_path.is_file():
+            return [p.path for p in positions]
+        # What came after the best epoch leads elsewhere; of a machine that a user has put there no way is known.
+        epoch = file_format.read(self.best_path)[0].get("epoch", 0)
+        return [*(p.path for p in positions if p.epoch < epoch), self.best_path]
+
     def prepare(self) -> None:
         """Make the folder; remove what killed processes left half-written."""
         self.path.mkdir(parents=True, exist_ok=True)

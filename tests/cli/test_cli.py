@@ -85,28 +85,6 @@ def test_renew_reaches_persistent_chains(run: Any, tmp_path: Path) -> None:
     assert run("train", "digits", "--out", tmp_path / "no", *SHORT, "--renew", "2")[0] == 2
 
 
-def test_sample(run: Any, tmp_path: Path) -> None:
-    run("train", "digits", "--out", tmp_path, *SHORT, "--gradient", "pcd")
-    assert tc.load(tmp_path) == tc.fit(
-        tc.RBM(tc.Binary(64), tc.Binary(5), seed=0), datasets.load("digits"), epochs=3, learning_rate=0.1,
-        gradient="pcd",
-    ).machine  # fmt: skip
-    status, out, _ = run("sample", tmp_path, "--count", "12", "--sweeps", "20", "--seed", "3")
-    assert status == 0
-    assert out.startswith(f"12 samples of 64 units: {tmp_path / 'samples.npy'}\npicture: ")
-    x = np.load(tmp_path / "samples.npy")
-    np.testing.assert_array_equal(x, tc.sample(tc.load(tmp_path), 12, sweeps=20, seed=3))
-    assert (tmp_path / "samples.png").stat().st_size > 500
-    newest = sorted(tmp_path.glob("epoch*"))[-1]
-    status, _, _ = run(
-        "sample", newest, "--count", "2", "--sweeps", "5", "--replicas", "3", "--out", tmp_path / "a.npy"
-    )
-    assert status == 0
-    assert np.load(tmp_path / "a.npy").shape == (2, 64)
-    assert run("sample", tmp_path, "--count", "0")[0] == 2
-    assert run("sample", tmp_path / "none")[0] == 2
-
-
 def test_resume(run: Any, tmp_path: Path) -> None:
     run("train", "digits", "--out", tmp_path / "a", *SHORT)
     run("train", "digits", "--out", tmp_path / "b", *SHORT, "--epochs", "1")

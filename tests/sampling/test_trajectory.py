@@ -238,7 +238,7 @@ def test_doubts_before_and_after_few_sweeps() -> None:
     [
         ("_HARDLY", 1.1, "changed places in"),
         ("_OVERLAP", 0.6, "overlap by"),
-        ("JOURNEYS", 10**9, "there and back"),
+        ("JOURNEYS", 10**9, "to the machine and back"),
         ("_TIMES", 1e9, "autocorrelation times"),
         ("_ERRORS", -1e9, "halves of the run"),
     ],
@@ -297,8 +297,36 @@ def test_samples_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     one = x[:1000].reshape(25, 40, 10) - exact.mean[0]
     assert abs((one[1:] * one[:-1]).mean() / exact.var[0].mean()) < 0.1
     assert_array_equal(x, tc.sample(str(tmp_path), 1010, sweeps=40, seed=3, progress=False))
-    with pytest.warns(UserWarning, match="sample: values went .* 0 times"):
+    with pytest.warns(UserWarning, match="sample: samples may not .*: values went .* 0 times; .* sweeps, 0; take more"):
         assert tc.sample(tmp_path, 1, sweeps=0).shape == (1, 10)
+    with pytest.warns(UserWarning, match=r"equilibrium: sweeps are \d.\d autocorrelation times; take more"):
+        tc.sample(tmp_path, 40, sweeps=12, progress=False)
+
+
+def test_a_run_leads_to_the_machine_that_stands_for_it(tmp_path: Path) -> None:
+    machines = trained(tmp_path)
+    assert len(tc.TrajectoryTempering(tmp_path, 2).machines) == 13
+    # A checkpoint of the best epoch, which is not the newest: what came after it is no way there.
+    best = tmp_path / "best.safetensors"
+    best.write_bytes((tmp_path / "epoch-0007.safetensors").read_bytes())
+    ladder = tc.TrajectoryTempering(tmp_path, 2)
+    assert list(ladder.machines) == [m.replace(dtype="float64") for m in machines[:8]]
+    assert ladder.machines[-1] == tc.load(tmp_path).replace(dtype="float64")
+    # Of one that a user has put there nobody knows where it comes from.
+    tc.save(best, machines[3])
+    assert list(Machines(tmp_path, "run")) == [machines[3].replace(dtype="float64")]
+
+
+def test_doubts_of_samples_are_few_round_trips_and_few_autocorrelation_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    ladder = tc.TrajectoryTempering(random_rbm(1, sigma=1.0), 40)
+    assert len(ladder.doubts) == 2
+    ladder.sweep(60)
+    assert ladder.doubts == ()
+    monkeypatch.setattr(trajectory, "JOURNEYS", 10**9)
+    monkeypatch.setattr(trajectory, "_TIMES", 1e9)
+    trips, times = ladder.doubts
+    assert f"and back {ladder.round_trips.sum()} times" in trips
+    assert times == f"sweeps are {60 / ladder.autocorrelation:.1f} autocorrelation times"
 
 
 def test_what_is_for_a_machine_is_refused_of_a_run(tmp_path: Path) -> None:
