@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from tapcore.cli.data import data_of_run, noted
 
 if TYPE_CHECKING:
-    from tapcore.evaluation.annealed import AnnealedEstimate
     from tapcore.evaluation.score import Score
+    from tapcore.sampling.estimate import Estimate
 
 
 def add_to(commands: Any) -> None:
@@ -18,9 +18,11 @@ def add_to(commands: Any) -> None:
     score = commands.add_parser(
         "score",
         help="how good a machine is, and whether that is known",
-        description="Score a machine on data by all yardsticks: the log-likelihood with ln Z by annealing both ways, "
-        "TAP log-likelihoods, pseudo-log-likelihood, the free-energy gap to the training data, and samples made from "
-        "scratch beside the data.",
+        description="Score a machine on data by all yardsticks: the log-likelihood with ln Z by annealing both ways "
+        "and, where RUN is a folder with several checkpoints, by trajectory tempering along them; TAP "
+        "log-likelihoods, pseudo-log-likelihood, the free-energy gap to the training data, and samples made from "
+        "scratch beside the data. ln Z counts as known where annealing forward agrees with another route, neither has "
+        "a doubt, and no other route without doubts contradicts.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = score.add_argument
@@ -28,8 +30,9 @@ def add_to(commands: Any) -> None:
     add("data", metavar="DATA", help="samples, as for train")
     add("--threshold", type=float, metavar="T", help="as for train (that of the run)")
     add("--key", metavar="NAME", help="which array of a .npz file")
-    add("--chains", type=int, default=200, metavar="N", help="of annealing")
-    add("--temperatures", type=int, default=2000, metavar="N", help="of annealing")
+    add("--chains", type=int, default=200, metavar="N", help="of annealing, and of each rung of the ladder along a run")
+    temperatures = "of annealing; rungs times sweeps of the ladder are as many"
+    add("--temperatures", type=int, default=2000, metavar="N", help=temperatures)
     add("--seed", type=int, default=0, metavar="N", help="of all that is drawn")
     add("--json", action="store_true", help="print one JSON object and nothing else")
     add("--threads", type=int, metavar="N", help="threads to use (all of the processors)")
@@ -44,7 +47,7 @@ def _score(options: argparse.Namespace) -> None:
     from tapcore.storage import datasets
     from tapcore.storage.machines import load
 
-    machine, run = load(options.run), Path(options.run)
+    run, units = Path(options.run), sum(load(options.run).sizes)
     folder = run if run.is_dir() else run.parent
     said, threshold = noted(folder), options.threshold
     if threshold is None and said is not None:
@@ -52,26 +55,35 @@ def _score(options: argparse.Namespace) -> None:
     X, trained_on = datasets.load(options.data, threshold=threshold, key=options.key), data_of_run(folder)
     with thread_limit(options.threads):
         found = score(
-            machine, X, data=trained_on, chains=options.chains, temperatures=options.temperatures, seed=options.seed,
+            run, X, data=trained_on, chains=options.chains, temperatures=options.temperatures, seed=options.seed,
             progress=False if options.json else None,
         )  # fmt: skip
     if options.json:
         print(json.dumps(found.to_dict(), indent=1, allow_nan=False))
     else:
-        _print(found, sum(machine.sizes))
+        _print(found, units)
 
 
 def _print(found: Score, units: int) -> None:
+    routes: list[tuple[str, Estimate, float]] = [
+        ("forward, from independent units", found.forward, found.log_likelihood),
+        (f"reverse, from samples by {found.reverse_starts}", found.reverse, found.other_log_likelihood),
+    ]
+    if found.ladder is not None:
+        routes.append(("ladder, along the run", found.ladder, found.ladder_log_likelihood))
     if found.known:
-        low, high = sorted((found.log_likelihood, found.other_log_likelihood))
-        print(f"log-likelihood of {found.samples} samples: {low:.3f} to {high:.3f} nats each", end="")
+        likelihoods = [value for _, route, value in routes if route.trusted]
+        print(
+            f"log-likelihood of {found.samples} samples: {min(likelihoods):.3f} to {max(likelihoods):.3f} nats each",
+            end="",
+        )
         print(f" (+- {found.standard_error:.3f} for their number)")
     else:
         print(f"log-likelihood of {found.samples} samples: ln Z is not known")
-        for doubt in found.doubts:
-            print(f"  {doubt}")
-    _print_route("forward, from independent units", found.forward, found.log_likelihood)
-    _print_route("reverse, from samples by replica exchange", found.reverse, found.other_log_likelihood)
+    for doubt in found.doubts:
+        print(f"  {doubt}")
+    for route in routes:
+        _print_route(*route)
     print(f"TAP log-likelihood, F averaged over chains: {found.tap:.3f} ({found.tap / units:.5f} a unit)")
     print(f"TAP log-likelihood, {found.solutions} solutions weighted by exp(-F): {found.tap_weighted:.3f}")
     _print_unless_nan("pseudo-log-likelihood", found.pseudo_log_likelihood)
@@ -83,10 +95,11 @@ def _print(found: Score, units: int) -> None:
     )
 
 
-def _print_route(name: str, route: AnnealedEstimate, log_likelihood: float) -> None:
+def _print_route(name: str, route: Estimate, log_likelihood: float) -> None:
+    chains = getattr(route, "effective_chains", None)  # of annealing
     print(
-        f"  {name}: {log_likelihood:.3f}, ln Z = {route.log_z:.3f} +- {route.standard_error:.3f} by "
-        f"{route.effective_chains:.0f} effective chains"
+        f"  {name}: {log_likelihood:.3f}, ln Z = {route.log_z:.3f} +- {route.standard_error:.3f}"
+        + ("" if chains is None else f" by {chains:.0f} effective chains")
     )
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from tapcore._base import checks, footprint
+from tapcore.evaluation.routes import apart
 from tapcore.machine import Machine, check_machine
 from tapcore.sampling.estimate import Estimate
 from tapcore.sampling.gibbs_chains import chain_bytes, check_init, check_proper
 from tapcore.sampling.modes import missed, some_rows
 from tapcore.sampling.paths import EVERY, Paths, Shares, backward, settled_centres
-from tapcore.sampling.replicas import ReplicaExchange
+from tapcore.sampling.replicas import HARDLY, TELLING, ReplicaExchange
 
 Array = NDArray[Any]
+Layers = tuple[Array, ...]
 
 # What streams of random numbers are for.
 _PATH, _BACK, _DEAL, _SAMPLES = range(4)
@@ -30,8 +32,6 @@ _LEAST = 1e-3
 _MISSED = 1e-3
 # Where couplings leave less of precisions on the whole line, weights of chains have no variance to speak of.
 _NEARLY = 0.02
-# Standard errors that forward and reverse may differ by, and what rounding and few chains add.
-_ERRORS, _SLACK = 4.0, 0.02
 
 
 class AnnealedEstimate(Estimate):
@@ -156,8 +156,9 @@ def ais(
             centres, shares = settled_centres(machine, seed, rows)
             found = _backward(Paths(machine, count, centres), shares, (starts,), betas, seed, bar)
         else:
-            routes = annealed(machine, count, betas, seed, rows, bar, back=reverse)
-            found = routes[-1]
+            samples = exchanged(machine, count, len(betas), seed, rows, bar).layers if reverse else None
+            routes = annealed(machine, count, betas, seed, rows, bar, samples)
+            found = _doubted(routes[-1], routes[0]) if reverse else routes[0]
     if left < _NEARLY:
         found = found.doubted("couplings all but outgrow the precisions of real units")
     if found.doubts:
@@ -166,16 +167,19 @@ def ais(
 
 
 def annealed(
-    machine: Machine, count: int, betas: NDArray[np.float64], seed: int, rows: Array | None, bar: Any, *, back: bool
-) -> list[AnnealedEstimate]:
-    """The forward estimate of a float64 machine, and the reverse one if the way `back` is to be gone too."""
+    machine: Machine, count: int, betas: NDArray[np.float64], seed: int, rows: Array | None, bar: Any,
+    samples: Layers | None,
+) -> list[AnnealedEstimate]:  # fmt: skip
+    """The forward estimate of a float64 machine; and the reverse one, if there are `samples` to go back from.
+
+    These are values of all layers. Each estimate has its own doubts only.
+    """
     centres, shares = settled_centres(machine, seed, rows)
     paths = Paths(machine, count, centres)
     forward, shares = _forward(paths, betas, seed, bar)
-    if not back:
+    if samples is None:
         return [forward]
-    layers = _samples(machine, count, len(betas), seed, rows, bar)
-    return [forward, _doubted(_backward(paths, shares, layers, betas, seed, bar), forward)]
+    return [forward, _backward(paths, shares, samples, betas, seed, bar)]
 
 
 def schedule(temperatures: Any) -> NDArray[np.float64]:
@@ -203,18 +207,26 @@ def _forward(paths: Paths, betas: NDArray[np.float64], seed: int, bar: Any) -> t
     return AnnealedEstimate(*found, tuple(doubts), found.effective_chains), paths.shares(log_weights)
 
 
-def _samples(machine: Machine, count: int, steps: int, seed: int, rows: Array | None, bar: Any) -> tuple[Array, ...]:
-    """Values of all layers of samples, from ladders with centres of their own."""
+class Exchanged(NamedTuple):
+    """Samples by replica exchange."""
+
+    layers: Layers  # values of all layers, (K, n_l)
+    crossed: bool  # whether neighbours changed places often enough for values to have come from independent units
+
+
+def exchanged(machine: Machine, count: int, steps: int, seed: int, rows: Array | None, bar: Any) -> Exchanged:
+    """Samples of a float64 machine, from ladders with centres of their own."""
     data = None if rows is None else rows[:-1]  # without their mean
-    replicas = ReplicaExchange(machine, count, _REPLICAS, data=data, seed=_key(seed))
+    replicas = ReplicaExchange(machine, count, _REPLICAS, data=data, seed=own_seed(seed, _SAMPLES))
     for first in range(0, steps, _REPLICAS):
         replicas.sweep()
         bar.update(min(_REPLICAS, steps - first))
-    return replicas.layers
+    crossed = steps >= TELLING * _REPLICAS and bool(replicas.acceptance.min() >= HARDLY)
+    return Exchanged(replicas.layers, crossed)
 
 
 def _backward(
-    paths: Paths, shares: Shares, layers: tuple[Array, ...], betas: NDArray[np.float64], seed: int, bar: Any
+    paths: Paths, shares: Shares, layers: Layers, betas: NDArray[np.float64], seed: int, bar: Any
 ) -> AnnealedEstimate:
     # With the centres' own shares all samples weigh alike, so that those of few samples need not be among them.
     share = np.exp(shares.log_share - shares.log_share.max())
@@ -251,18 +263,14 @@ def _independent(machine: Machine) -> bool:
 def _doubted(found: AnnealedEstimate, forward: AnnealedEstimate) -> AnnealedEstimate:
     """A reverse estimate with the doubts that a forward one raises."""
     doubts = [f"forward, {doubt}" for doubt in forward.doubts]
-    gap, errors = found.log_z - forward.log_z, np.hypot(found.standard_error, forward.standard_error)
-    if not abs(gap) <= _ERRORS * errors + _SLACK:
-        doubts.append(
-            f"forward and reverse do not meet: {forward.log_z:.3f} and {found.log_z:.3f}; try more temperatures"
-            + (", or data, since modes may be missing" if gap < 0 else "")
-        )
+    if gap := apart(("forward", "reverse"), forward, found):
+        doubts.append(gap)
     return found.doubted(*doubts)
 
 
-def _key(seed: int) -> int:
-    """A seed for streams that no other run of this one shares."""
-    return int(np.random.SeedSequence(seed, spawn_key=(_SAMPLES,)).generate_state(1, np.uint64)[0] >> 1)
+def own_seed(seed: int, stream: int) -> int:
+    """A seed for streams of random numbers that nothing else shares."""
+    return int(np.random.SeedSequence(seed, spawn_key=(stream,)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _generator(seed: int, *key: int) -> np.random.Generator:

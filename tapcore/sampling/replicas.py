@@ -24,6 +24,9 @@ from tapcore.sampling.paths import settled_centres
 
 Array = NDArray[Any]
 
+# After so many sweeps a smaller share of exchanges between two neighbours says that there are too few replicas.
+TELLING, HARDLY = 20, 0.01
+
 
 class _Shares(NamedTuple):
     """What C centres stand for."""

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from tapcore._base import checks, footprint
 from tapcore.machine import Machine, check_machine
 from tapcore.sampling.gibbs_chains import GibbsChains, chain_bytes, check_init, check_proper
-from tapcore.sampling.replicas import ReplicaExchange
+from tapcore.sampling.replicas import HARDLY, TELLING, ReplicaExchange
 from tapcore.sampling.trajectory import TrajectoryTempering
 from tapcore.storage.machines import load
 
@@ -23,8 +23,6 @@ Array = NDArray[Any]
 
 # Sweeps between two looks at the progress bar.
 AT_ONCE = 50
-# After so many sweeps a smaller share of exchanges between two neighbours says that there are too few replicas.
-_TELLING, _HARDLY = 20, 0.01
 # Most ladders along a run; each gives a sample, and another one after so many autocorrelation times.
 _LADDERS, _APART = 100, 2
 # Random numbers that draw starts from data.
@@ -171,7 +169,7 @@ def sample(
             part = min(AT_ONCE, sweeps - first)
             chains.sweep(part)
             bar.update(part)
-    if replicas > 1 and sweeps >= _TELLING and (least := float(chains.acceptance.min())) < _HARDLY:
+    if replicas > 1 and sweeps >= TELLING and (least := float(chains.acceptance.min())) < HARDLY:
         warnings.warn(
             f"sample: of {replicas} replicas two neighbours changed places in {least:.1%} of the tries: chains may not "
             "have crossed between modes; take more replicas",

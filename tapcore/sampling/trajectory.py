@@ -208,6 +208,13 @@ class TrajectoryTempering:
             are modes that no chain is in, or that none began at. Modes are sought when ln Z of a machine is first
             asked for, which takes seconds where there are hundreds of units.
         """
+        found = self._found(machine)
+        if found.doubts:
+            warnings.warn(f"log_z: the estimate is not to be trusted: {'; '.join(found.doubts)}", stacklevel=2)
+        return found
+
+    def _found(self, machine: int) -> TrajectoryEstimate:
+        """What `log_z` says, without a warning."""
         M = len(self.machines)
         machine = checks.integer("machine", machine, minimum=-M)
         if machine >= M:
@@ -215,14 +222,10 @@ class TrajectoryTempering:
         position = machine % M + 1
         upper = int(np.searchsorted(self.rungs, position))
         if position <= self._way.start and self._ladder.low:
-            found = self._before(position - 1)
-        elif not self._ladder.low:
-            found = TrajectoryEstimate(float("nan"), float("nan"), ("there were no sweeps",))
-        else:
-            found = self._estimate(position, upper)
-        if found.doubts:
-            warnings.warn(f"log_z: the estimate is not to be trusted: {'; '.join(found.doubts)}", stacklevel=2)
-        return found
+            return self._before(position - 1)
+        if not self._ladder.low:
+            return TrajectoryEstimate(float("nan"), float("nan"), ("there were no sweeps",))
+        return self._estimate(position, upper)
 
     def _before(self, machine: int) -> TrajectoryEstimate:
         """Of a machine before the one that the ladder starts at, by a ladder of its own with as many sweeps."""
@@ -331,6 +334,11 @@ class TrajectoryTempering:
         few = float(weights.sum() ** 2 / (weights**2).sum())
         doubts = [] if few >= min(10.0, 0.5 * K) else [f"{few:.1f} of {2 * K} chains carry all of its weight"]
         return value + float(top + np.log(total.mean())), without + beside + moved, doubts
+
+
+def quiet_log_z(ladder: TrajectoryTempering) -> TrajectoryEstimate:
+    """Ln Z of the last machine, as `TrajectoryTempering.log_z` has it, for those who say themselves what is doubted."""
+    return ladder._found(-1)
 
 
 def _way(machines: Machines, seed: int, rows: Array | None) -> Way:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import tapcore as tc
+from tapcore.cli import score
 from tapcore.storage import datasets
 
 
@@ -21,7 +24,7 @@ def test_scores_as_text_and_as_json(run: Any, tmp_path: Path) -> None:
     how = ("--chains", "20", "--temperatures", "30", "--seed", "3")
     status, out, err = run("score", folder, tmp_path / "rest.npy", *how, "--json")
     assert (status, err) == (0, "")
-    expected = tc.score(tc.load(folder), X[300:500], data=X[:300], chains=20, temperatures=30, seed=3, progress=False)
+    expected = tc.score(folder, X[300:500], data=X[:300], chains=20, temperatures=30, seed=3, progress=False)
     assert json.loads(out) == expected.to_dict()
     status, out, err = run("score", folder, tmp_path / "rest.npy", *how)
     assert status == 0
@@ -29,8 +32,33 @@ def test_scores_as_text_and_as_json(run: Any, tmp_path: Path) -> None:
     assert f"free-energy gap, training data above these samples: {expected.free_energy_gap:.3f}" in out
     assert out.startswith("log-likelihood of 200 samples: ")
     assert ("ln Z is not known" in out) == (not expected.known)
+    assert all(f"\n  {doubt}\n" in out for doubt in expected.doubts)
+    assert f"reverse, from samples by replica exchange: {expected.other_log_likelihood:.3f}" in out
+    assert expected.ladder is not None
+    along = f"ladder, along the run: {expected.ladder_log_likelihood:.3f}, ln Z = {expected.ladder.log_z:.3f} +- "
+    assert f"{along}{expected.ladder.standard_error:.3f}\n" in out
     # Another threshold is that of these samples, and not of what the run was trained on.
     assert (
         json.loads(run("score", folder, tmp_path / "rest.npy", *how, "--json", "--threshold", "8")[1])
         == expected.to_dict()
     )
+    # A checkpoint by itself has no ladder.
+    said = json.loads(run("score", folder / "epoch-0003.safetensors", tmp_path / "rest.npy", *how, "--json")[1])
+    assert (said["ladder"], said["forward"]["log_z"]) == (None, expected.forward.log_z)
+
+
+def test_the_range_of_a_known_score_leaves_routes_with_doubts_aside(capsys: pytest.CaptureFixture[str]) -> None:
+    found = tc.score(tc.RBM(tc.Binary(6), tc.Binary(3), seed=0), np.zeros((20, 6)), chains=20, temperatures=20)
+    assert found.known
+    doubted = tc.AnnealedEstimate(99.0, 0.1, ("few chains",))
+    ladder = tc.TrajectoryEstimate(found.forward.log_z, 0.1)
+    routes: dict[str, Any] = {"reverse": doubted, "other_log_likelihood": -99.0, "reverse_starts": "ladder"}
+    one = replace(
+        found, **routes, ladder=ladder, ladder_log_likelihood=found.log_likelihood, doubts=("reverse: few chains",)
+    )
+    score._print(one, 9)
+    lines = capsys.readouterr().out.splitlines()
+    low = f"{found.log_likelihood:.3f}"
+    assert lines[0].startswith(f"log-likelihood of 20 samples: {low} to {low} nats each (+- ")
+    assert lines[1] == "  reverse: few chains"
+    assert lines[3].startswith("  reverse, from samples by ladder: -99.000")

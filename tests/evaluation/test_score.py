@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from numpy.testing import assert_allclose
 import tapcore as tc
 from tapcore.evaluation import annealed, score
 from tapcore.evaluation.equilibrium import equilibrium
+from tapcore.evaluation.routes import verdict
 
 
 def samples_of(machine: tc.Machine, n: int, seed: int = 0) -> np.ndarray:
@@ -82,12 +85,126 @@ def test_where_few_chains_carry_the_weight_ln_z_is_not_known() -> None:
 
 def test_routes_that_do_not_meet_are_said_once_and_so_are_the_doubts_of_each() -> None:
     low = tc.AnnealedEstimate(10.0, 0.01, ("few chains",))
-    high = annealed._doubted(tc.AnnealedEstimate(11.0, 0.02, ("odd ends",)), low)
-    apart = "reverse: forward and reverse do not meet: 10.000 and 11.000; try more temperatures"
-    assert score._doubts(low, high) == ("forward: few chains", "reverse: odd ends", apart)
+    high = tc.AnnealedEstimate(11.0, 0.02, ("odd ends",))
+    apart = "forward and reverse do not meet: 10.000 and 11.000; try more temperatures"
+    assert verdict({"forward": low, "reverse": high}) == (
+        False, ("forward: few chains", "reverse: odd ends", apart),
+    )  # fmt: skip
+    assert annealed._doubted(high, low).doubts == ("odd ends", "forward, few chains", apart)
     low, lost = tc.AnnealedEstimate(10.0, 0.1), tc.AnnealedEstimate(float("nan"), 0.1)
-    assert score._doubts(low, annealed._doubted(tc.AnnealedEstimate(10.1, 0.1), low)) == ()
-    assert score._doubts(lost, annealed._doubted(low, lost)) != ()
+    assert verdict({"forward": low, "reverse": tc.AnnealedEstimate(10.1, 0.1)}) == (True, ())
+    assert not verdict({"forward": lost, "reverse": low})[0]
+    assert "modes may be missing" in verdict({"forward": tc.AnnealedEstimate(11.0, 0.1), "reverse": low})[1][0]
+
+
+@pytest.mark.parametrize(
+    ("reverse", "ladder", "doubted", "known"),
+    [
+        (10.0, 10.0, "", True),
+        (10.0, 11.0, "", False),  # the ladder contradicts
+        (11.0, 10.0, "", False),
+        (11.0, 10.0, "reverse", True),  # what has a doubt contradicts nothing
+        (10.0, 11.0, "ladder", True),
+        (10.0, 10.0, "forward", False),
+        (10.0, 10.0, "reverse ladder", False),
+        (9.65, 10.35, "", False),  # each meets forward, and not the other
+    ],
+)
+def test_when_ln_z_is_known(reverse: float, ladder: float, doubted: str, known: bool) -> None:
+    values = {"forward": 10.0, "reverse": reverse, "ladder": ladder}
+    routes = {
+        name: tc.AnnealedEstimate(value, 0.1, ("some doubt",) if name in doubted.split() else ())
+        for name, value in values.items()
+    }
+    found, doubts = verdict(routes)
+    assert found == known
+    assert [d for d in doubts if "some" in d] == [f"{name}: some doubt" for name in values if name in doubted.split()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of a machine that can be enumerated."""
+    folder = tmp_path_factory.mktemp("run")
+    X = samples_of(random_rbm(7, "Binary", "Binary", sizes=(12, 6), sigma=2.0), 400)
+    settings: dict[str, Any] = {"epochs": 8, "gradient": "pcd", "learning_rate": 0.3, "batch_size": 40, "seed": 1}
+    tc.fit(tc.RBM(tc.Binary(12), tc.Binary(6), seed=0), X, checkpoint=folder, progress=False, **settings)
+    return folder
+
+
+def of_run(folder: Path | str, **options: Any) -> tc.Score:
+    return tc.score(folder, samples_of(tc.load(folder), 100), **{"chains": 60, "temperatures": 300} | options)
+
+
+def test_a_run_has_a_third_route(folder: Path) -> None:
+    machine = tc.load(folder)
+    found = of_run(folder)
+    assert found.ladder is not None
+    assert found.ladder.trusted
+    assert found.known
+    assert found.reverse_starts == "replica exchange"
+    assert abs(found.ladder.log_z - tc.exact.log_z(machine)) < 4 * found.ladder.standard_error < 0.3
+    exact = tc.exact.log_likelihood(machine, samples_of(machine, 100)).mean()
+    assert abs(found.ladder_log_likelihood - exact) < 4 * found.ladder.standard_error
+    said = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert said["ladder"] == {
+        "log_z": found.ladder.log_z, "standard_error": found.ladder.standard_error, "doubts": [],
+    }  # fmt: skip
+    assert said["ladder_log_likelihood"] == found.ladder_log_likelihood
+    # The other routes are those of the machine alone; of one checkpoint there is no ladder.
+    for alone in (machine, folder / "epoch-0008.safetensors"):
+        other = tc.score(alone, samples_of(machine, 100), chains=60, temperatures=300)
+        assert (other.forward, other.reverse, other.ladder) == (found.forward, found.reverse, None)
+        assert np.isnan(other.ladder_log_likelihood)
+        assert other.to_dict()["ladder"] is None
+
+
+def test_a_ladder_at_equilibrium_gives_samples_where_replicas_do_not_exchange(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = []
+
+    def stuck(machine: tc.Machine, count: int, *_: Any) -> annealed.Exchanged:
+        return annealed.Exchanged(tuple(np.zeros((count, n)) for n in machine.sizes), False)
+
+    def seen(*arguments: Any) -> Any:
+        starts.append(arguments[-1])
+        return annealed.annealed(*arguments)
+
+    monkeypatch.setattr(score, "exchanged", stuck)
+    monkeypatch.setattr(score, "annealed", seen)
+    found = of_run(folder)
+    assert found.reverse_starts == "ladder"
+    assert [x.shape for x in starts[0]] == [(60, 12), (60, 6)]
+    assert found.known
+    assert abs(found.reverse.log_z - tc.exact.log_z(tc.load(folder))) < 4 * found.reverse.standard_error
+    # A ladder that did not come to rest, or none, leaves the samples as they are.
+    for given, steps in ((folder, 5), (folder / "epoch-0008.safetensors", 50)):
+        assert of_run(given, temperatures=steps).reverse_starts == "replica exchange"
+        assert not starts[-1][0].any()
+
+
+def test_whether_replicas_exchange() -> None:
+    with annealed.tqdm(disable=True) as bar:
+        for machine, steps, crossed in (
+            (random_rbm(1), 200, True),
+            (random_rbm(1), 100, False),  # too few sweeps to tell
+            (tc.RBM(tc.Spin(60), tc.Spin(60), sigma=1.0, seed=0), 200, False),
+        ):
+            found = annealed.exchanged(machine, 4, steps, 0, None, bar)
+            assert found.crossed == crossed
+            assert [x.shape for x in found.layers] == [(4, n) for n in machine.sizes]
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    for other in (3, [tc.RBM(tc.Binary(12), tc.Binary(3))]):
+        with pytest.raises(ValueError, match="machine must be a tapcore"):
+            tc.score(other, np.zeros((3, 12)))  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError, match="no checkpoints"):
+        tc.score(tmp_path, np.zeros((3, 12)))
+    for name, n in (("epoch-0000", 12), ("epoch-0001", 13)):
+        tc.save(tmp_path / f"{name}.safetensors", tc.RBM(tc.Binary(12), tc.Binary(n)))
+    with pytest.raises(ValueError, match="machine must all have the same layers"):
+        tc.score(tmp_path, np.zeros((3, 12)), chains=2, temperatures=2)
 
 
 def test_deep_machines_and_real_values_have_no_pseudo_log_likelihood() -> None:
