@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+
+from tapcore.special.exponential import sigmoid
 
 Array = NDArray[Any]
 
@@ -32,10 +33,10 @@ class Step(NamedTuple):
 def bennett(low: Array, high: Array) -> Step:
     """``ln(Z'/Z)`` from u at values of the lower law and at values of the upper one, (T, K) each, K ladders."""
     C = _balanced(low, high)
-    up, down = expit(low - C).sum(axis=0), expit(C - high).sum(axis=0)
+    up, down = sigmoid(low - C).sum(axis=0), sigmoid(C - high).sum(axis=0)
     # Where ladders are left out, C stays: what it is makes no difference of first order.
     without = C + _log_ratio(up.sum() - up, down.sum() - down)
-    shared = expit(low - C) * expit(C - low), expit(high - C) * expit(C - high)
+    shared = sigmoid(low - C) * sigmoid(C - low), sigmoid(high - C) * sigmoid(C - high)
     width = max(low.max(), high.max()) - min(low.min(), high.min())
     overlap = shared[0].mean() + shared[1].mean()
     return Step(float(C + _log_ratio(up.sum(), down.sum())), without, float(overlap), float(width))
@@ -51,7 +52,7 @@ def _balanced(low: Array, high: Array) -> float:
     lo, hi = min(low.min(), high.min()), max(low.max(), high.max())
     for _ in range(_STEPS):
         C = 0.5 * (lo + hi)
-        if expit(low - C).sum() > expit(C - high).sum():
+        if sigmoid(low - C).sum() > sigmoid(C - high).sum():
             lo = C
         else:
             hi = C

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit
 
 from tapcore._base import checks
 from tapcore.sampling.bennett import Step, bennett, correlation_time, error
@@ -22,6 +21,7 @@ from tapcore.sampling.laws import LogWeights
 from tapcore.sampling.modes import Modes, find_modes, missed, some_rows, unvisited
 from tapcore.sampling.paths import settled_centres
 from tapcore.sampling.way import Given, Machines, Way, climb
+from tapcore.special.exponential import sigmoid
 
 Array = NDArray[Any]
 
@@ -325,7 +325,7 @@ class TrajectoryTempering:
             own, u = (LogWeights(x.law, chains).find() for x in (low, high))
             u -= own + steps[-1].value
             logs[i] = LogWeights(law, chains).find() - own - np.logaddexp(0.0, u)
-            share[i] = expit(u)
+            share[i] = sigmoid(u)
         top = logs.max()
         weights = np.exp(logs - top)
         total = weights.sum(axis=0)
