@@ -163,3 +163,20 @@ def fit_as_paper(machine: tc.Machine, X: Any, **options: Any) -> tc.FitResult:
     if options.get("gradient") not in ("cd", "pcd"):
         own |= {"sweeps": 10, "chain_init": "data", "pinning": 0.0}
     return tc.fit(machine, X, **own | options)
+
+
+# A law with two phases of which a path of growing couplings knows one.
+FIRST_ORDER = tc.RBM(tc.Binary(20, U=-5.5), tc.Binary(4, U=-30.0), weights=np.full((20, 4), 3.0))
+
+
+def twenty_machines() -> list[tc.Machine]:
+    """Machines with up to 20 visible and 8 hidden units, which can be enumerated; some have phases far apart."""
+    ferromagnet = tc.RBM(tc.Spin(20), tc.Spin(4), weights=np.full((20, 4), 0.75))
+    kinds = ["Binary", "Spin", "TruncatedGaussian", "TruncatedGaussBernoulli", "Gaussian", "GaussBernoulli"]
+    some = [
+        random_rbm(100 + n, kinds[n % 6], ["Binary", "Spin"][n % 2], sizes=(15, 8), sigma=0.2 + 0.1 * n)
+        for n in range(12)
+    ]
+    strong = [random_rbm(200 + n, ["Binary", "Spin"][n % 2], sizes=(20, 8), sigma=1.0 + 0.5 * n) for n in range(4)]
+    spins = [random_rbm(300 + n, "Spin", "Spin", sizes=(14, 8), sigma=1.0 + n) for n in range(2)]
+    return [ferromagnet, FIRST_ORDER, *some, *strong, *spins]

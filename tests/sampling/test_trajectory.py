@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import both, random_rbm
+from cases import FIRST_ORDER, both, random_rbm, twenty_machines
 from numpy.testing import assert_allclose, assert_array_equal
 from unit_cases import EVERY_UNIT
 
@@ -24,26 +24,11 @@ from tapcore.sampling.paths import Shares, settled_centres
 from tapcore.sampling.way import Machines, Way
 
 DISTRUST = pytest.mark.filterwarnings("ignore:log_z. the estimate is not to be trusted")
-# A law with two phases of which a path of growing couplings knows one.
-FIRST_ORDER = tc.RBM(tc.Binary(20, U=-5.5), tc.Binary(4, U=-30.0), weights=np.full((20, 4), 3.0))
-
-
-def table() -> list[tc.Machine]:
-    """Twenty machines with up to 20 visible and 8 hidden units."""
-    ferromagnet = tc.RBM(tc.Spin(20), tc.Spin(4), weights=np.full((20, 4), 0.75))
-    kinds = ["Binary", "Spin", "TruncatedGaussian", "TruncatedGaussBernoulli", "Gaussian", "GaussBernoulli"]
-    some = [
-        random_rbm(100 + n, kinds[n % 6], ["Binary", "Spin"][n % 2], sizes=(15, 8), sigma=0.2 + 0.1 * n)
-        for n in range(12)
-    ]
-    strong = [random_rbm(200 + n, ["Binary", "Spin"][n % 2], sizes=(20, 8), sigma=1.0 + 0.5 * n) for n in range(4)]
-    spins = [random_rbm(300 + n, "Spin", "Spin", sizes=(14, 8), sigma=1.0 + n) for n in range(2)]
-    return [ferromagnet, FIRST_ORDER, *some, *strong, *spins]
 
 
 @DISTRUST
 def test_three_errors_hold_the_truth_of_twenty_machines_or_there_are_doubts() -> None:
-    machines = table()
+    machines = twenty_machines()
     assert len(machines) == 20
     trusted = 0
     for n, machine in enumerate(machines):
