@@ -160,7 +160,7 @@ def fit_as_paper(machine: tc.Machine, X: Any, **options: Any) -> tc.FitResult:
     own: dict[str, Any] = {"learning_rate": 0.005, "penalty": tc.L2(0.001), "batch_size": 100}
     if isinstance(machine, tc.Machine):
         own |= {"center": len(machine.layers) > 2, "dtype": str(machine.dtype)}
-    if options.get("gradient") not in ("cd", "pcd"):
+    if options.get("gradient") not in ("cd", "pcd", "ptt"):
         own |= {"sweeps": 10, "chain_init": "data", "pinning": 0.0}
     return tc.fit(machine, X, **own | options)
 

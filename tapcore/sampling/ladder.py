@@ -26,14 +26,12 @@ _KEPT, _TRACED = 256, 4096
 _EXCHANGES = 4000
 
 
-class Rung:
-    """K chains of one law, one of each ladder."""
+class Place:
+    """K chains, one of each ladder, and the law that weighs them."""
 
-    def __init__(self, law: Law, count: int, seed: int, number: int) -> None:
-        self.law = law
-        self.chains = GibbsChains(law.machine, count)
-        self.chains.seed(seed, number)
-        self.moves, self.weights = Moves(law, self.chains), LogWeights(law, self.chains)
+    def __init__(self, law: Law, chains: GibbsChains) -> None:
+        self.law, self.chains = law, chains
+        self.weights = LogWeights(law, chains)
 
     @property
     def even(self) -> tuple[Array, ...]:
@@ -41,10 +39,19 @@ class Rung:
         return self.chains.state.mean[::2]
 
 
-class _Pair:
+class Rung(Place):
+    """Chains that are drawn from their law."""
+
+    def __init__(self, law: Law, count: int, seed: int, number: int) -> None:
+        super().__init__(law, GibbsChains(law.machine, count))
+        self.chains.seed(seed, number)
+        self.moves = Moves(law, self.chains)
+
+
+class Pair:
     """Two neighbours, and the weights of the chains of each by the law of the other."""
 
-    def __init__(self, low: Rung, high: Rung) -> None:
+    def __init__(self, low: Place, high: Place) -> None:
         self.low, self.high = low, high
         self._low_by_high = LogWeights(high.law, low.chains)
         self._high_by_low = LogWeights(low.law, high.chains)
@@ -83,7 +90,7 @@ class Ladder:
         self.count, self.seed = count, seed
         self.rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_EXCHANGES,)))
         self.rungs: list[Rung] = []
-        self._pairs: list[_Pair] = []
+        self._pairs: list[Pair] = []
         self.add(law)
 
     def add(self, law: Law, rows: NDArray[np.int64] | None = None) -> Rung:
@@ -92,7 +99,7 @@ class Ladder:
         rung = Rung(law, self.count, self.seed, len(self.rungs))
         if self.rungs:
             below = self.rungs[-1]
-            self._pairs.append(_Pair(below, rung))
+            self._pairs.append(Pair(below, rung))
             for to, x in zip(rung.even, below.even, strict=True):
                 to[:] = x if rows is None else x[rows]
         self.rungs.append(rung)

@@ -64,7 +64,6 @@ class Law:
     Attributes
     ----------
     machine : Machine
-        In float64.
     beta : float
         Inverse temperature, from 0, the mixture, to 1, the machine.
     own : Compiled

@@ -25,7 +25,8 @@ class EpochRecord(NamedTuple):
 
     Attributes
     ----------
-    epoch, learning_rate, log_likelihood, free_energy, residual, unconverged, lost, seconds, stage, validation
+    epoch, learning_rate, log_likelihood, free_energy, residual, unconverged, lost, seconds, stage, validation,
+    acceptance, rungs
         Numbers: a row of the columns of `History`, which says what they are.
     """
 
@@ -39,6 +40,8 @@ class EpochRecord(NamedTuple):
     seconds: float
     stage: int = 0
     validation: float = math.nan
+    acceptance: float = math.nan
+    rungs: int = 0
 
 
 class History(Sequence[EpochRecord]):
@@ -83,9 +86,15 @@ class History(Sequence[EpochRecord]):
         As `log_likelihood`, of held-out rows: at most `SCORED` of them, drawn once by the seed, with the same F, so
         that ``log_likelihood - validation`` is the free-energy gap between the two. NaN without held-out rows, and
         where single pairs of layers of a deep machine were trained.
+    acceptance : (n,) array
+        Of gradient "ptt", share of the exchanges between the machine and the last rung of its ladder that took place: a
+        running average over the last tries, at the end of the epoch. NaN for others, and where there was no try since
+        the last rung was added.
+    rungs : (n,) int64 array
+        Rungs of that ladder at the end of the epoch, independent units among them; 0 for other gradients.
     """
 
-    _COUNTS = ("epoch", "unconverged", "lost", "stage")
+    _COUNTS = ("epoch", "unconverged", "lost", "stage", "rungs")
 
     def __init__(self, records: Sequence[EpochRecord] = ()) -> None:
         self._records = list(records)
@@ -138,8 +147,8 @@ class History(Sequence[EpochRecord]):
     def from_array(cls, array: NDArray[np.float64]) -> History:
         """Inverse of `to_array`: the history of which it made `array`, (epochs, fields)."""
         kinds: list[Any] = [int if name in cls._COUNTS else float for name in EpochRecord._fields]
-        # Runs begun before there were stages, or held-out rows, have no column of them. One NaN is another only where
-        # they are the same object, and records are to be equal that were.
+        # Runs begun before there were stages, held-out rows or ladders have no column of them. One NaN is another only
+        # where they are the same object, and records are to be equal that were.
         rows: Any = (
             [math.nan if np.isnan(x) else kind(x) for kind, x in zip(kinds, row, strict=False)] for row in array
         )

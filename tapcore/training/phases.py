@@ -1,13 +1,9 @@
-"""The model's side of the gradient: chains that stand for the machine while it trains, one class for each kind.
-
-A phase keeps K chains from batch to batch, starts them or leaves them where they are, moves them a few sweeps and says
-what the gradient averages over them.
-"""
+"""The model's side of the gradient: which chains stand for the machine while it trains, and those of mean field."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +17,25 @@ from tapcore.inference.belief.gradient import Backwards, Marginals, follow
 from tapcore.inference.methods import ADAPTIVE, BELIEF, SWEEPS, TABLE, check_method, names, quoted
 from tapcore.inference.pinning import Pinning
 from tapcore.inference.records import Starts
+from tapcore.inference.pinning import Pinning
 from tapcore.inference.solution import Solutions
 from tapcore.inference.solve import rule_for, solve
 from tapcore.inference.sweeps.chains import Chains
 from tapcore.machine import Machine
-from tapcore.sampling.gibbs_chains import GibbsChains
+from tapcore.training.phase import (
+    Key,
+    Layers,
+    Maker,
+    Model,
+    Phase,
+    means_only,
+    named,
+    no_rows,
+    no_rows_each,
+    overwrite,
+)
 from tapcore.training.plan import Plan
-from tapcore.training.settings import SAMPLED
+from tapcore.training.sampled_phases import PHASES as SAMPLING
 from tapcore.training.weights import Moments
 from tapcore.units import Unit
 from tapcore.units.sites import CUMULANTS, check_can
@@ -35,46 +43,6 @@ from tapcore.units.sites import CUMULANTS, check_can
 Array = NDArray[Any]
 # How closely the derivatives of relaxed belief propagation are found in a batch.
 _BACKWARDS = Backwards(1e-8, 100)
-Layers = tuple[Array, ...]
-Maker = Callable[[], Machine]
-Key = tuple[int, ...]
-
-
-class Model(NamedTuple):
-    """What a gradient averages over the chains that are not lost."""
-
-    moments: Moments  # of the orders that count
-    extra: tuple[Array, ...]  # (n_l, n_{l+1}) of each pair of layers, to be added to these averages; or no rows
-    statistics: tuple[dict[str, Array], ...]  # of each layer's parameters
-    fields: Array  # (all chains, n_hidden) fields of hidden units where chains started, in this batch; or no rows
-
-
-class Phase(Protocol):
-    """Chains of one kind."""
-
-    def start(self, X: Array) -> None:
-        """All chains from visible values X (K, n_visible)."""
-
-    def restart(self, which: NDArray[np.bool_], X: Array) -> None:
-        """Some chains anew, from their rows of X."""
-
-    def lost(self) -> NDArray[np.bool_]:
-        """Which chains have left the finite numbers."""
-
-    def why_lost(self, layers: Sequence[Unit]) -> str:
-        """How chains came to be lost, in a few words."""
-
-    def run(self, machine: Maker, own: Compiled, key: Key) -> None:
-        """Move all chains of the machine `own`, which `machine` makes a `Machine`; `key` tells random streams apart."""
-
-    def model(self, layers: Sequence[Unit], kept: Any) -> Model:
-        """What the gradient averages over the chains `kept`."""
-
-    def tensors(self) -> dict[str, Array]:
-        """Arrays that a checkpoint keeps, to be written to in place."""
-
-    def restored(self) -> None:
-        """Go on after the arrays of `tensors` have been overwritten."""
 
 
 def phase_for(machine: Machine, settings: Plan) -> Phase:
@@ -84,8 +52,8 @@ def phase_for(machine: Machine, settings: Plan) -> Phase:
         raise ValueError(
             f"gradient must be one of {quoted(deep)} for a machine of more than two layers, got {gradient!r}"
         )
-    if gradient in SAMPLED:
-        return GibbsPhase(machine, settings)
+    if gradient in SAMPLING:
+        return SAMPLING[gradient](machine, settings)
     return _PHASES[check_method(machine, gradient).engine](machine, settings)
 
 
@@ -97,11 +65,7 @@ def _moments_statistics(layers: Sequence[Unit], *moments: Layers) -> tuple[dict[
     return tuple(layer.statistics(*rows) for layer, *rows in zip(layers, *moments, strict=True))
 
 
-def _named(**arrays: Layers) -> dict[str, Array]:
-    return {f"chains.{name}.{i}": x for name, layers in arrays.items() for i, x in enumerate(layers)}
-
-
-class SweepPhase:
+class SweepPhase(Phase):
     """Chains of naive mean field, TAP or third order."""
 
     def __init__(self, machine: Machine, settings: Plan) -> None:
@@ -160,22 +124,23 @@ class SweepPhase:
             B, A = (B[0], *fields), (A[0], *precisions)
         mean, var, B, A = (tuple(x[kept] for x in arrays) for arrays in (state.mean, state.var, B, A))
         third = third_cumulants(self.own, mean, self.rule.order)
-        moments = Moments(mean, var if self.rule.order > 1 else _no_rows_each(mean), third)
+        moments = Moments(mean, var if self.rule.order > 1 else no_rows_each(mean), third)
         extra = exclusive_slopes(self.own, mean, var, self.rule.order)
-        return Model(moments, extra, _moments_statistics(layers, mean, var, B, A), _no_rows(mean))
+        return Model(moments, extra, _moments_statistics(layers, mean, var, B, A), no_rows(mean))
 
     def tensors(self) -> dict[str, Array]:
         """Means and variances, and values of hidden units that are measured."""
         values = {} if self.pinning is None else {"value": self.pinning.values}
-        return _named(mean=self.chains.state.mean, var=self.chains.state.var, **values)
+        return named(mean=self.chains.state.mean, var=self.chains.state.var, **values)
 
-    def restored(self) -> None:
-        """Find out which chains are lost."""
+    def restore(self, tensors: Mapping[str, Array]) -> None:
+        """Find out which chains are lost, besides."""
+        overwrite(self.tensors(), tensors)
         self.chains.cold = False
         self.chains.judge_again()
 
 
-class AdaptivePhase:
+class AdaptivePhase(Phase):
     """Chains of adaptive TAP: their fields, and the means and covariances that follow."""
 
     def __init__(self, machine: Machine, settings: Plan) -> None:
@@ -226,17 +191,18 @@ class AdaptivePhase:
         mean, var, B, A = (tuple(x[kept] for x in arrays) for arrays in (found.mean, found.var, found.B, found.A))
         extra = mean_covariance(self.machine, B, A).astype(dtype)
         mean, var, B, A = (tuple(x.astype(dtype) for x in arrays) for arrays in (mean, var, B, A))
-        return Model(_means_only(mean), (extra,), _moments_statistics(layers, mean, var, B, A), _no_rows(mean))
+        return Model(means_only(mean), (extra,), _moments_statistics(layers, mean, var, B, A), no_rows(mean))
 
     def tensors(self) -> dict[str, Array]:
         """Fields and precisions."""
-        return _named(B=self.B, A=self.A)
+        return named(B=self.B, A=self.A)
 
-    def restored(self) -> None:
+    def restore(self, tensors: Mapping[str, Array]) -> None:
         """Nothing else is kept."""
+        overwrite(self.tensors(), tensors)
 
 
-class RelaxedPhase:
+class RelaxedPhase(Phase):
     """Chains of relaxed belief propagation: their units' moments and fields, and the derivatives of ln Z there."""
 
     def __init__(self, machine: Machine, settings: Plan) -> None:
@@ -280,68 +246,17 @@ class RelaxedPhase:
         mean = tuple(x.astype(dtype) for x in mean)
         slopes = (self.slopes.visible, self.slopes.hidden)
         statistics = tuple(layer.parameter_slopes(x.astype(dtype)) for layer, x in zip(layers, slopes, strict=True))
-        return Model(_means_only(mean), (extra,), statistics, _no_rows(mean))
+        return Model(means_only(mean), (extra,), statistics, no_rows(mean))
 
     def tensors(self) -> dict[str, Array]:
         """Moments and fields."""
-        return _named(**self.chains._asdict())
+        return named(**self.chains._asdict())
 
-    def restored(self) -> None:
-        """Find out which chains are lost."""
+    def restore(self, tensors: Mapping[str, Array]) -> None:
+        """Find out which chains are lost, besides."""
+        overwrite(self.tensors(), tensors)
         arrays = (x for layers in self.chains for x in layers)
         self.left_out = ~np.all([np.isfinite(x).all(axis=1) for x in arrays], axis=0)
-
-
-class GibbsPhase:
-    """Chains of Gibbs sampling, for contrastive divergence: visible values, and hidden means given them."""
-
-    def __init__(self, machine: Machine, settings: Plan) -> None:
-        self.chains = GibbsChains(machine, settings.chains)
-        self.sweeps, self.seed = settings.sweeps, settings.seed
-        self.waiting: Array | None = None
-        self.from_samples = False
-
-    def start(self, X: Array) -> None:
-        """All chains from visible values; hidden ones are drawn when the machine is next known."""
-        self.waiting, self.from_samples = X, True
-
-    def restart(self, which: NDArray[np.bool_], X: Array) -> None:
-        """Some chains from visible values; all hidden ones are drawn anew."""
-        self.waiting = np.where(which[:, None], X, self.chains.state.mean[0])
-
-    def lost(self) -> NDArray[np.bool_]:
-        """Those that came upon a weight that cannot be normalised."""
-        return self.chains.lost()
-
-    def why_lost(self, layers: Sequence[Unit]) -> str:
-        """Both ways."""
-        return "a weight cannot be normalised, or values overflowed"
-
-    def run(self, machine: Maker, own: Compiled, key: Key) -> None:
-        """Draw all layers a few times."""
-        chains = self.chains
-        chains.use(own)
-        chains.seed(self.seed, *key)
-        chains.contrast(self.waiting, self.sweeps)
-        self.waiting = None
-
-    def model(self, layers: Sequence[Unit], kept: Any) -> Model:
-        """Products of visible values and of hidden means given them."""
-        chains = self.chains
-        x, mean, var = chains.state.mean[0][kept], chains.mean[1][kept], chains.var[1][kept]
-        B, A = chains.state.B[1][kept], chains.state.A[1][kept]
-        statistics = layers[0].data_statistics(x), layers[1].statistics(mean, var, B, A)
-        means = x, mean
-        fields = chains.first if self.from_samples else _no_rows(means)
-        self.from_samples = False
-        return Model(_means_only(means), (_no_rows(means),), statistics, fields)
-
-    def tensors(self) -> dict[str, Array]:
-        """Values."""
-        return _named(x=self.chains.state.mean)
-
-    def restored(self) -> None:
-        """Nothing else is kept."""
 
 
 _PHASES: dict[str, Callable[[Machine, Plan], Phase]] = {
@@ -349,15 +264,3 @@ _PHASES: dict[str, Callable[[Machine, Plan], Phase]] = {
     BELIEF: RelaxedPhase,
     ADAPTIVE: AdaptivePhase,
 }
-
-
-def _means_only(mean: Layers) -> Moments:
-    return Moments(mean, _no_rows_each(mean), _no_rows_each(mean))
-
-
-def _no_rows(mean: Layers) -> Array:
-    return np.empty((0, mean[1].shape[1]), mean[1].dtype)
-
-
-def _no_rows_each(mean: Layers) -> Layers:
-    return tuple(np.empty((0, x.shape[1]), x.dtype) for x in mean)

@@ -29,8 +29,8 @@ from tapcore.training.schedules import WORDS, Constant, Schedule
 
 LearningRate = float | Callable[[int], float]
 
-# Contrastive divergence, and where its chains start.
-SAMPLED = {"cd": "data", "pcd": "persistent"}
+# Gradients whose chains are of Gibbs sampling, and where these start.
+SAMPLED = {"cd": "data", "pcd": "persistent", "ptt": "persistent"}
 GRADIENTS = (*choices(), *SAMPLED)
 # Gradients whose chains are swept by mean-field equations.
 SWEPT = tuple(name for name in choices() if TABLE[name].engine == SWEEPS)
@@ -143,7 +143,7 @@ class Settings:
     sweeps: int | None = field(
         default=None,
         metadata=option(
-            whole(1), "sweeps of each chain for each mini-batch (2; 10 from the data; 1 for cd and pcd)", "N"
+            whole(1), "sweeps of each chain for each mini-batch (2; 10 from the data; 1 for cd, pcd and ptt)", "N"
         ),
     )
     chain_init: str | None = field(
@@ -156,7 +156,7 @@ class Settings:
         default=None,
         metadata=option(
             number(minimum=0, maximum=1),
-            "of persistent chains, started anew from each batch (0.2, or 0 for pcd)",
+            "of persistent chains, started anew from each batch (0.2, or 0 for pcd and ptt)",
             "SHARE",
         ),
     )
@@ -178,7 +178,7 @@ class Settings:
         default="tap",
         metadata=option(
             choice(*GRADIENTS),
-            "of TAP or a relative of it; or contrastive divergence, from the data or persistent",
+            "of TAP or a relative of it; or by Gibbs sampling: chains from the data, persistent, or tempered",
         ),
     )
     seed: int = field(default=0, metadata=option(whole(0), "of the initial weights and of training", "N"))
@@ -257,8 +257,8 @@ def paper_settings(**changes: Any) -> Settings:
     -------
     Settings
         100 epochs, mini-batches of 100 samples, 100 chains that start from the samples and take 10 sweeps; rate 0.005
-        throughout, momentum 0.5, weight decay 0.001, in float64, without centring. For "cd" and "pcd", which the paper
-        does not train by, one sweep, from where their chains start.
+        throughout, momentum 0.5, weight decay 0.001, in float64, without centring. For "cd", "pcd" and "ptt", which the
+        paper does not train by, one sweep, from where their chains start.
 
     Raises
     ------

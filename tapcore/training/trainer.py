@@ -19,6 +19,7 @@ from tapcore.training.data_side import DataSide
 from tapcore.training.held_out import best_of
 from tapcore.training.history import EpochRecord, History, draw_sample, score
 from tapcore.training.moves import OfParameters, how, memory
+from tapcore.training.phase import overwrite
 from tapcore.training.phases import phase_for
 from tapcore.training.plan import Plan
 from tapcore.training.weights import (
@@ -130,7 +131,8 @@ class Trainer:
         self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
         result = result._replace(lost=result.lost + self.lost)
         seconds = time.perf_counter() - begun
-        record = EpochRecord(self.epoch, rate, **result._asdict(), seconds=seconds)
+        exchanges = self.phase.exchanges()._asdict()
+        record = EpochRecord(self.epoch, rate, **result._asdict(), **exchanges, seconds=seconds)
         self.lost = 0
         self.history.append(record)
         return record
@@ -289,6 +291,10 @@ class Trainer:
 
     def tensors(self) -> dict[str, Array]:
         """All of the state that is arrays, the machine aside."""
+        return {**self.phase.tensors(), **self._own_tensors()}
+
+    def _own_tensors(self) -> dict[str, Array]:
+        """Those that are not the chains'."""
         offsets = self.offsets.tensors() if self.settings.center else {}
         memories = {
             f"adam.{i}.{what}": x
@@ -296,24 +302,21 @@ class Trainer:
             for what, x in kept._asdict().items()
             if len(x)
         }
-        return {
-            **self.phase.tensors(), **_named_steps(self.steps), **offsets, **memories, **self.of_parameters.tensors(),
-        }  # fmt: skip
+        return {**_named_steps(self.steps), **offsets, **memories, **self.of_parameters.tensors()}
 
     def restore(
         self, epoch: int, header: dict[str, Any], tensors: dict[str, Array], prefix: str, history: History
     ) -> None:
         """Go on from what `header` and `tensors` said after `epoch` epochs; the machine's arrays have a prefix."""
-        into = self.tensors()
+        into = self._own_tensors()
         into |= {f"{prefix}weights.{i}": W for i, W in enumerate(self.weights)}
         for i, own in enumerate(self.parameters):
             into |= {f"{prefix}layers.{i}.{name}": p for name, p in own.items()}
-        for name, array in into.items():
-            array[...] = tensors[name]
+        overwrite(into, tensors)
         self.own.set_powers()
         self.chains_begun = header["chains_begun"]
         self.offsets.begun = epoch + header["batch"] > 0
-        self.phase.restored()
+        self.phase.restore(tensors)
         self.epoch, self.batch, self.seconds = epoch, header["batch"], header["seconds"]
         self.lost, self.history = header.get("lost", 0), history
 
