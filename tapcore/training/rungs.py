@@ -99,13 +99,18 @@ class TrainingLadder:
         rung.chains.seed(self.seed, *key, _SWEEP)
         rung.moves.sweep()
         last = rung is self.rungs[-1]
-        pair = Pair(rung, Place(Law(machine(), self._mixture), top)) if last else self._pairs[self.turn]
+        pair = Pair(rung, Place(self._law(machine()), top)) if last else self._pairs[self.turn]
         log_odds = _log_odds(pair)
         pair.swap(np.flatnonzero(np.log1p(-rng.random(self.count)) < log_odds))
         self.turn = 0 if last else self.turn + 1
         if last:
             self._judge(_expected(log_odds), pair.high, key)
         return last
+
+    def _law(self, machine: Machine) -> Law:
+        """That of a machine."""
+        with np.errstate(over="ignore"):  # what diverges is said after the epoch
+            return Law(machine, self._mixture)
 
     def _judge(self, now: float, top: Place, key: Key) -> None:
         """Take the acceptance of a try with the last rung into account, and add a rung where one is due."""
@@ -130,14 +135,14 @@ class TrainingLadder:
         own = last.weights.find()
         while True:
             on_the_way = between(last.law.machine, machine, part)
-            u = LogWeights(Law(on_the_way, self._mixture), last.chains).find() - own
+            u = LogWeights(self._law(on_the_way), last.chains).find() - own
             if part <= _SHORTEST or predicted_acceptance(u) >= ACCEPTANCE:
                 return on_the_way, resampled(u, rng.random())
             part /= 2
 
     def _add(self, machine: Machine, even: tuple[Array, ...]) -> None:
         """Put a rung on top whose chains begin at these values of even layers."""
-        rung = Rung(Law(machine, self._mixture), self.count, self.seed, 0)
+        rung = Rung(self._law(machine), self.count, self.seed, 0)
         for to, x in zip(rung.even, even, strict=True):
             to[:] = x
         self._pairs.append(Pair(self.rungs[-1], rung))
