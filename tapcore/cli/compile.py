@@ -107,7 +107,8 @@ def _use(machine: Machine) -> None:
 
     X = _samples(machine)
     fit(machine, X, epochs=1, progress=False)
-    fit(machine, X, epochs=1, gradient="pcd", progress=False)
+    for gradient in ("pcd", "ptt"):
+        fit(machine, X, epochs=1, gradient=gradient, progress=False)
     sample(machine, 2, sweeps=1, progress=False)
     ReplicaExchange(machine, 2, 2).sweep(1)
     TrajectoryTempering(machine, 2).sweep(1)

@@ -116,8 +116,8 @@ def fit(
         Chains K that seek solutions; free of M.
     learning_rate : float or callable, optional
         Size of the steps: a number, or a function of the epoch, 1 to `epochs`; at least 0. None is 0.002 with
-        `Adam`; with `Momentum` 0.05, and 0.1 for "cd" and "pcd", for units {0, 1}, less for `Spin` so that
-        weights move alike.
+        `Adam`; with `Momentum` 0.05, and 0.1 for "cd", "pcd" and "ptt", for units {0, 1}, less for `Spin` so
+        that weights move alike.
         W starts near 0, where the gradient nearly vanishes: the log-likelihood stays at that of independent units until
         the hidden units part, which takes some hundred steps of the default rate.
     schedule : Constant, Linear, Cosine or Steps, optional
@@ -131,8 +131,8 @@ def fit(
     penalty : L1, L2 or None
         On the weights.
     sweeps : int
-        Sweeps of each chain for each mini-batch. None is 2 for persistent chains and 10 for others, and 1 for "cd" and
-        "pcd".
+        Sweeps of each chain for each mini-batch. None is 2 for persistent chains and 10 for others, and 1 for "cd",
+        "pcd" and "ptt".
     chain_init : {"data", "persistent", "random"}, optional
         Chains start from samples (those of the batch, then those that follow in the epoch's order), go on from the
         previous batch, or start from uniformly random visible means. Two sweeps a batch of persistent chains do about
@@ -140,8 +140,8 @@ def fit(
         "rbp" and "adatap" "data".
     renew : float
         Share of persistent chains that start anew from samples in each batch, 0 to 1. With none, chains forget the data
-        and may collapse onto few solutions, unless `pinning` keeps them apart. None is 0 with `pinning` and for "pcd",
-        0.2 without.
+        and may collapse onto few solutions, unless `pinning` keeps them apart. None is 0 with `pinning` and for "pcd"
+        and "ptt", 0.2 without.
     pinning : float, optional
         Signal-to-noise ratio at which the hidden units of persistent chains of "tap", "nmf" or "tap3" are measured in
         each batch, at least 0: chains follow the equations given these measurements, of values drawn from their own
@@ -151,15 +151,16 @@ def fit(
     noisy : float
         Share of the chains that start from samples, 0 to 1, that do so from noisy ones: each with a probability of its
         own, uniform in [0, 1], that a unit is replaced by a random mean. Training then also meets the solutions around
-        noisy signals, which denoising comes upon. Not for "cd" and "pcd".
+        noisy signals, which denoising comes upon. Not for "cd", "pcd" and "ptt".
     damping : float in [0, 1), optional
         Of the sweeps, as in `solve`. None is 0, for "adatap" 1/2.
-    gradient : {"tap", "nmf", "tap3", "rbp", "adatap", "cd", "pcd"}
+    gradient : {"tap", "nmf", "tap3", "rbp", "adatap", "cd", "pcd", "ptt"}
         The equations that chains solve and the gradient that goes with them (relaxed belief propagation and adaptive
         TAP take some 30 to 200 times as long as TAP); or contrastive divergence, for which
         chains are of block Gibbs sampling and start from the samples of each batch ("cd") or go on from the batch
-        before ("pcd"), the hidden units' means given the visible values standing for their values. What is recorded of
-        each epoch is the TAP log-likelihood all the same.
+        before ("pcd"), the hidden units' means given the visible values standing for their values; or parallel
+        trajectory tempering ("ptt"), contrastive divergence by chains that also cross between modes, as the notes say.
+        What is recorded of each epoch is the TAP log-likelihood all the same.
         Machines of more than two layers take "tap", "nmf" or "tap3".
     seed : int
         At least 0. Same seed and thread count: the same bits.
@@ -229,6 +230,17 @@ def fit(
 
     Units with means far from 0 make the gradients of weights nearly parallel to those of the units' fields: `center`
     mends this, and hidden units whose means are near 0, `Spin` or `Gaussian`, do without.
+
+    Chains of "pcd" stay in the modes that they are in once couplings are strong. Those of "ptt" are the top of a ladder
+    (Béreux et al., Fast training and sampling of restricted Boltzmann machines, ICLR 2025): below them is for each a
+    chain of every rung, of earlier machines of the same run, down to rung 0, the machine of the start without
+    couplings, whose chains are drawn anew. In each batch one rung takes a Gibbs sweep and its chains then try to change
+    places with those of the next, from rung 0 up to the machine and again from rung 0. A machine becomes a rung when
+    the share of exchanges with the last one has fallen below 0.3, as a running average; where it has fallen to half of
+    that, as at a machine trained before, first one in between by linear interpolation. There are 24 rungs at most: then
+    the one goes whose neighbours exchange the most without it. A batch takes about 1.7 times as long as by "pcd",
+    however many rungs there are (784x100 units, 100 chains); checkpoints hold all rungs, and are that much larger.
+    The history says how many there are, and which share of the exchanges with the last one takes place.
 
     The held-out score is an estimate of the exact held-out log-likelihood that comes to lie above it, but moves with
     it, from epoch to epoch too: patience of less than 5 may stop at the first dip. The learning rate falls along all

@@ -17,7 +17,6 @@ from tapcore.inference.belief.gradient import Backwards, Marginals, follow
 from tapcore.inference.methods import ADAPTIVE, BELIEF, SWEEPS, TABLE, check_method, names, quoted
 from tapcore.inference.pinning import Pinning
 from tapcore.inference.records import Starts
-from tapcore.inference.pinning import Pinning
 from tapcore.inference.solution import Solutions
 from tapcore.inference.solve import rule_for, solve
 from tapcore.inference.sweeps.chains import Chains

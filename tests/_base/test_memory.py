@@ -29,6 +29,7 @@ CALLS = {
     "fit nmf persistent": (lambda: fit(MACHINE, gradient="nmf", chain_init="persistent"), "chains"),
     "fit cd": (lambda: fit(MACHINE, gradient="cd"), "chains"),
     "fit pcd": (lambda: fit(MACHINE, gradient="pcd"), "chains"),
+    "fit ptt": (lambda: fit(MACHINE, gradient="ptt"), "chains"),
     "fit deep": (lambda: fit(DEEP), "chains"),
     "ais": (lambda: tc.ais(MACHINE, chains=HUGE, progress=False), "chains"),
     "GibbsSampler": (lambda: tc.GibbsSampler(MACHINE, HUGE), "chains"),

@@ -24,6 +24,7 @@ tc.ais(machine, 10, 20, seed=0)
 tc.sample(machine, 10, sweeps=5, progress=False)
 tc.TrajectoryTempering(machine, 3).sweep(5)
 tc.fit(tc.RBM(tc.Binary(9), tc.Binary(4), seed=0), X, epochs=1, gradient="pcd", progress=False)
+tc.fit(tc.RBM(tc.Binary(9), tc.Binary(4), seed=0), X, epochs=1, gradient="ptt", progress=False)
 tc.solve(tc.DBM(tc.Binary(9), tc.Binary(4), tc.Binary(3), seed=0), X)
 """
 

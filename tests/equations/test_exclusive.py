@@ -207,7 +207,7 @@ def test_layers_may_be_read_from_either_end() -> None:
     assert_allclose(found.free_energy[0], other.free_energy[0], atol=1e-11)
 
 
-@pytest.mark.parametrize("gradient", ["tap", "nmf", "cd", "pcd"])
+@pytest.mark.parametrize("gradient", ["tap", "nmf", "cd", "pcd", "ptt"])
 def test_it_trains(gradient: str) -> None:
     rng = np.random.default_rng(6)
     which = rng.integers(0, 3, 60)

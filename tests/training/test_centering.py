@@ -120,7 +120,7 @@ def test_training_does_not_depend_on_what_is_called_1(name: str) -> None:
     assert distances[1] > 1e-3
 
 
-@pytest.mark.parametrize("gradient", ["nmf", "tap3", "rbp", "adatap", "cd", "pcd"])
+@pytest.mark.parametrize("gradient", ["nmf", "tap3", "rbp", "adatap", "cd", "pcd", "ptt"])
 def test_all_gradients_take_it(gradient: str) -> None:
     how = HOW | {"gradient": gradient, "learning_rate": 0.1, "sweeps": 3, "chain_init": None}
     start, X = machine(tc.Binary(9), tc.Binary(6)), data(60)

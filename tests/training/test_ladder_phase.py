@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from pathlib import Path
 from typing import Any
@@ -50,12 +51,13 @@ def test_chains_of_the_ladder_have_the_exact_means_where_others_are_stuck_in_a_m
     assert 0.2 < exact.mean[0].min() <= exact.mean[0].max() < 0.4
     found = {}
     for gradient in ("pcd", "ptt"):
-        phase = phase_of(TWO_MODES, gradient, 200)
-        phase.start(np.ones((200, 16)))
-        list(run(phase, TWO_MODES, range(100)))
-        found[gradient] = averages(phase, TWO_MODES, range(100, 400))
+        phase = phase_of(TWO_MODES, gradient, 400)
+        phase.start(np.ones((400, 16)))
+        list(run(phase, TWO_MODES, range(150)))
+        found[gradient] = averages(phase, TWO_MODES, range(150, 450))
     assert found["pcd"][0].min() > 0.9
-    assert_allclose(found["ptt"][0], exact.mean[0], atol=0.03)
+    # From 150 batches to the next, averages differ by a standard deviation of 0.025.
+    assert_allclose(found["ptt"][0], exact.mean[0], atol=0.05)
     assert_allclose(found["ptt"][1], exact.pair[0], atol=0.01)
 
 
@@ -174,11 +176,10 @@ def test_lost_chains_stay_where_they_are() -> None:
     start = np.ones((10, 16))
     start[3] = np.nan
     phase.start(start)
-    list(run(phase, TWO_MODES, range(5)))
-    assert_array_equal(phase.lost(), np.arange(10) == 3)
-    for rung in phase.ladder.rungs:
-        assert np.isfinite(rung.even[0]).all()
-    assert math.isnan(phase.ladder.acceptance) or 0 <= phase.ladder.acceptance <= 1
+    for _ in run(phase, TWO_MODES, range(5)):
+        assert_array_equal(phase.lost(), np.arange(10) == 3)
+        assert all(np.isfinite(rung.even[0]).all() for rung in phase.ladder.rungs)
+        assert math.isnan(phase.ladder.acceptance) or 0 <= phase.ladder.acceptance <= 1
 
 
 # --- Training ---
@@ -224,6 +225,24 @@ def test_history_tells_of_the_ladder() -> None:
     assert other.rungs[0] == 0
 
 
+class Enough(Exception):
+    pass
+
+
+def train_for(batches: int, training: tc.Training) -> None:
+    """So many batches, the last of which may be within an epoch."""
+    left = [batches]
+
+    def done() -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise Enough
+
+    with contextlib.suppress(Enough):
+        while left[0]:
+            training.step(done)
+
+
 @pytest.mark.parametrize("visible", ["Binary", "Gaussian", "Mixed"])
 @pytest.mark.parametrize("batches", [1, 31, 63])
 def test_resuming_gives_the_same_bits(visible: str, batches: int, tmp_path: Path) -> None:
@@ -239,21 +258,14 @@ def test_resuming_gives_the_same_bits(visible: str, batches: int, tmp_path: Path
     whole, history = tc.fit(machine, X, **how)
     assert history.rungs[-1] > 2
     assert batches == 1 or history.rungs[(batches - 1) // 10] > 1
-    left = [batches]
-
-    def stop() -> None:
-        left[0] -= 1
-        if left[0] == 0:
-            raise KeyboardInterrupt
-
     settings = tc.Settings(**{name: value for name, value in how.items() if name != "progress"})
     training = tc.Training(machine, X, settings, checkpoint=tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        while True:
-            training.step(stop)
+    train_for(batches, training)
     training.save()
-    # Whatever weights are given: those of the checkpoint are taken, rung 0 included.
+    # Whatever machine is given: that of the checkpoint is taken, rung 0 included.
     again = machine.replace(weights=[1.5 * machine.weights[0]])
+    if visible == "Binary":
+        again = again.replace(layers=(tc.Binary(14, U=0.5), tc.Binary(6, U=0.2)))
     resumed = tc.fit(again, X, checkpoint=tmp_path, resume=True, **how)
     assert resumed.machine == whole
     assert [r._replace(seconds=0.0) for r in resumed.history] == [r._replace(seconds=0.0) for r in history]
@@ -273,12 +285,12 @@ def test_does_not_depend_on_threads() -> None:
     assert (first.machine.weights[0] != fit_as_paper(machine, X, **how | {"seed": 1}).machine.weights[0]).all()
 
 
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
 def test_divergence_is_said_as_of_other_gradients() -> None:
-    X = patterns()
-    machine = tc.RBM(tc.Gaussian.from_data(X), tc.Gaussian(6), sigma=0.1, seed=0)
+    machine = tc.RBM(tc.Binary(14), tc.Binary(6), seed=0)
     for gradient in ("pcd", "ptt"):
-        with pytest.raises(FloatingPointError, match="training diverged in epoch"):
-            fit_as_paper(machine, X, **HOW | {"gradient": gradient, "learning_rate": 1e30, "dtype": "float32"})
+        with pytest.raises(FloatingPointError, match="training diverged in epoch 1: "):
+            tc.fit(machine, patterns(), **HOW | {"gradient": gradient, "learning_rate": 1e38})
 
 
 def test_who_trains_by_what() -> None:

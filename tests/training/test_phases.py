@@ -30,7 +30,7 @@ def exact_slopes(machine: tc.Machine, X: np.ndarray) -> tuple[np.ndarray, list[n
     return (X.T @ hidden) / len(X) - model.pair[0], [X.mean(0) - model.mean[0], hidden.mean(0) - model.mean[1]]
 
 
-@pytest.mark.parametrize("gradient", ["cd", "pcd"])
+@pytest.mark.parametrize("gradient", ["cd", "pcd", "ptt"])
 @pytest.mark.parametrize("kind", ["Binary", "Spin", "TruncatedGaussian"])
 def test_many_sweeps_of_many_chains_give_the_exact_gradient(kind: str, gradient: str) -> None:
     machine = random_rbm(3, kind, "Binary", sizes=(6, 4), sigma=0.5)
@@ -69,7 +69,9 @@ def test_adaptive_tap_takes_the_gradient_of_its_solutions() -> None:
         assert_allclose(a["U"], b["U"], atol=1e-9)
 
 
-@pytest.mark.parametrize(("gradient", "rate"), [("cd", 0.05), ("pcd", 0.05), ("adatap", 0.3), ("rbp", 0.1)])
+@pytest.mark.parametrize(
+    ("gradient", "rate"), [("cd", 0.05), ("pcd", 0.05), ("ptt", 0.05), ("adatap", 0.3), ("rbp", 0.1)]
+)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_learns_correlations(gradient: str, rate: float, dtype: str) -> None:
     rng = np.random.default_rng(1)

@@ -191,7 +191,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"noisy": 0.5, "gradient": "cd"}, "noisy starts are means, not values: gradient 'cd' cannot take them"),
     ({"damping": 1.0}, "damping must be at least 0 and below 1, got 1.0"),
     ({"damping": 0.0, "gradient": "cd"}, "damping is of sweeps of mean-field equations: gradient 'cd' has none"),
-    ({"gradient": "tap9"}, "gradient must be one of 'tap', 'nmf', 'tap3', 'rbp', 'adatap', 'cd', 'pcd', got 'tap9'"),
+    (
+        {"gradient": "tap9"},
+        "gradient must be one of 'tap', 'nmf', 'tap3', 'rbp', 'adatap', 'cd', 'pcd', 'ptt', got 'tap9'",
+    ),
     ({"seed": -1}, "seed must be an integer of at least 0, got -1"),
     ({"pretrain": -1}, "pretrain must be an integer of at least 0, got -1"),
     ({"pass_up": "hands"}, "pass_up must be one of 'samples', 'means', got 'hands'"),
@@ -261,7 +264,7 @@ def test_replace_keeps_the_rest() -> None:
     ("gradient", "expected"),
     [
         ("tap", (2, "persistent", 0.0, PINNING)), ("adatap", (10, "data", 0.2, 0.0)), ("cd", (1, "data", 0.0, 0.0)),
-        ("pcd", (1, "persistent", 0.0, 0.0)),
+        ("pcd", (1, "persistent", 0.0, 0.0)), ("ptt", (1, "persistent", 0.0, 0.0)),
     ],
 )  # fmt: skip
 def test_none_is_resolved_by_the_gradient(gradient: str, expected: tuple[int, str, float, float]) -> None:

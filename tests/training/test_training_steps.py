@@ -23,6 +23,7 @@ GREY = RNG.normal(3.0, 0.2, (50, 6))
 CASES: dict[str, tuple[tc.Machine, np.ndarray, dict[str, Any]]] = {
     "rbm": (tc.RBM(tc.Binary(6), tc.Binary(4), sigma=0.3, seed=1), X, {"chain_init": "persistent"}),
     "pcd": (tc.RBM(tc.Binary(6), tc.Binary(4), sigma=0.3, seed=1), X, {"gradient": "pcd"}),
+    "ptt": (tc.RBM(tc.Binary(6), tc.Binary(4), sigma=2.0, seed=1), X, {"gradient": "ptt"}),
     "deep": (tc.DBM(tc.Binary(6), tc.Binary(4), tc.Binary(3), sigma=0.3, seed=1), X, {"pretrain": 1}),
     "real": (tc.RBM(tc.Gaussian(6), tc.Binary(4), sigma=0.1, seed=1), GREY, {}),
 }

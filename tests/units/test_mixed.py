@@ -73,7 +73,7 @@ def test_solutions_are_those_of_one_block(kind: str, where: int, method: str) ->
 
 @EVERY_KIND
 @BOTH_ENDS
-@pytest.mark.parametrize("gradient", ["tap", "pcd", "rbp"])
+@pytest.mark.parametrize("gradient", ["tap", "pcd", "ptt", "rbp"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_training_is_that_of_one_block(kind: str, where: int, gradient: str, dtype: str) -> None:
     ours, theirs = machine_pair(kind, where, dtype)
