@@ -238,8 +238,9 @@ def fit(
     places with those of the next, from rung 0 up to the machine and again from rung 0. A machine becomes a rung when
     the share of exchanges with the last one has fallen below 0.3, as a running average; where it has fallen to half of
     that, as at a machine trained before, first one in between by linear interpolation. There are 24 rungs at most: then
-    the one goes whose neighbours exchange the most without it. A batch takes about 1.7 times as long as by "pcd",
-    however many rungs there are (784x100 units, 100 chains); checkpoints hold all rungs, and are that much larger.
+    the one goes whose neighbours exchange the most without it. A batch takes about twice as long as by "pcd",
+    however many rungs there are (``python -m tapcore_bench.paper.tempered``); checkpoints hold all rungs, and are that
+    much larger.
     The history says how many there are, and which share of the exchanges with the last one takes place.
 
     The held-out score is an estimate of the exact held-out log-likelihood that comes to lie above it, but moves with
