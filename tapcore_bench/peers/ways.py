@@ -69,6 +69,7 @@ def ways(X: NDArray[Any], hidden: int) -> dict[str, Way]:
     found = {
         "fit": Way(partial(by_fit, X, hidden, lambda s: tc.Settings(seconds=s))),
         'fit(gradient="pcd")': Way(partial(by_fit, X, hidden, lambda s: tc.Settings(gradient="pcd", seconds=s))),
+        'fit(gradient="ptt")': Way(partial(by_fit, X, hidden, lambda s: tc.Settings(gradient="ptt", seconds=s))),
         "paper_settings()": Way(partial(by_fit, X, hidden, lambda s: tc.paper_settings(seconds=s))),
     }
     lacks = "" if find_spec("sklearn") else "BernoulliRBM needs scikit-learn: pip install 'tapcore[sklearn]'"
