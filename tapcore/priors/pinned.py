@@ -1,4 +1,4 @@
-"""Posterior means by chains whose hidden units are measured, in place of single solutions.
+"""Posterior means (Eq. 44) by chains whose hidden units are measured, in place of single solutions.
 
 Where noise is strong the posterior has many solutions, and their free energies weigh them badly: TAP errs by more than
 they differ. Chains under measurements (`inference/pinning.py`) move between them as the law asks for; what they come by
