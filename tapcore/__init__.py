@@ -42,11 +42,11 @@ if TYPE_CHECKING:
     from tapcore.priors.channels import GaussianNoise as GaussianNoise
     from tapcore.priors.denoising import Posterior as Posterior
     from tapcore.priors.denoising import denoise as denoise
-    from tapcore.priors.denoising import f1_score as f1_score
-    from tapcore.priors.denoising import matthews_correlation as matthews_correlation
     from tapcore.priors.denoising import nearest_neighbours as nearest_neighbours
     from tapcore.priors.denoising import pointwise as pointwise
     from tapcore.priors.denoising import posterior as posterior
+    from tapcore.priors.scores import f1_score as f1_score
+    from tapcore.priors.scores import matthews_correlation as matthews_correlation
     from tapcore.sampling.replicas import ReplicaExchange as ReplicaExchange
     from tapcore.sampling.sampler import GibbsSampler as GibbsSampler
     from tapcore.sampling.sampler import sample as sample
@@ -123,14 +123,14 @@ _HOMES = {
     "datasets": "storage.datasets",
     "denoise": "priors.denoising",
     "exact": "evaluation.exact",
-    "f1_score": "priors.denoising",
+    "f1_score": "priors.scores",
     "fit": "training.fit",
     "free_energy": "inference.free_energy",
     "gradient": "training.gradient",
     "harvest": "landscape.harvest",
     "load": "storage.machines",
     "log_likelihood": "evaluation.likelihood",
-    "matthews_correlation": "priors.denoising",
+    "matthews_correlation": "priors.scores",
     "merge_solutions": "landscape.statistics",
     "nearest_neighbours": "priors.denoising",
     "noisy_starts": "landscape.starts",

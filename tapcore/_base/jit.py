@@ -21,6 +21,7 @@ from numba.core.errors import NumbaError
 from numba.extending import overload
 
 from tapcore._base.cache import KernelCache
+from tapcore._base.compiling import compiling
 from tapcore._base.inline import HelperCompiler
 from tapcore._base.intrinsics import JIT_DISABLED
 
@@ -187,7 +188,8 @@ def c_function(body: Callable[..., None], arguments: int, *chosen: Any) -> Any:
     made: Any = CFunc(body, ((types.voidptr,) * arguments, types.void), locals={}, options=dict(_SCALAR_OPTIONS))
     made._cache = KernelCache(body, *chosen)
     try:
-        made.compile()
+        with compiling():
+            made.compile()
     except NumbaError as error:
         raise CompileError(_cause(str(error))) from error
     return made
@@ -210,5 +212,6 @@ def block_function(function: Callable[..., None], job: Any) -> Any:
     """Compile ``function(b, job)``, for jobs of a `structs.Reference` type, as a C function of number and pointer."""
     made: Any = CFunc(function, ((types.int64, job), types.void), locals={}, options=dict(_SCALAR_OPTIONS))
     made._cache = KernelCache(function)
-    made.compile()
+    with compiling():
+        made.compile()
     return made

@@ -5,15 +5,60 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tapcore.storage.datasets import Dataset
 
 DATA_NOTE = "data.json"
 
 
+_NOTED = ("source", "threshold", "key", "image_shape")
+
+
 def noted(run: Path) -> dict[str, Any] | None:
-    """What `train` has noted in the folder of a run."""
+    """What `train` has noted in the folder of a run; ValueError, with the file's name, if it is no such note."""
     note = run / DATA_NOTE
-    return json.loads(note.read_text(encoding="utf-8")) if note.is_file() else None
+    if not note.is_file():
+        return None
+    try:
+        said = json.loads(note.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{note} is no JSON: {error}") from None
+    if not isinstance(said, dict) or not said.keys() >= set(_NOTED):
+        raise ValueError(f"{note} must name {', '.join(_NOTED)}, as `tapcore train` leaves it")
+    return said
+
+
+def load_as_trained(source: str, threshold: float | None, key: str | None, said: dict[str, Any] | None) -> Dataset:
+    """Data of one's own by the threshold given, or by that of the run's data unless they are 0 and 1 already."""
+    from tapcore.storage.datasets import load_with_shape
+
+    if threshold is None and said is not None:
+        threshold = said["threshold"]
+        if threshold is not None and source != "digits":
+            given = load_with_shape(source, key=key)
+            if _two_valued(given.X):
+                return given
+    return load_with_shape(source, threshold=threshold, key=key)
+
+
+def _two_valued(X: Any) -> bool:
+    from tapcore._base.checks import row_blocks
+
+    return all(((rows == 0) | (rows == 1)).all() for _, rows in row_blocks(X))
+
+
+def check_out(given: str) -> Path:
+    """The array file that a command is to write, with a picture beside it; refused before it computes anything."""
+    out = Path(given)
+    if out.suffix == ".png":
+        raise ValueError(f"--out must not end in .png, where the picture goes: {out}")
+    if out.is_dir():
+        raise ValueError(f"--out must be a file, and {out} is a folder")
+    if not out.parent.is_dir():
+        raise ValueError(f"--out must be in a folder that exists: there is no {out.parent}")
+    return out
 
 
 def image_shape(run: Path) -> tuple[int, int] | None:

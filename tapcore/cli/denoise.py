@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tapcore.cli.data import data_of, image_shape, noted
+from tapcore.cli.data import check_out, data_of, image_shape, load_as_trained, noted
 
 if TYPE_CHECKING:
     from tapcore.priors.channels import Channel
@@ -62,23 +62,21 @@ def _denoise(options: argparse.Namespace) -> None:
     from tapcore._base import checks
     from tapcore._base.threads import thread_limit
     from tapcore.priors.denoising import posterior
-    from tapcore.storage.datasets import load_with_shape
     from tapcore.storage.format import write_whole
     from tapcore.storage.machines import load
 
     _check_options(options)
     run = Path(options.run)
     folder = run if run.is_dir() else run.parent
-    out = folder / "denoised.npz" if options.out is None else Path(options.out)
+    out = folder / "denoised.npz" if options.out is None else check_out(options.out)
     count = checks.integer("--count", options.count, minimum=1)
     rng = np.random.default_rng(checks.integer("--seed", options.seed, minimum=0))
     machine = load(run)
     visible = machine.layers[0]
     said = noted(folder)
-    threshold = options.image_threshold
-    if threshold is None and said is not None and not options.noisy:
-        threshold = said["threshold"]
-    images = load_with_shape(options.images, threshold=threshold, key=options.image_key)
+    images = load_as_trained(
+        options.images, options.image_threshold, options.image_key, None if options.noisy else said
+    )
     shape = images.image_shape or image_shape(folder)
     X = np.asarray(images.X[:count], np.float64)
     if X.shape[1] != visible.columns:
@@ -155,7 +153,8 @@ def _compare(
     import numpy as np
 
     from tapcore.priors.channels import GaussianNoise
-    from tapcore.priors.denoising import f1_score, matthews_correlation, nearest_neighbours, pointwise
+    from tapcore.priors.denoising import nearest_neighbours, pointwise
+    from tapcore.priors.scores import f1_score, matthews_correlation
 
     others: dict[str, Any] = {}
     if prior is not None:

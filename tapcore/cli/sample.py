@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tapcore.cli.data import image_shape
+from tapcore.cli.data import check_out, image_shape
 
 if TYPE_CHECKING:
     from tapcore.sampling.trajectory import TrajectoryTempering
@@ -48,7 +48,7 @@ def _sample(options: argparse.Namespace) -> None:
 
     run = Path(options.run)
     folder = run if run.is_dir() else run.parent
-    out = folder / "samples.npy" if options.out is None else Path(options.out)
+    out = folder / "samples.npy" if options.out is None else check_out(options.out)
     with thread_limit(options.threads):
         x, ladder = _drawn(run, options)
     contents = io.BytesIO()

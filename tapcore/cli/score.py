@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tapcore.cli.data import data_of_run, noted
+from tapcore.cli.data import data_of_run, load_as_trained, noted
 
 if TYPE_CHECKING:
     from tapcore.evaluation.score import Score
@@ -44,24 +45,29 @@ def _score(options: argparse.Namespace) -> None:
 
     from tapcore._base.threads import thread_limit
     from tapcore.evaluation.score import score
-    from tapcore.storage import datasets
     from tapcore.storage.machines import load
 
     run, units = Path(options.run), sum(load(options.run).sizes)
     folder = run if run.is_dir() else run.parent
-    said, threshold = noted(folder), options.threshold
-    if threshold is None and said is not None:
-        threshold = said["threshold"]
-    X, trained_on = datasets.load(options.data, threshold=threshold, key=options.key), data_of_run(folder)
+    X = load_as_trained(options.data, options.threshold, options.key, noted(folder)).X
     with thread_limit(options.threads):
         found = score(
-            run, X, data=trained_on, chains=options.chains, temperatures=options.temperatures, seed=options.seed,
-            progress=False if options.json else None,
+            run, X, data=_trained_on(folder), chains=options.chains, temperatures=options.temperatures,
+            seed=options.seed, progress=False if options.json else None,
         )  # fmt: skip
     if options.json:
         print(json.dumps(found.to_dict(), indent=1, allow_nan=False))
     else:
         _print(found, units)
+
+
+def _trained_on(folder: Path) -> Any:
+    """Data that the run was trained on; None, and a line that says so, where they are gone."""
+    try:
+        return data_of_run(folder)
+    except OSError as error:
+        print(f"tapcore: warning: no free-energy gap: the run's data are gone ({error})", file=sys.stderr)
+        return None
 
 
 def _print(found: Score, units: int) -> None:
@@ -73,11 +79,12 @@ def _print(found: Score, units: int) -> None:
         routes.append(("ladder, along the run", found.ladder, found.ladder_log_likelihood))
     if found.known:
         likelihoods = [value for _, route, value in routes if route.trusted]
+        of_log_z = max(route.standard_error for _, route, _ in routes if route.trusted)
         print(
             f"log-likelihood of {found.samples} samples: {min(likelihoods):.3f} to {max(likelihoods):.3f} nats each",
             end="",
         )
-        print(f" (+- {found.standard_error:.3f} for their number)")
+        print(f" (+- {found.standard_error:.3f} for their number, +- {of_log_z:.3f} for ln Z)")
     else:
         print(f"log-likelihood of {found.samples} samples: ln Z is not known")
     for doubt in found.doubts:

@@ -196,7 +196,7 @@ def score(
         samples=len(samples), forward=forward, reverse=reverse, ladder=ladder, reverse_starts=starts,
         log_likelihood=mean - forward.log_z, other_log_likelihood=mean - reverse.log_z,
         ladder_log_likelihood=float("nan") if ladder is None else mean - ladder.log_z,
-        standard_error=float(weights.std() / np.sqrt(len(weights))), known=known, doubts=doubts,
+        standard_error=_standard_error(weights), known=known, doubts=doubts,
         tap=mean + float(energies.mean()) if len(energies) else float("nan"),
         tap_weighted=mean - float(np.logaddexp.reduce(-distinct)) if len(distinct) else float("nan"),
         solutions=len(distinct), pseudo_log_likelihood=_pseudo(machine, samples, seed), free_energy_gap=gap,
@@ -285,3 +285,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float | np.floating):
         return float(value) if np.isfinite(value) else None
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _standard_error(values: Array) -> float:
+    """Of their mean; NaN of one value, which does not show how far others are from it."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")

@@ -29,6 +29,8 @@ Layers = tuple[Array, ...]
 
 #: The ratio of signal to noise that serves machines of two-state units best.
 PINNING = 1.0
+#: And the largest that leaves float32 digits for what machines have to say.
+MOST_PINNING = 1e6
 
 
 def two_states(machine: Machine) -> bool:

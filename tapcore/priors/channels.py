@@ -16,6 +16,20 @@ from tapcore.units import Unit
 Array = NDArray[Any]
 
 
+def check_layer(name: str, unit: Any) -> None:
+    """Refuse what is no layer of units."""
+    if not isinstance(unit, Unit):
+        raise ValueError(f"{name} must be a layer of units, such as machine.layers[0], got {type(unit).__name__}")
+
+
+def signals(unit: Unit, X: ArrayLike) -> Array:
+    """`X` as values of a layer, (K, n) float64, or ValueError."""
+    check_layer("unit", unit)
+    x = checks.matrix("X", X, unit.columns, rows="signals")
+    unit.check_data("X", x)
+    return x.astype(np.float64)
+
+
 class Channel(abc.ABC):
     """What happened to a signal x before it was observed as y: a likelihood P(y|x), unit by unit."""
 
@@ -62,7 +76,8 @@ class Channel(abc.ABC):
         Raises
         ------
         ValueError
-            The layer cannot take this channel, or `rng` is not a generator.
+            Signals that are no matrix of the layer's width or outside its support; the layer cannot take this channel;
+            or `rng` is not a generator.
         """
 
     def observed(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -110,9 +125,9 @@ class BinarySymmetric(Channel):
 
     def corrupt(self, unit: Unit, X: ArrayLike, rng: np.random.Generator) -> Array:
         """Flip each unit with probability p."""
+        x = signals(unit, X)
         low, high = self._states(unit)
         checks.generator("rng", rng)
-        x = checks.real_array("X", X)
         return np.where(rng.random(x.shape) < self.p, low + high - x, x)
 
     def _states(self, unit: Unit) -> tuple[float, float]:
@@ -158,7 +173,7 @@ class Erasure(Channel):
 
     def corrupt(self, unit: Unit, X: ArrayLike, rng: np.random.Generator) -> Array:
         """Put NaN where units are erased; nothing is drawn."""
-        x = checks.real_array("X", X).astype(np.float64)
+        x = signals(unit, X)
         return np.where(self.observed((len(x), unit.columns)), x, np.nan)
 
     def observed(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -205,9 +220,10 @@ class GaussianNoise(Channel):
 
     def corrupt(self, unit: Unit, X: ArrayLike, rng: np.random.Generator) -> Array:
         """Add noise."""
+        x = signals(unit, X)
+        variance = checks.per_site("variance", self.variance, unit.columns)
         checks.generator("rng", rng)
-        x = checks.real_array("X", X).astype(np.float64)
-        return x + np.sqrt(self.variance) * rng.standard_normal(x.shape)
+        return x + np.sqrt(variance) * rng.standard_normal(x.shape)
 
     def __repr__(self) -> str:
         v = self.variance

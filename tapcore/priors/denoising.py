@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,11 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from tapcore._base import checks, footprint
 from tapcore.inference.methods import names
 from tapcore.inference.outside import Clamped, checked_fields
-from tapcore.inference.pinning import PINNING, two_states
+from tapcore.inference.pinning import MOST_PINNING, PINNING, two_states
 from tapcore.inference.solution import Solutions
 from tapcore.inference.solve import solve
 from tapcore.machine import Machine, check_machine
-from tapcore.priors.channels import Channel
+from tapcore.priors.channels import Channel, check_layer
 from tapcore.priors.neighbours import average, nearest
 from tapcore.priors.pinned import check_room, pinned_moments
 from tapcore.units import Unit
@@ -104,8 +105,8 @@ def posterior(
         Independent units fitted to the data, as ``type(machine.layers[0]).from_data(X)``, for the first starting point.
         None is the visible layer in the fields that hidden units send where each is on its own.
     pinning : float, optional
-        Ratio of signal to noise of the measurements of each hidden unit, as in `fit`; 0 takes solutions themselves.
-        None is 1 where all units have two states, else 0.
+        Ratio of signal to noise of the measurements of each hidden unit, as in `fit`, at most 1e6; 0 takes solutions
+        themselves. None is 1 where all units have two states, else 0.
     starts : int, optional
         With `pinning`, chains for each observation, which begin at values drawn with the probabilities of the pointwise
         optimum; None is 20. Else starting points: the pointwise optimum, then such values; None is 5.
@@ -120,13 +121,19 @@ def posterior(
     Returns
     -------
     Posterior
-        With `pinning`, free energy and convergence are those of the solution found from the pointwise optimum.
+        With `pinning`, free energy and convergence are those of the solution found from the pointwise optimum; and
+        random numbers of an observation are others where there are other observations beside it.
 
     Raises
     ------
     ValueError
         A channel that the visible units cannot take; observations that it cannot yield; a mask or variances of the
         wrong shape; a prior of another type or size; another argument outside its range.
+
+    Warns
+    -----
+    UserWarning
+        Observations for which nothing was found; their rows are NaN.
     """
     check_machine(machine)
     visible = machine.layers[0]
@@ -162,14 +169,21 @@ def posterior(
             )
             combined = (*moments, *combined[2:])
         parts.append((*(x.astype(machine.dtype) for x in combined[:2]), *combined[2:]))
-    return Posterior(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    result = Posterior(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    if lost := int(np.isnan(result.mean).any(axis=1).sum()):
+        warnings.warn(
+            f"posterior: {lost} of {len(result.mean)} observations have no posterior that was found, and NaN for it: "
+            "the machine's weights may have no finite Z, or what was observed is out of all proportion",
+            stacklevel=2,
+        )
+    return result
 
 
 def _pinning(machine: Machine, ratio: float | None, combine: str) -> float:
     checks.choice("combine", combine, ("mean", "best"))
     if ratio is None:
         return PINNING if two_states(machine) and combine == "mean" else 0.0
-    ratio = checks.number("pinning", ratio, minimum=0.0)
+    ratio = checks.number("pinning", ratio, minimum=0.0, maximum=MOST_PINNING)
     if ratio and combine == "best":
         raise ValueError("combine='best' takes one solution, without pinning: pinning must be 0 or left out")
     return ratio
@@ -194,6 +208,7 @@ def pointwise(prior: Unit, Y: ArrayLike, channel: Channel) -> Array:
     ValueError
         As `posterior`.
     """
+    check_layer("prior", prior)
     observations = _observations(prior, Y, channel)
     return pointwise_moments(prior, channel.entry(prior, observations), len(observations))[0]
 
@@ -233,6 +248,7 @@ def nearest_neighbours(X: ArrayLike, Y: ArrayLike, channel: Channel, k: int = 1)
     ValueError
         Arrays of unlike widths, samples or observed values that are not finite, or more neighbours than samples.
     """
+    _check_channel(channel)
     samples = checks.matrix("X", X, None, rows="samples")
     observations = checks.matrix("Y", Y, samples.shape[1], rows="observations")
     k = checks.integer("k", k, minimum=1)
@@ -248,63 +264,6 @@ def nearest_neighbours(X: ArrayLike, Y: ArrayLike, channel: Channel, k: int = 1)
     return average(samples, nearest(samples, observations, seen, k))
 
 
-def matthews_correlation(X: ArrayLike, estimate: ArrayLike, threshold: float = 0.5) -> NDArray[np.float64]:
-    """Matthews correlation of each row of two-state signals with its estimate.
-
-    Parameters
-    ----------
-    X, estimate : (K, n) array_like
-        Signals and their posterior means.
-    threshold : float
-        Above is one state, below the other: halfway between them.
-
-    Returns
-    -------
-    (K,) float64 array
-        -1 to 1; 0 where a row is all one state.
-
-    Raises
-    ------
-    ValueError
-        `X` or `estimate` is no matrix of real numbers, or they differ in shape.
-    """
-    hit, missed, wrong, right = _confusion(X, estimate, threshold)
-    size = np.sqrt((hit + wrong) * (hit + missed) * (right + wrong) * (right + missed))
-    return np.where(size > 0, (hit * right - missed * wrong) / np.where(size > 0, size, 1.0), 0.0)
-
-
-def f1_score(X: ArrayLike, estimate: ArrayLike, threshold: float = 0.5) -> NDArray[np.float64]:
-    """F1 score of each row of two-state signals with its estimate: of the upper state.
-
-    Parameters
-    ----------
-    X, estimate : (K, n) array_like
-        Signals and their posterior means.
-    threshold : float
-        Above is one state, below the other: halfway between them.
-
-    Returns
-    -------
-    (K,) float64 array
-        0 to 1; 0 where both are low throughout.
-
-    Raises
-    ------
-    ValueError
-        As for `matthews_correlation`.
-    """
-    hit, missed, wrong, _ = _confusion(X, estimate, threshold)
-    size = 2 * hit + missed + wrong
-    return np.where(size > 0, 2 * hit / np.where(size > 0, size, 1.0), 0.0)
-
-
-def _confusion(X: ArrayLike, estimate: ArrayLike, threshold: float) -> tuple[Array, ...]:
-    x, e = (checks.matrix(name, a, None) > threshold for name, a in (("X", X), ("estimate", estimate)))
-    if x.shape != e.shape:
-        raise ValueError(f"estimate must have the shape of X, {x.shape}, got {e.shape}")
-    return tuple(np.asarray(both.sum(axis=1), np.float64) for both in (x & e, x & ~e, ~x & e, ~x & ~e))
-
-
 def _mixed(w: Array, means: Array, variances: Array) -> tuple[Array, Array]:
     """Mean and variance of a mixture; chains that are lost have no weight."""
     mean = np.nansum(w * means, axis=0)
@@ -312,11 +271,15 @@ def _mixed(w: Array, means: Array, variances: Array) -> tuple[Array, Array]:
 
 
 def _observations(visible: Unit, Y: ArrayLike, channel: Channel) -> Array:
+    _check_channel(channel)
+    return checks.matrix("Y", Y, visible.columns, rows="observations")
+
+
+def _check_channel(channel: Any) -> None:
     if not isinstance(channel, Channel):
         raise ValueError(
             f"channel must be tapcore.BinarySymmetric, Erasure or GaussianNoise, got {type(channel).__name__}"
         )
-    return checks.matrix("Y", Y, visible.columns, rows="observations")
 
 
 def _prior(machine: Machine, prior: Unit | None) -> Unit:

@@ -107,8 +107,8 @@ def fit(
         100 passes at most.
     seconds : float, optional
         Train for so long in place of a number of passes: the rate falls along, and the run ends between two batches,
-        its last pass cut short. What is compiled for the first batch does not count. The bits then depend on how fast
-        the machine is.
+        its last pass cut short. Time that compiling kernels takes does not count. The bits then depend on how fast the
+        machine is.
     batch_size : int, optional
         Samples in a mini-batch, M. The last of an epoch may be smaller. None is a hundredth of the samples, at least 10
         and at most 100.
@@ -144,7 +144,7 @@ def fit(
         and "ptt", 0.2 without.
     pinning : float, optional
         Signal-to-noise ratio at which the hidden units of persistent chains of "tap", "nmf" or "tap3" are measured in
-        each batch, at least 0: chains follow the equations given these measurements, of values drawn from their own
+        each batch, 0 to 1e6: chains follow the equations given these measurements, of values drawn from their own
         marginals, and so keep apart, and move between solutions as these weigh. 0 has none, and the equations are
         solved as they are. None is 1 for such chains of units of two states, and 0 for others, which may else train to
         where no solution is left without measurements.

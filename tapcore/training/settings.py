@@ -163,7 +163,9 @@ class Settings:
     pinning: float | None = field(
         default=None,
         metadata=option(
-            number(minimum=0), "signal-to-noise ratio at which chains' hidden units are measured (1; 0: not)", "R"
+            number(minimum=0, maximum=1e6),
+            "signal-to-noise ratio at which chains' hidden units are measured (1; 0: not)",
+            "R",
         ),
     )
     noisy: float = field(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore._base.blocks import run_blocks
+from tapcore._base.compiling import compiled_seconds
 from tapcore.equations.compiled import compiled
 from tapcore.inference.methods import TABLE, clamped
 from tapcore.inference.solve import rule_for
@@ -43,6 +44,11 @@ _SAMPLE, _ORDER, _STARTS, _DRAWS, _NOISE = range(5)
 
 class Interrupted(Exception):  # noqa: N818 - not an error
     """Training was asked to stop and did, between two batches."""
+
+
+def _now() -> float:
+    """Seconds, of which those that compiling takes do not count: some kernels are first needed late in a run."""
+    return time.perf_counter() - compiled_seconds()
 
 
 class Trainer:
@@ -115,22 +121,20 @@ class Trainer:
             Weights or parameters are no longer finite.
         """
         order = self._stream(_ORDER, self.epoch).permutation(self.X.shape[0])
-        begun = time.perf_counter() - self.seconds
+        begun = _now() - self.seconds
         rate = self._rate(0.0 if self.batch == 0 else self.seconds)
-        while self.batch < self.batches and not self._time_is_up(time.perf_counter() - begun):
+        while self.batch < self.batches and not self._time_is_up(_now() - begun):
             if stop():
-                self.seconds = time.perf_counter() - begun
+                self.seconds = _now() - begun
                 raise Interrupted
-            self._train_batch(order, self._rate(time.perf_counter() - begun))
+            self._train_batch(order, self._rate(_now() - begun))
             self.batch += 1
-            if self.epoch == 0 and self.batch == 1:
-                begun = time.perf_counter()  # most of it was the compiler's
             batch_done()
         self._refuse_divergence()
         result = score(self.snapshot(), self.sample, self.settings.chains, self.held_out)
         self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
         result = result._replace(lost=result.lost + self.lost)
-        seconds = time.perf_counter() - begun
+        seconds = _now() - begun
         exchanges = self.phase.exchanges()._asdict()
         record = EpochRecord(self.epoch, rate, **result._asdict(), **exchanges, seconds=seconds)
         self.lost = 0

@@ -221,6 +221,48 @@ def test_channels_corrupt_as_they_say() -> None:
     assert "2 variances" in repr(tc.GaussianNoise([1.0, 2.0]))
 
 
+@pytest.mark.parametrize(
+    ("channel", "unit", "X", "message"),
+    [
+        (tc.BinarySymmetric(0.1), tc.Binary(3), [[0, 1, 0.5]], r"X must be 0 or 1.*X\[0, 2\] is 0.5"),
+        (tc.BinarySymmetric(0.1), tc.Binary(3), [[0, 1, np.nan]], r"X must be 0 or 1.*X\[0, 2\] is nan"),
+        (tc.GaussianNoise(0.1), tc.Gaussian(3), [[0, 1]], "X must have 3 columns"),
+        (tc.GaussianNoise([0.1, 0.2]), tc.Gaussian(3), [[0, 1, 1]], "variance must be a number or an array of shape"),
+        (tc.Erasure([True, False, True]), tc.Binary(3), [0, 1, 1], "X must have two axes"),
+        (tc.Erasure([True, False, True]), None, [[0, 1, 1]], "unit must be a layer of units.*NoneType"),
+    ],
+)
+def test_channels_take_signals_of_the_layer_only(channel: Any, unit: Any, X: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        channel.corrupt(unit, X, np.random.default_rng(0))
+
+
+def test_baselines_say_what_they_lack() -> None:
+    machine = tc.RBM(tc.Binary(3), tc.Binary(2))
+    for prior in (None, machine):
+        with pytest.raises(ValueError, match="prior must be a layer of units"):
+            tc.pointwise(prior, [[0, 1, 1]], tc.BinarySymmetric(0.1))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"channel must be tapcore\.BinarySymmetric"):
+        tc.nearest_neighbours([[0, 1]], [[0, 1]], 0.1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("score", [tc.matthews_correlation, tc.f1_score])
+def test_scores_of_nan_are_nan(score: Any) -> None:
+    X = np.array([[0.0, 1, 1, 0], [0, 1, 1, 0]])
+    estimate = np.array([[0.1, 0.9, 0.8, np.nan], [0.1, 0.9, 0.8, 0.2]])
+    assert_array_equal(np.isnan(score(X, estimate)), [True, False])
+    for threshold in (np.nan, "a"):
+        with pytest.raises(ValueError, match="threshold must be a finite number"):
+            score(X, X, threshold=threshold)
+
+
+def test_observations_without_a_posterior_are_told() -> None:
+    machine = tc.RBM(tc.Gaussian(4), tc.Gaussian(3), sigma=10.0, seed=0)  # of infinite Z
+    with pytest.warns(UserWarning, match="posterior: 2 of 2 observations have no posterior"):
+        found = tc.posterior(machine, np.ones((2, 4)), tc.GaussianNoise(1.0))
+    assert np.isnan(found.mean).all()
+
+
 BINARY, REAL = tc.RBM(tc.Binary(3), tc.Binary(2), seed=0), tc.RBM(tc.TruncatedGaussian(3), tc.Binary(2), seed=0)
 GOOD = [[0, 1, 1]]
 
@@ -242,6 +284,7 @@ GOOD = [[0, 1, 1]]
         (BINARY, GOOD, 0.1, {}, "channel must be tapcore.BinarySymmetric, Erasure or GaussianNoise, got float"),
         (BINARY, GOOD, tc.BinarySymmetric(0.1), {"starts": 0}, "starts"),
         (BINARY, GOOD, tc.BinarySymmetric(0.1), {"combine": "all"}, "combine"),
+        (BINARY, GOOD, tc.BinarySymmetric(0.1), {"pinning": 1e39}, "pinning must be at least 0 and at most 1e"),
         (BINARY, GOOD, tc.BinarySymmetric(0.1), {"pinning": -1.0}, "pinning must be at least 0"),
         (BINARY, GOOD, tc.BinarySymmetric(0.1), {"pinning": 1, "combine": "best"}, "pinning must be 0 or left out"),
         (BINARY, GOOD, tc.BinarySymmetric(0.1), {"starts": 10**15}, "starts"),
