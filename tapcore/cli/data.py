@@ -40,7 +40,17 @@ def load_as_trained(source: str, threshold: float | None, key: str | None, said:
             given = load_with_shape(source, key=key)
             if _two_valued(given.X):
                 return given
-    return load_with_shape(source, threshold=threshold, key=key)
+    found = load_with_shape(source, threshold=threshold, key=key)
+    refuse_alike(source, threshold, found.X)
+    return found
+
+
+def refuse_alike(source: str, threshold: float | None, X: Any) -> None:
+    """ValueError where a threshold leaves nothing of the data."""
+    if threshold is not None and (X.all() or not X.any()):
+        raise ValueError(
+            f"{source}: all of the data are {'above' if X.any() else 'at most'} the threshold {threshold:g}"
+        )
 
 
 def _two_valued(X: Any) -> bool:

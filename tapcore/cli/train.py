@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tapcore.cli import flags
-from tapcore.cli.data import DATA_NOTE
+from tapcore.cli.data import DATA_NOTE, refuse_alike
 from tapcore.training.options import default_of
 from tapcore.training.settings import Settings, paper_settings
 
@@ -59,6 +59,7 @@ def _train(options: argparse.Namespace) -> None:
     hidden = _layer_sizes(options.hidden)
     seed = checks.integer("--seed", options.seed, minimum=0)
     dataset = load_with_shape(options.data, threshold=options.threshold, key=options.key)
+    refuse_alike(options.data, options.threshold, dataset.X)
     validation = _validation(options)
     _check_memory(options, [dataset.X.shape[1], *hidden])
     layers = [Binary(n) for n in (dataset.X.shape[1], *hidden)]

@@ -296,12 +296,6 @@ def _binarise(source: str | os.PathLike[str], X: NDArray[Any], threshold: float)
             row, column = first_index(bad)
             raise ValueError(f"{source}: a threshold needs numbers: X[{start + row}, {column}] is nan")
         np.greater(rows, limit, out=above[start : start + len(rows)])
-    if above.all() or not above.any():
-        lowest, highest = values.min(), values.max()
-        if lowest != highest:
-            raise ValueError(
-                f"{source}: threshold {threshold:g} leaves all alike: the data lie between {lowest:g} and {highest:g}"
-            )
     return above
 
 
