@@ -38,6 +38,17 @@ def two_states(machine: Machine) -> bool:
     return all(layer.states is not None for layer in machine.layers)
 
 
+def gains(machine: Machine) -> bool:
+    """Whether training gains by measurements: hidden units have two states; the visible ones too, or are Gaussian.
+
+    On a standardised table of 30 columns a long run without them ends 9 nats a sample below one with them, where few
+    equations have a solution. Units with an atom beside a slab on the line lose by them.
+    """
+    visible, *hidden = machine.layers
+    gaussian = visible.tail_precision() is not None and bool(visible.has_density(np.zeros(visible.columns)).all())
+    return (visible.states is not None or gaussian) and all(layer.states is not None for layer in hidden)
+
+
 class Pinning:
     """Measurements of the hidden units of K chains, at one ratio of signal to noise.
 

@@ -146,8 +146,8 @@ def fit(
         Signal-to-noise ratio at which the hidden units of persistent chains of "tap", "nmf" or "tap3" are measured in
         each batch, 0 to 1e6: chains follow the equations given these measurements, of values drawn from their own
         marginals, and so keep apart, and move between solutions as these weigh. 0 has none, and the equations are
-        solved as they are. None is 1 for such chains of units of two states, and 0 for others, which may else train to
-        where no solution is left without measurements.
+        solved as they are. None is 1 for such chains of units of two states, and of Gaussian visible and two-state
+        hidden ones; 0 for others, which may else train to where no solution is left without measurements.
     noisy : float
         Share of the chains that start from samples, 0 to 1, that do so from noisy ones: each with a probability of its
         own, uniform in [0, 1], that a unit is replaced by a random mean. Training then also meets the solutions around

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tapcore._base import checks
 from tapcore.inference.methods import TABLE
-from tapcore.inference.pinning import PINNING, two_states
+from tapcore.inference.pinning import PINNING, gains, two_states
 from tapcore.machine import Machine
 from tapcore.training.centring import OFFSET_RATE
 from tapcore.training.optimisers import Adam, Momentum
@@ -86,7 +86,7 @@ class Plan(Settings):
         chain_init = _unless(settings.chain_init, _chain_init(settings.gradient))
         sampled, kept = settings.gradient in SAMPLED, chain_init == "persistent"
         # Units of other kinds then train to where their chains are lost without measurements, as in scoring.
-        pinned = kept and settings.gradient in SWEPT and two_states(machine)
+        pinned = kept and settings.gradient in SWEPT and gains(machine)
         pinning = _unless(settings.pinning, PINNING if pinned else 0.0)
         rate, schedule = settings.learning_rate, settings.schedule
         if rate is None:
