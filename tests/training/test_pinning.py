@@ -125,3 +125,21 @@ def test_without_it_nothing_is_measured(tmp_path: Path) -> None:
     kept = [file_format.read(tmp_path / name / "epoch-0001.safetensors") for name in ("with", "without")]
     assert [any(name.startswith("chains.value") for name in tensors) for _, tensors in kept] == [True, False]
     assert ["pinning" in header["settings"] for header, _ in kept] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("visible", "hidden", "expected"),
+    [
+        (tc.Binary(4), tc.Spin(2), 1.0),
+        (tc.Gaussian(4), tc.Binary(2), 1.0),
+        (tc.GaussBernoulli(4), tc.Binary(2), 0.0),
+        (tc.TruncatedGaussian(4), tc.Binary(2), 0.0),
+        (tc.Binary(4), tc.Gaussian(2), 0.0),
+        (tc.Gaussian(4), tc.Gaussian(2), 0.0),
+    ],
+)
+def test_units_are_measured_by_default_where_training_gains_by_it(visible: Any, hidden: Any, expected: float) -> None:
+    machine = tc.RBM(visible, hidden)
+    assert Plan.of(tc.Settings(), machine, 100).pinning == expected
+    assert Plan.of(tc.Settings(gradient="pcd"), machine, 100).pinning == 0.0
+    assert Plan.of(tc.Settings(pinning=0.5), machine, 100).pinning == 0.5

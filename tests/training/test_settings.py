@@ -183,7 +183,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"chain_init": "noise"}, "chain_init must be one of 'data', 'persistent', 'random', got 'noise'"),
     ({"chain_init": "data", "gradient": "pcd"}, "chain_init must be 'persistent' for gradient 'pcd', got 'data'"),
     ({"renew": 1.5}, "renew must be at least 0 and at most 1, got 1.5"),
-    ({"pinning": -1.0}, "pinning must be at least 0, got -1"),
+    ({"pinning": -1.0}, "pinning must be at least 0 and at most 1e+06, got -1"),
     ({"pinning": 1.0, "gradient": "pcd"}, "pinning is of persistent chains"),
     ({"pinning": 1.0, "gradient": "adatap"}, "pinning is of persistent chains"),
     ({"pinning": 1.0, "chain_init": "data"}, "pinning is of persistent chains"),
