@@ -83,11 +83,12 @@ def test_commands_for_contributors_are_those_of_others(line: str) -> None:
 
 def test_commands_work_in_the_order_of_the_readme(tmp_path: Path) -> None:
     pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
-    train, solve, info, sample, denoise, mnist, deep = USES
+    train, solve, info, score, sample, denoise, mnist, deep = USES
     assert "TAP log-likelihood per unit after epoch 100: -0." in call(train, tmp_path)
     assert {"receptive_fields.png", "history.png"} <= {p.name for p in (tmp_path / "runs" / "digits").iterdir()}
     assert "distinct solutions" in call(solve, tmp_path)
     assert "trained for 100 epochs" in call(info, tmp_path)
+    assert "log-likelihood of 1797 samples: " in call(score, tmp_path)
     assert "100 samples of 64 units" in call(sample, tmp_path)
     assert (tmp_path / "runs" / "digits" / "samples.png").exists()
     assert "100 images, Erasure(50% of the units): 100 converged" in call(denoise, tmp_path)
