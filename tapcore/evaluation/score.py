@@ -61,7 +61,8 @@ class Score:
     ladder_log_likelihood : float
         By the ladder; NaN where there is none.
     standard_error : float
-        Of all of them, as far as it comes from the number of samples.
+        Of all of them, as far as it comes from the number of samples; NaN of one. ln Z has errors of its own, in the
+        routes.
     known : bool
         Whether the forward route and another one have no doubt, and all that have none agree: within four standard
         errors of the difference. Where it is false ln Z is not known, nor a log-likelihood.

@@ -19,7 +19,6 @@ from tapcore.inference.pinning import Pinning, two_states
 from tapcore.inference.solve import rule_for
 from tapcore.inference.sweeps.chains import Chains, chain_bytes
 from tapcore.machine import Machine
-from tapcore.units.sites import DRAW, MOMENTS, THIRD
 
 Array = NDArray[Any]
 
@@ -47,7 +46,7 @@ def pinned_moments(
     """
     machine = _narrow(machine)
     rule = rule_for(machine, method)
-    own = compiled(machine.layers, machine.weights, rule.order, MOMENTS, DRAW, *((THIRD,) if rule.order > 2 else ()))
+    own = compiled(machine.layers, machine.weights, rule.order)
     damping = TABLE[method].damping_unless(damping)
     at_once = max(1, AT_ONCE // chains)
     made = []
@@ -75,7 +74,7 @@ def _narrow(machine: Machine) -> Machine:
 
 
 def check_room(machine: Machine, chains: int, observations: int) -> None:
-    """MemoryError-to-be said by name where so many chains of an observation are more than there is room for."""
+    """Refuse, by the name of `starts`, more chains of an observation than there is room for."""
     count = max(chains, min(AT_ONCE, chains * observations))
     each = chain_bytes(machine.sizes, machine.dtype) + 3 * footprint.per_row(machine.sizes, machine.dtype)
     footprint.check("starts", chains, count * each)
@@ -86,11 +85,10 @@ def _averaged(
 ) -> tuple[Array, Array]:
     """Moments of each observation's chains, over steps."""
     shape = (-1, chains, machine.layers[0].columns)
-    state = pool.state
+    state, (own, rule, damping) = pool.state, run
     total = square = var = np.zeros(())
     for step in range(STEPS):
         pinning.measure(rng)
-        own, rule, damping = run
         pool.run(own, rule, SWEEPS, damping, pinning.outside)
         pinning.draw(machine.layers, *pinning.whole(state.B[1:], state.A[1:]), rng)
         if step < SKIPPED:

@@ -85,13 +85,13 @@ def test_renew_reaches_persistent_chains(run: Any, tmp_path: Path) -> None:
     assert run("train", "digits", "--out", tmp_path / "no", *SHORT, "--renew", "2")[0] == 2
 
 
-def test_training_by_tempering(run: Any, tmp_path: Path) -> None:
-    run("train", "digits", "--out", tmp_path, *SHORT, "--gradient", "ptt")
-    assert tc.load(tmp_path) == tc.fit(
-        tc.RBM(tc.Binary(64), tc.Binary(5), seed=0), datasets.load("digits"), epochs=3, learning_rate=0.1,
-        gradient="ptt",
-    ).machine  # fmt: skip
-    assert run("train", "digits", "--out", tmp_path, *SHORT, "--gradient", "pcd", "--resume")[0] == 2
+@pytest.mark.parametrize("gradient", ["pcd", "ptt"])
+def test_training_by_sampling(run: Any, tmp_path: Path, gradient: str) -> None:
+    run("train", "digits", "--out", tmp_path, *SHORT, "--gradient", gradient)
+    machine = tc.RBM(tc.Binary(64), tc.Binary(5), seed=0)
+    found = tc.fit(machine, datasets.load("digits"), epochs=3, learning_rate=0.1, gradient=gradient)
+    assert tc.load(tmp_path) == found.machine
+    assert run("train", "digits", "--out", tmp_path, *SHORT, "--gradient", "cd", "--resume")[0] == 2
 
 
 def test_resume(run: Any, tmp_path: Path) -> None:

@@ -9,17 +9,12 @@ import numpy as np
 import pytest
 
 import tapcore as tc
-from tapcore.storage import datasets
 
 SHORT = ("--epochs", "3", "--hidden", "5", "--learning-rate", "0.1")
 
 
 def test_sample(run: Any, tmp_path: Path) -> None:
     run("train", "digits", "--out", tmp_path, *SHORT, "--gradient", "pcd")
-    assert tc.load(tmp_path) == tc.fit(
-        tc.RBM(tc.Binary(64), tc.Binary(5), seed=0), datasets.load("digits"), epochs=3, learning_rate=0.1,
-        gradient="pcd",
-    ).machine  # fmt: skip
     status, out, _ = run("sample", tmp_path, "--count", "12", "--sweeps", "20", "--seed", "3", "--replicas", "1")
     assert status == 0
     assert out.startswith(f"12 samples of 64 units: {tmp_path / 'samples.npy'}\npicture: ")

@@ -183,60 +183,6 @@ def test_neighbours_do_not_depend_on_scikit_learn(monkeypatch: pytest.MonkeyPatc
         assert_allclose(tc.nearest_neighbours(data, noisy, channel, k=3), by_scikit_learn, rtol=1e-13)
 
 
-def test_scores_are_those_of_scikit_learn() -> None:
-    metrics = pytest.importorskip("sklearn.metrics")
-    rng = np.random.default_rng(0)
-    X = rng.random((5, 40)) < 0.3
-    estimate = np.clip(X + rng.normal(0, 0.5, X.shape), 0, 1)
-    for row, (mcc, f1) in enumerate(zip(tc.matthews_correlation(X, estimate), tc.f1_score(X, estimate), strict=True)):
-        assert_allclose(mcc, metrics.matthews_corrcoef(X[row], estimate[row] > 0.5), rtol=1e-12)
-        assert_allclose(f1, metrics.f1_score(X[row], estimate[row] > 0.5), rtol=1e-12)
-    assert_array_equal(tc.matthews_correlation(X, X), 1.0)
-    assert_array_equal(tc.matthews_correlation(np.zeros((1, 4)), np.ones((1, 4))), 0.0)
-    assert_array_equal(tc.f1_score(np.zeros((1, 4)), np.zeros((1, 4))), 0.0)
-    spins = 2.0 * X - 1
-    assert_array_equal(tc.matthews_correlation(spins, 0.1 * spins, threshold=0.0), 1.0)
-    with pytest.raises(ValueError, match="estimate must have the shape of X"):
-        tc.matthews_correlation(X, estimate[:, :3])
-
-
-def test_channels_corrupt_as_they_say() -> None:
-    rng = np.random.default_rng(0)
-    X = (rng.random((400, 50)) < 0.5).astype(float)
-    flipped = tc.BinarySymmetric(0.2).corrupt(tc.Binary(50), X, rng)
-    assert abs((flipped != X).mean() - 0.2) < 0.01
-    assert_array_equal(tc.BinarySymmetric(0.0).corrupt(tc.Binary(50), X, rng), X)
-    spins = tc.BinarySymmetric(0.5).corrupt(tc.Spin(50), 2 * X - 1, rng)
-    assert set(np.unique(spins)) == {-1.0, 1.0}
-    noise = tc.GaussianNoise(0.04).corrupt(tc.Gaussian(50), X, rng) - X
-    assert abs(noise.std() - 0.2) < 0.005
-    mask = np.arange(50) % 2 == 0
-    assert_array_equal(np.isnan(tc.Erasure(mask).corrupt(tc.Binary(50), X, rng)[0]), mask)
-    for channel in (tc.BinarySymmetric(0.2), tc.GaussianNoise(0.04)):
-        with pytest.raises(ValueError, match=r"rng must be a numpy.random.Generator"):
-            channel.corrupt(tc.Binary(50), X, 0)  # type: ignore[arg-type]
-    assert "p=0.2" in repr(tc.BinarySymmetric(0.2))
-    assert "50%" in repr(tc.Erasure(mask))
-    assert "0.04" in repr(tc.GaussianNoise(0.04))
-    assert "2 variances" in repr(tc.GaussianNoise([1.0, 2.0]))
-
-
-@pytest.mark.parametrize(
-    ("channel", "unit", "X", "message"),
-    [
-        (tc.BinarySymmetric(0.1), tc.Binary(3), [[0, 1, 0.5]], r"X must be 0 or 1.*X\[0, 2\] is 0.5"),
-        (tc.BinarySymmetric(0.1), tc.Binary(3), [[0, 1, np.nan]], r"X must be finite: X\[0, 2\] is nan"),
-        (tc.GaussianNoise(0.1), tc.Gaussian(3), [[0, 1]], "X must have 3 columns"),
-        (tc.GaussianNoise([0.1, 0.2]), tc.Gaussian(3), [[0, 1, 1]], "variance must be a number or an array of shape"),
-        (tc.Erasure([True, False, True]), tc.Binary(3), [0, 1, 1], "X must have two axes"),
-        (tc.Erasure([True, False, True]), None, [[0, 1, 1]], "unit must be a layer of units.*NoneType"),
-    ],
-)
-def test_channels_take_signals_of_the_layer_only(channel: Any, unit: Any, X: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        channel.corrupt(unit, X, np.random.default_rng(0))
-
-
 def test_baselines_say_what_they_lack() -> None:
     machine = tc.RBM(tc.Binary(3), tc.Binary(2))
     for prior in (None, machine):
@@ -244,16 +190,6 @@ def test_baselines_say_what_they_lack() -> None:
             tc.pointwise(prior, [[0, 1, 1]], tc.BinarySymmetric(0.1))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"channel must be tapcore\.BinarySymmetric"):
         tc.nearest_neighbours([[0, 1]], [[0, 1]], 0.1)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("score", [tc.matthews_correlation, tc.f1_score])
-def test_scores_of_nan_are_nan(score: Any) -> None:
-    X = np.array([[0.0, 1, 1, 0], [0, 1, 1, 0]])
-    estimate = np.array([[0.1, 0.9, 0.8, np.nan], [0.1, 0.9, 0.8, 0.2]])
-    assert_array_equal(np.isnan(score(X, estimate)), [True, False])
-    for threshold in (np.nan, "a"):
-        with pytest.raises(ValueError, match="threshold must be a finite number"):
-            score(X, X, threshold=threshold)
 
 
 BINARY, REAL = tc.RBM(tc.Binary(3), tc.Binary(2), seed=0), tc.RBM(tc.TruncatedGaussian(3), tc.Binary(2), seed=0)
@@ -292,24 +228,6 @@ GOOD = [[0, 1, 1]]
 def test_what_makes_no_sense_is_refused(machine: Any, Y: Any, channel: Any, options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tc.denoise(machine, Y, channel, **options)
-
-
-@pytest.mark.parametrize(
-    ("make_channel", "message"),
-    [
-        (lambda: tc.BinarySymmetric(-0.1), "p must be at least 0"),
-        (lambda: tc.BinarySymmetric(0.6), "p must be at least 0 and at most 0.5"),
-        (lambda: tc.BinarySymmetric(np.nan), "p must be a finite number"),
-        (lambda: tc.Erasure([0, 1]), "mask must be a boolean array"),
-        (lambda: tc.Erasure(np.zeros((1, 2, 3), bool)), "mask must be a boolean array"),
-        (lambda: tc.GaussianNoise(0.0), "variance must be finite and positive"),
-        (lambda: tc.GaussianNoise([1.0, -1.0]), r"variance\[1\] is -1.0"),
-        (lambda: tc.GaussianNoise(np.ones((2, 2))), "variance must be a number or an array"),
-    ],
-)
-def test_channels_that_do_not_exist_are_refused(make_channel: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make_channel()
 
 
 @pytest.mark.parametrize("channel", [tc.BinarySymmetric(0.2), tc.Erasure(np.arange(7) > 3), tc.GaussianNoise(0.3)])

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import tapcore as tc
 from tapcore.equations.compiled import compiled
-from tapcore.inference.pinning import Layers, Pinning
+from tapcore.inference.pinning import MOST_PINNING, Layers, Pinning
 from tapcore.training.phases import phase_for
 from tapcore.training.plan import Plan
 from tapcore.units.sites import MOMENTS
@@ -143,3 +143,9 @@ def test_units_are_measured_by_default_where_training_gains_by_it(visible: Any, 
     assert Plan.of(tc.Settings(), machine, 100).pinning == expected
     assert Plan.of(tc.Settings(gradient="pcd"), machine, 100).pinning == 0.0
     assert Plan.of(tc.Settings(pinning=0.5), machine, 100).pinning == 0.5
+
+
+def test_training_and_posteriors_take_the_same_ratios() -> None:
+    assert tc.Settings(pinning=MOST_PINNING).pinning == MOST_PINNING
+    with pytest.raises(ValueError, match="pinning must be at least 0 and at most"):
+        tc.Settings(pinning=1.01 * MOST_PINNING)
