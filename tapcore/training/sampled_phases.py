@@ -13,6 +13,7 @@ from tapcore.machine import Machine
 from tapcore.sampling.gibbs_chains import GibbsChains
 from tapcore.training.phase import Exchanges, Key, Maker, Model, Phase, means_only, named, no_rows, overwrite
 from tapcore.training.plan import Plan
+from tapcore.training.rungs import TrainingLadder
 from tapcore.units import Unit
 
 Array = NDArray[Any]
@@ -75,8 +76,6 @@ class LadderPhase(GibbsPhase):
     """The same chains on top of a ladder of earlier machines of the run, with whose chains they change places."""
 
     def __init__(self, machine: Machine, settings: Plan) -> None:
-        from tapcore.training.rungs import TrainingLadder  # with a part of SciPy, which others do without
-
         super().__init__(machine, settings)
         self.ladder = TrainingLadder(machine, settings.chains, settings.seed)
 
