@@ -24,7 +24,7 @@ from tapcore_bench.micro import (
 from tapcore_bench.micro.products import Products
 from tapcore_bench.paper import accuracy, deep, denoising, iterations, restoring
 from tapcore_bench.peers import bernoulli_rbm, recipes
-from tapcore_bench.peers.ways import ways
+from tapcore_bench.peers.ways import INGREDIENTS, ingredients, ways
 
 
 def test_competitors_take_turns() -> None:
@@ -160,6 +160,19 @@ def test_recipes_and_peers_train_for_an_equal_time() -> None:
         assert epochs > 0
         assert seconds > 0
         assert np.isfinite(tc.pseudo_log_likelihood(machine, X)).all()
+
+
+def test_ingredients_differ_from_the_recipe_in_what_their_names_say() -> None:
+    assert INGREDIENTS["fit"] == {}
+    for name, changed in INGREDIENTS.items():
+        settings = tc.Settings(seconds=1.0, **changed)
+        said = eval(name if "(" in name else f"{name}()", {"fit": dict, "Adam": tc.Adam})
+        assert {key: getattr(settings, key) for key in said} == said, name
+        assert said == changed, name
+    X = np.random.default_rng(0).random((1000, 12)) < 0.3
+    machine, epochs, _ = ingredients(X, 4)["fit(pinning=3)"].train(0.01)
+    assert machine.sizes == (12, 4)
+    assert epochs > 0
 
 
 def test_epoch_benchmark_trains_a_whole_epoch_and_times_as_many_products(monkeypatch: pytest.MonkeyPatch) -> None:

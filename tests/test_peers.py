@@ -155,6 +155,25 @@ def test_all_is_trained_first_then_scored_and_nothing_twice(
     assert len(scores.read(tmp_path / "new" / "s.csv")) == 8
 
 
+def test_only_what_is_named_is_trained(trained: list[tuple[str, float]], tmp_path: Path) -> None:
+    equal_time.main(words(tmp_path, "--only", "train", "--way", "second, 0.1"))
+    assert trained == [("second, 0.1", 0.5), ("second, 0.1", 2.0)]
+    with pytest.raises(SystemExit, match=r"^--way 'fourth' is none of 'first', 'second, 0.1', 'third'$"):
+        equal_time.main(words(tmp_path, "--way", "fourth"))
+
+
+def test_ingredients_are_compared_in_place_of_peers(
+    trained: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(equal_time, "ingredients", lambda X, hidden: {"salt": equal_time.ways(X, hidden)["first"]})
+    equal_time.main(words(tmp_path, "--only", "train", "--ingredients"))
+    assert [seconds for _, seconds in trained] == [0.5, 2.0]
+    assert {path.name for path in (tmp_path / "new" / "s").iterdir()} == {
+        "digits-3-salt-0.5s.npz",
+        "digits-3-salt-2s.npz",
+    }
+
+
 def test_a_run_that_was_stopped_goes_on(
     trained: list[tuple[str, float]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -6,7 +6,8 @@ since schedules end with it. Peers are scikit-learn's BernoulliRBM, and `rbms` (
 divergence) where its environment was made; both run at constant rates, the better of two.
 
 All machines are trained first, while nothing else should run, then scored. Machines and scores are stored as they come,
-in the CSV and in a folder of its name, and what is there is not done again: delete both to begin anew.
+in the CSV and in a folder of its name, and what is there is not done again: delete both to begin anew. `--ingredients`
+compares the recipe of `fit` with others that differ from it in one thing each.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import importlib.util
 import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from tapcore_bench.paper import data as images
 from tapcore_bench.peers import rbms_peer, scores
 from tapcore_bench.peers.scores import Score, Task
 from tapcore_bench.peers.trained import load, store
-from tapcore_bench.peers.ways import ways
+from tapcore_bench.peers.ways import Way, ingredients, ways
 
 Samples = tuple[NDArray[Any], NDArray[Any]]
 
@@ -47,6 +48,14 @@ def samples(name: str) -> Samples:
     return X[:1500], X[1500:]
 
 
+def wanted(options: argparse.Namespace, X: NDArray[Any]) -> Mapping[str, Way]:
+    """The ways that are compared, by name; SystemExit for a name that none has."""
+    found = (ingredients if options.ingredients else ways)(X, options.hidden)
+    if unknown := [name for name in options.way or () if name not in found]:
+        raise SystemExit(f"--way {unknown[0]!r} is none of {', '.join(map(repr, found))}")
+    return {name: way for name, way in found.items() if not options.way or name in options.way}
+
+
 def tasks(options: argparse.Namespace, methods: list[str]) -> Iterator[tuple[Task, Path]]:
     """All that is to be trained and scored, the shortest first, and where machines are kept."""
     folder = options.csv.with_suffix("")
@@ -59,7 +68,7 @@ def tasks(options: argparse.Namespace, methods: list[str]) -> Iterator[tuple[Tas
 
 def train(options: argparse.Namespace, X: NDArray[Any]) -> None:
     """Train and store what is not there; what lacks something is left out, in one line each."""
-    known = ways(X, options.hidden)
+    known = wanted(options, X)
     for reason in dict.fromkeys(way.lacks for way in known.values() if way.lacks):
         _say(f"left out: {reason}")
     for task, path in tasks(options, list(known)):
@@ -73,16 +82,16 @@ def train(options: argparse.Namespace, X: NDArray[Any]) -> None:
 def score(options: argparse.Namespace, X: NDArray[Any], test: NDArray[Any]) -> list[Score]:
     """Score and store what is not there; the scores of all machines that are."""
     found = scores.read(options.csv)
-    known, wanted = {s.task: s for s in found}, []
-    for task, path in tasks(options, list(ways(X, options.hidden))):
+    known, asked = {s.task: s for s in found}, []
+    for task, path in tasks(options, list(wanted(options, X))):
         if task not in known and path.exists():
             _say(f"score: {task.method}, {task.seconds:g} s")
             known[task] = scores.score(task, load(path), X, test)
             found.append(known[task])
             scores.write(options.csv, found)
         if task in known:
-            wanted.append(known[task])
-    return wanted
+            asked.append(known[task])
+    return asked
 
 
 def _say(text: str) -> None:
@@ -108,6 +117,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--temperatures", type=int, default=3000, help="of annealed importance sampling")
     parser.add_argument("--csv", type=Path, default=Path("runs") / "equal_time.csv", help="scores, machines beside it")
     parser.add_argument("--picture", type=Path, help="PNG of log-likelihood over time")
+    parser.add_argument("--ingredients", action="store_true", help="the recipe of fit against others of its kind")
+    parser.add_argument("--way", action="append", metavar="NAME", help="only this one, by its name in the table; again")
     parser.add_argument("--only", choices=("train", "score"), help="train and score apart")
     return parser
 

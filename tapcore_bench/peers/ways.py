@@ -1,4 +1,4 @@
-"""Ways to train a binary machine for so many seconds: recipes of ours, and peers."""
+"""Ways to train a binary machine for so many seconds: recipes of ours, what they are made of, and peers."""
 
 from __future__ import annotations
 
@@ -20,6 +20,30 @@ BATCH = 100
 # Of each peer the better of these counts.
 RATES = (0.01, 0.05)
 SETTINGS = (Setting(0.15, 500, 500), Setting(0.3, 500, 500), Setting(0.15, 500, 100))
+# The recipe of `fit`, and what changes when one ingredient is another: by TAP, then by sampling.
+INGREDIENTS: dict[str, dict[str, Any]] = {
+    "fit": {},
+    "fit(pinning=0)": {"pinning": 0.0},
+    "fit(pinning=1)": {"pinning": 1.0},
+    "fit(pinning=3)": {"pinning": 3.0},
+    "fit(pinning=10)": {"pinning": 10.0},
+    "fit(pinning=30)": {"pinning": 30.0},
+    "fit(renew=0.05)": {"renew": 0.05},
+    "fit(pinning=0, renew=0.05)": {"pinning": 0.0, "renew": 0.05},
+    "fit(chains=50)": {"chains": 50},
+    "fit(chains=200)": {"chains": 200},
+    "fit(sweeps=1)": {"sweeps": 1},
+    "fit(sweeps=4)": {"sweeps": 4},
+    'fit(gradient="nmf")': {"gradient": "nmf"},
+    'fit(gradient="tap3")': {"gradient": "tap3"},
+    "fit(center=False)": {"center": False},
+    "fit(learning_rate=0.05)": {"learning_rate": 0.05},
+    "fit(optimizer=Adam())": {"optimizer": tc.Adam()},
+    'fit(dtype="float64")': {"dtype": "float64"},
+    'fit(gradient="pcd")': {"gradient": "pcd"},
+    'fit(gradient="pcd", center=False)': {"gradient": "pcd", "center": False},
+    'fit(gradient="pcd", dtype="float64")': {"gradient": "pcd", "dtype": "float64"},
+}
 
 
 class Way(NamedTuple):
@@ -62,6 +86,15 @@ def by_bernoulli_rbm(X: NDArray[Any], hidden: int, rate: float, seconds: float) 
         batches, elapsed = batches + 1, time.perf_counter() - begun
     layers = tc.Binary(X.shape[1], U=model.intercept_visible_), tc.Binary(hidden, U=model.intercept_hidden_)
     return Trained(tc.RBM(*layers, weights=model.components_.T), batches / per_epoch, elapsed)
+
+
+def ingredients(X: NDArray[Any], hidden: int) -> dict[str, Way]:
+    """The recipe of `fit`, and what changes when one ingredient is another."""
+
+    def way(changed: dict[str, Any]) -> Way:
+        return Way(partial(by_fit, X, hidden, lambda seconds: tc.Settings(seconds=seconds, **changed)))
+
+    return {name: way(changed) for name, changed in INGREDIENTS.items()}
 
 
 def ways(X: NDArray[Any], hidden: int) -> dict[str, Way]:
