@@ -27,8 +27,13 @@ Array = NDArray[Any]
 Layers = tuple[Array, ...]
 
 
-#: The ratio of signal to noise that serves machines of two-state units best.
+#: The ratio of signal to noise that serves posteriors of machines of two-state units best.
 PINNING = 1.0
+# And for training machines of binary units, between chains that hardly move and equations that are hardly exact. Where
+# all can be summed (digits, 64x16, two seeds, `fit` at a rate of 0.1 that falls to 0) ratios of 3, 10 and 30 train to
+# -18.5, -18.3 and -18.3 nats an image held out, contrastive divergence to -18.2; of 784x100 units on binary MNIST, 15
+# epochs, by annealed importance sampling forward / back: 10 to -94.0 / -94.4, 30 to -118.0 / -117.5.
+_OF_BINARY = 10.0
 #: And the largest that leaves float32 digits for what machines have to say.
 MOST_PINNING = 1e6
 
@@ -47,6 +52,12 @@ def gains(machine: Machine) -> bool:
     visible, *hidden = machine.layers
     gaussian = visible.tail_precision() is not None and bool(visible.has_density(np.zeros(visible.columns)).all())
     return (visible.states is not None or gaussian) and all(layer.states is not None for layer in hidden)
+
+
+def training_ratio(machine: Machine) -> float:
+    """The ratio that serves training best: such that states of hidden units are told apart as well as 0 and 1 at 10."""
+    apart = [layer.states[1] - layer.states[0] for layer in machine.layers[1:] if layer.states is not None]
+    return float(_OF_BINARY / max(apart, default=1.0) ** 2)
 
 
 class Pinning:
@@ -98,10 +109,14 @@ class Pinning:
             fields *= fields.dtype.type(np.sqrt(self.ratio))
             fields += fields.dtype.type(self.ratio) * values
 
-    def draw(self, layers: Sequence[Unit], B: Layers, A: Layers, rng: np.random.Generator) -> None:
-        """Draw values from the marginals of the hidden layers, whose whole fields and precisions are given."""
-        for values, layer, field, precision in zip(self.values, layers[1:], B, A, strict=True):
-            values[:] = layer.sample(field, precision, rng)
+    def draw(self, layers: Sequence[Unit], mean: Layers, B: Layers, A: Layers, rng: np.random.Generator) -> None:
+        """Draw values from the marginals of the hidden layers: of these means, in these whole fields and precisions."""
+        for values, layer, average, field, precision in zip(self.values, layers[1:], mean, B, A, strict=True):
+            if layer.states is None:
+                values[:] = layer.sample(field, precision, rng)
+            else:  # the mean says it all, and is there
+                lo, hi = (values.dtype.type(state) for state in layer.states)
+                values[:] = np.where(lo + (hi - lo) * rng.random(values.shape, values.dtype) < average, hi, lo)
 
     def whole(self, B: Layers, A: Layers) -> tuple[Layers, Layers]:
         """Fields and precisions of the hidden layers with what measurements add."""

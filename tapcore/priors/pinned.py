@@ -90,7 +90,7 @@ def _averaged(
     for step in range(STEPS):
         pinning.measure(rng)
         pool.run(own, rule, SWEEPS, damping, pinning.outside)
-        pinning.draw(machine.layers, *pinning.whole(state.B[1:], state.A[1:]), rng)
+        pinning.draw(machine.layers, state.mean[1:], *pinning.whole(state.B[1:], state.A[1:]), rng)
         if step < SKIPPED:
             continue
         x = state.mean[0].reshape(shape).astype(np.float64)

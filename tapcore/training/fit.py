@@ -116,8 +116,8 @@ def fit(
         Chains K that seek solutions; free of M.
     learning_rate : float or callable, optional
         Size of the steps: a number, or a function of the epoch, 1 to `epochs`; at least 0. None is 0.002 with
-        `Adam`; with `Momentum` 0.05, and 0.1 for "cd", "pcd" and "ptt", for units {0, 1}, less for `Spin` so
-        that weights move alike.
+        `Adam`; with `Momentum` 0.05, and 0.1 for "cd", "pcd" and "ptt" and with `pinning`, for units {0, 1}, less for
+        `Spin` so that weights move alike.
         W starts near 0, where the gradient nearly vanishes: the log-likelihood stays at that of independent units until
         the hidden units part, which takes some hundred steps of the default rate.
     schedule : Constant, Linear, Cosine or Steps, optional
@@ -146,8 +146,9 @@ def fit(
         Signal-to-noise ratio at which the hidden units of persistent chains of "tap", "nmf" or "tap3" are measured in
         each batch, 0 to 1e6: chains follow the equations given these measurements, of values drawn from their own
         marginals, and so keep apart, and move between solutions as these weigh. 0 has none, and the equations are
-        solved as they are. None is 1 for such chains of units of two states, and of Gaussian visible and two-state
-        hidden ones; 0 for others, which may else train to where no solution is left without measurements.
+        solved as they are; the larger it is, the more exact are the equations, and the more slowly chains move. None is
+        10 (2.5 where hidden units are `Spin`) for such chains of units of two states, and of Gaussian visible and
+        two-state hidden ones; 0 for others, which may else train to where no solution is left without measurements.
     noisy : float
         Share of the chains that start from samples, 0 to 1, that do so from noisy ones: each with a probability of its
         own, uniform in [0, 1], that a unit is replaced by a random mean. Training then also meets the solutions around

@@ -119,7 +119,7 @@ class SweepPhase(Phase):
         B, A = state.B, state.A
         if self.pinning is not None:
             fields, precisions = self.pinning.whole(B[1:], A[1:])
-            self.pinning.draw(layers, fields, precisions, self.rng)
+            self.pinning.draw(layers, state.mean[1:], fields, precisions, self.rng)
             B, A = (B[0], *fields), (A[0], *precisions)
         mean, var, B, A = (tuple(x[kept] for x in arrays) for arrays in (state.mean, state.var, B, A))
         third = third_cumulants(self.own, mean, self.rule.order)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tapcore._base import checks
 from tapcore.inference.methods import TABLE
-from tapcore.inference.pinning import PINNING, gains, two_states
+from tapcore.inference.pinning import gains, training_ratio, two_states
 from tapcore.machine import Machine
 from tapcore.training.centring import OFFSET_RATE
 from tapcore.training.optimisers import Adam, Momentum
@@ -30,8 +30,8 @@ _ALWAYS = (
 )  # fmt: skip
 # These have a rule of their own.
 _APART = ("epochs", "pretrain", "pass_up", "center", "optimizer", "schedule", "dtype")
-# Learning rates that suit: of momentum for units {0, 1}, by equations and by sampling, and of Adam.
-_RATE, _SAMPLED_RATE, _ADAMS_RATE = 0.05, 0.1, 0.002
+# Learning rates that suit: of momentum for units {0, 1}, by equations alone and where units are drawn, and of Adam.
+_RATE, _DRAWN_RATE, _ADAMS_RATE = 0.05, 0.1, 0.002
 _SHARE = 0.5
 # Steps of a run whose length nobody gives.
 STEPS, MOST = 20_000, 100
@@ -87,10 +87,10 @@ class Plan(Settings):
         sampled, kept = settings.gradient in SAMPLED, chain_init == "persistent"
         # Units of other kinds then train to where their chains are lost without measurements, as in scoring.
         pinned = kept and settings.gradient in SWEPT and gains(machine)
-        pinning = _unless(settings.pinning, PINNING if pinned else 0.0)
+        pinning = _unless(settings.pinning, training_ratio(machine) if pinned else 0.0)
         rate, schedule = settings.learning_rate, settings.schedule
         if rate is None:
-            rate, schedule = _rate(optimizer, settings.gradient, machine), _unless(schedule, Linear())
+            rate, schedule = _rate(optimizer, sampled or pinning > 0, machine), _unless(schedule, Linear())
         schedule = _unless(schedule, Constant())
         resolved = {
             "epochs": epochs,
@@ -195,13 +195,16 @@ def _optimizer(settings: Settings, machine: Machine) -> Momentum | Adam:
     return Momentum(_unless(settings.momentum, _SHARE))
 
 
-def _rate(optimizer: Momentum | Adam, gradient: str, machine: Machine) -> float:
-    """By momentum the same steps of the law whatever two numbers units have for their states."""
+def _rate(optimizer: Momentum | Adam, drawn: bool, machine: Machine) -> float:
+    """Higher where chance keeps chains from all following the last steps: where units are drawn, or measured.
+
+    By momentum the same steps of the law whatever two numbers units have for their states.
+    """
     if isinstance(optimizer, Adam):
         return _ADAMS_RATE
     apart = [1.0 if layer.states is None else layer.states[1] - layer.states[0] for layer in machine.layers]
     widest = max(below * above for below, above in pairwise(apart))
-    return (_SAMPLED_RATE if gradient in SAMPLED else _RATE) / widest**2
+    return (_DRAWN_RATE if drawn else _RATE) / widest**2
 
 
 def _chain_init(gradient: str) -> str:

@@ -164,7 +164,7 @@ class Settings:
         default=None,
         metadata=option(
             number(minimum=0, maximum=1e6),
-            "signal-to-noise ratio at which chains' hidden units are measured (1; 0: not)",
+            "signal-to-noise ratio at which chains' hidden units are measured (10; 0: not)",
             "R",
         ),
     )
