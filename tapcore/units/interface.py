@@ -29,6 +29,12 @@ Array = NDArray[Any]
 AnyUnit = TypeVar("AnyUnit", bound="Unit")
 
 
+def row_average(x: Array, weights: Array | None) -> Array:
+    """Average over rows of `x` (K, n), alike or by `weights` (K,) that add up to 1."""
+    # einsum and not a product: threads of a BLAS would be in the way of those of kernels.
+    return np.asarray(x.mean(axis=0) if weights is None else np.einsum("k,kn->n", weights, x))
+
+
 class Unit(Parameters, abc.ABC):
     """A layer of n independent sites with unnormalised weights ``phi_i(x)``; immutable.
 
@@ -175,18 +181,16 @@ class Unit(Parameters, abc.ABC):
         call_rows(sites_of([self], DRAW), DRAW, b, a, stream, rows)
         return x
 
-    def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
+    def statistics(self, mean: Array, var: Array, B: Array, A: Array, weights: Array | None = None) -> dict[str, Array]:
         """Per parameter, the average over rows of <d ln phi/d parameter> (Eqs. 40, 41).
 
-        The rows (K, n) are means `mean` and variances `var` in fields `B` and precisions `A`. By default x for U and
-        ``-x^2/2`` for V.
+        The rows (K, n) are means `mean` and variances `var` in fields `B` and precisions `A`; they count alike, or by
+        `weights` (K,), of their dtype, at least 0, that add up to 1. By default x for U and ``-x^2/2`` for V.
         """
-        averages = {FIELD: mean.mean(axis=0)}
-        return (
-            averages
-            if PRECISION not in self.names
-            else {**averages, PRECISION: -0.5 * (var + mean * mean).mean(axis=0)}
-        )
+        averages = {FIELD: row_average(mean, weights)}
+        if PRECISION in self.names:
+            averages[PRECISION] = -0.5 * row_average(var + mean * mean, weights)
+        return averages
 
     def data_statistics(self, X: Array) -> dict[str, Array]:
         """Per parameter, the average of d ln phi/d parameter over the samples `X` (samples, n)."""

@@ -113,10 +113,14 @@ class Mixed(Unit):
         """Means drawn from the range of means of each block: (`count`, n)."""
         return np.concatenate([block.random_means(count, rng) for block in self.blocks], axis=1)
 
-    def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
-        """Per parameter, the average over rows of <d ln phi/d parameter>: rows `mean`, `var`, `B` and `A` (K, n)."""
+    def statistics(self, mean: Array, var: Array, B: Array, A: Array, weights: Array | None = None) -> dict[str, Array]:
+        """Per parameter, the average over rows of <d ln phi/d parameter>: rows `mean`, `var`, `B` and `A` (K, n).
+
+        Rows count alike, or by `weights` (K,).
+        """
         parts = zip(self.blocks, *(self._parts(x) for x in (mean, var, B, A)), strict=True)
-        return named_by_block([block.statistics(*own) for block, *own in parts])
+        more = () if weights is None else (weights,)  # blocks of a type that has no such argument do without
+        return named_by_block([block.statistics(*own, *more) for block, *own in parts])
 
     def data_statistics(self, X: Array) -> dict[str, Array]:
         """Per parameter, the average of d ln phi/d parameter over the samples `X` (samples, n)."""

@@ -114,6 +114,14 @@ METHODS: dict[str, tuple[dict[str, Any], str]] = {
     "statistics of rows": (
         with_result("statistics", lambda found, mean, *_: found | {"U": mean}), "statistics of U must have the shape",
     ),
+    "statistics that look at no weights": (
+        {"statistics": lambda self, *rows: type(self).__base__.statistics(self, *rows[:4])},
+        r"statistics must be the averages of those of rows by their weights: of U\[0\]",
+    ),
+    "statistics that take no weights": (
+        {"statistics": lambda self, mean, var, B, A: type(self).__base__.statistics(self, mean, var, B, A)},
+        "statistics must take weights of rows after A, or None: ",
+    ),
     "data statistics without a half": (
         with_result("data_statistics", lambda found, *_: found | {"V": 2 * found["V"]}),
         r"data_statistics must be the averages of .* over the samples: of V\[0\]",

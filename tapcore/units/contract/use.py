@@ -81,6 +81,31 @@ def statistics(case: Case) -> None:
                     f"statistics must be the averages of d ln phi/d parameter, which are d ln Z/d parameter: of "
                     f"{name}[{j}] {x[j]:.12g} against {best.sum():.12g} where {allowed:.3g} is allowed",
                 )
+    _weighted(case)
+
+
+def _weighted(case: Case) -> None:
+    """Rows that do not count alike: with weights, statistics are those of the rows, weighted."""
+    layer, rows = case.layer, (case.mean, case.var, case.B, case.A)
+    weights = np.arange(1.0, len(case.B) + 1)
+    weights /= weights.sum()
+    try:
+        found = layer.statistics(*rows, weights)
+    except TypeError as error:
+        refuse(layer, f"statistics must take weights of rows after A, or None: {error}")
+    _averages(case, "statistics by weights", found)
+    each = [layer.statistics(*(x[k : k + 1] for x in rows)) for k in range(len(weights))]
+    for name, x in found.items():
+        terms = np.array([w * own[name] for w, own in zip(weights, each, strict=True)])
+        allowed = 1e-9 * np.abs(terms).sum(axis=0) + BITS * EPSILON * np.abs(terms).max()
+        bad = ~(np.abs(x - terms.sum(axis=0)) <= allowed)
+        if bad.any():
+            j = checks.first_index(bad)[0]
+            refuse(
+                layer,
+                f"statistics must be the averages of those of rows by their weights: of {name}[{j}] {x[j]:.12g} "
+                f"against {terms.sum(axis=0)[j]:.12g} where {allowed[j]:.3g} is allowed",
+            )
 
 
 def draws(case: Case) -> Array:

@@ -15,7 +15,7 @@ from tapcore._base.random import Stream, uniform
 from tapcore.special.elementary import log_normal
 from tapcore.special.exponential import log1pexp, sigmoid, sigmoid_moments
 from tapcore.special.truncnorm.batch import CHUNK
-from tapcore.units.interface import Unit
+from tapcore.units.interface import Unit, row_average
 from tapcore.units.parameters import parameter
 from tapcore.units.rows import Array
 from tapcore.units.shared.slabs import log_gaussian, moved_gaussian
@@ -218,10 +218,10 @@ class SpikeSlab(Unit):
     def sample_slab(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
         """Draw from the slabs alone, in fields `B` and precisions `A`, by the generator `rng`; (..., n)."""
 
-    def statistics(self, mean: Array, var: Array, B: Array, A: Array) -> dict[str, Array]:
-        """Averages of the derivatives for rho, x for U and ``-x^2/2`` for V."""
-        p = self.nonzero_probability(B, A).mean(axis=0)
-        return {"rho": self._rho_slope(p), **super().statistics(mean, var, B, A)}
+    def statistics(self, mean: Array, var: Array, B: Array, A: Array, weights: Array | None = None) -> dict[str, Array]:
+        """Averages, alike or by `weights`, of the derivatives for rho, x for U and ``-x^2/2`` for V."""
+        p = row_average(self.nonzero_probability(B, A), weights)
+        return {"rho": self._rho_slope(p), **super().statistics(mean, var, B, A, weights)}
 
     def data_statistics(self, X: Array) -> dict[str, Array]:
         """Averages of the derivatives for rho, x for U and ``-x^2/2`` for V."""
