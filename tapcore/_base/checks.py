@@ -38,6 +38,15 @@ def number(
     return float(value)
 
 
+def temperature(name: str, value: Any) -> float:
+    """`value` as a float above 0; infinity is one."""
+    if isinstance(value, Real) and value == math.inf:
+        return math.inf
+    if (own := number(name, value, minimum=0)) == 0:
+        raise ValueError(f"{name} must be above 0, got {value!r}")
+    return own
+
+
 def choice(name: str, value: Any, allowed: Collection[str]) -> str:
     """`value`, which must be one of `allowed`."""
     if not isinstance(value, str) or value not in allowed:

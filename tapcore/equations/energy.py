@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore._base.blocks import Job, block_kernel, call_block, no_calls
-from tapcore._base.jit import scalar
+from tapcore._base.jit import helper, scalar
 from tapcore._base.threads import split, thread_count
 from tapcore.equations.compiled import Compiled, compiled
 from tapcore.equations.exclusive import exclusive_terms
@@ -153,3 +153,60 @@ def _third_terms(i: int, job: _Energies) -> None:
         for j in range(mean.size):
             total += (third[j] - mean[j] * slope[j]) * pull[j] / 12.0
         job.out[k] -= total
+
+
+class Swept(NamedTuple):
+    """Free energies of chains from the fields that their last sweep has left: no matrix product is taken again."""
+
+    machine: Compiled
+    chains: Layers
+    before: Array  # means before that sweep, as `chains.mean`, but each chain's at its number
+    chain: NDArray[np.int64]  # (K,) the number of the chain in each row
+    blocks: NDArray[np.int64]  # (blocks, 2) first row and rows
+    out: NDArray[np.float64]  # (K,) of each chain, by its number
+
+
+@block_kernel
+def swept_energies(b: int, job: Swept) -> None:
+    """Write the free energies of the chains of block b, of first or second order, of sites of one column each.
+
+    A sweep takes odd layers first and even ones last, so that ``B = A a' + sum W a`` and ``A = -sum W^2 c`` of even
+    layers, a' their means before, have all there is of each pair of layers: ``sum W a a = (B - A a') a`` and
+    ``sum W^2 c c = -A c``. With these -F is stationary in means, variances, fields and precisions alike, and where a
+    chain is not yet at its solution it is off in second order only.
+    """
+    chains = job.chains
+    lo, count = job.blocks[b, 0], job.blocks[b, 1]
+    for k in range(lo, lo + count):
+        job.out[job.chain[k]] = 0.0
+    for layer in range(job.machine.size.size):
+        log_z = chains.scratch[b, 0, : job.machine.size[layer]]
+        for k in range(lo, lo + count):
+            mean, A = row_of(chains, chains.mean, layer, k), row_of(chains, chains.A, layer, k)
+            B = row_of(chains, chains.B, layer, k)
+            layer_log_z(job.machine, layer, B, A, log_z)
+            chain = job.chain[k]
+            if layer % 2 == 0:
+                job.out[chain] -= _even_terms(mean, row_of(chains, job.before, layer, chain), A, log_z)
+            else:
+                job.out[chain] -= _odd_terms(mean, row_of(chains, chains.var, layer, k), B, A, log_z)
+
+
+@helper(inline=False, reassociate=True)
+def _even_terms(mean: Array, before: Array, A: Array, log_z: Array) -> float:
+    """Sum of ``ln Z - B a + A (a^2 + c)/2 + (B - A a') a - A c/2``."""
+    total = 0.0
+    half = mean.dtype.type(0.5)
+    for i in range(mean.size):
+        total += np.float64(log_z[i] + A[i] * mean[i] * (half * mean[i] - before[i]))
+    return total
+
+
+@helper(inline=False, reassociate=True)
+def _odd_terms(mean: Array, var: Array, B: Array, A: Array, log_z: Array) -> float:
+    """Sum of ``ln Z - B a + A (a^2 + c)/2``."""
+    total = 0.0
+    half = mean.dtype.type(0.5)
+    for i in range(mean.size):
+        total += np.float64(log_z[i] - B[i] * mean[i] + half * A[i] * (mean[i] * mean[i] + var[i]))
+    return total

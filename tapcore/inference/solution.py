@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -149,10 +148,7 @@ class Solutions:
         """
         from tapcore.inference.averages import averages_of
 
-        if temperature != math.inf:
-            temperature = checks.number("temperature", temperature, minimum=0)
-        if temperature == 0:
-            raise ValueError(f"temperature must be above 0, got {temperature!r}")
+        temperature = checks.temperature("temperature", temperature)
         if self.machine is None:
             raise ValueError("averages are of solutions that solve or harvest made: these have no machine")
         distinct = self.unique() if self.counts is None else self

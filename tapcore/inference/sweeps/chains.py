@@ -12,12 +12,14 @@ from tapcore._base import footprint
 from tapcore._base.blocks import Job, no_calls
 from tapcore._base.threads import BLOCK_ROWS, split, thread_count
 from tapcore.equations.compiled import Compiled
+from tapcore.equations.energy import Swept
 from tapcore.equations.fields import link_fields
 from tapcore.equations.layers import empty_state, state_bytes
 from tapcore.equations.outside import Given, Outside, no_outside, outside_of
 from tapcore.inference.progress import ACTIVE, FAILED, PROGRESS_BYTES, Rule, begin, empty_progress
 from tapcore.inference.records import Starts, Stopped, stopped_chains
 from tapcore.inference.sweeps.acceleration import accelerate, empty_memory, forget
+from tapcore.inference.sweeps.energies import ending, sweep_to_energies
 from tapcore.inference.sweeps.kernels import (
     ACCELERATE,
     ACTIVE_ROWS,
@@ -60,6 +62,7 @@ class Chains:
         self.cold = True
         self._flag = np.zeros(1, np.int64)
         self._job: Job | None = None
+        self._ending: Job | None = None
 
     def start_from_visible(self, X: Array) -> None:
         """Visible means at the rows of `X` (K, n_0), every variance and every other mean zero (Eqs. 36, 37)."""
@@ -76,6 +79,22 @@ class Chains:
         """Sweep every chain `sweeps` times, however close it comes; a lost chain stops."""
         self._begin(slice(None), np.arange(self.count), damping)
         self._sweep(self._job_of(machine, rule._replace(tol=0.0), self._outside(given)), self.count, sweeps)
+        self.cold = False
+        self._restore_order()
+
+    def run_to_energies(self, machine: Compiled, rule: Rule, sweeps: int, damping: float, out: Array) -> None:
+        """Sweep every chain as `run` does, and write their free energies to `out` (K,), the same array in each call.
+
+        Of first or second order, of a machine all of whose sites have one column; nothing acts from outside.
+        """
+        self._begin(slice(None), np.arange(self.count), damping)
+        job = self._job_of(machine, rule._replace(tol=0.0), self.nothing)
+        if self._ending is None or self._ending.values.sweeps is not job.values:
+            state = self.state.flat
+            before, blocks = np.zeros_like(state.mean), split(self.count, self.threads)
+            self._ending = ending(job.values, Swept(machine, state, before, self.progress.chain, blocks, out))
+        blocks = self._deal(self.count, sweeps)
+        self._ending.run(sweep_to_energies, len(blocks), brief=machine.brief(self.count * sweeps))
         self.cold = False
         self._restore_order()
 
@@ -163,15 +182,20 @@ class Chains:
     def _sweep(self, job: Job, count: int, sweeps: int) -> None:
         """Sweep the first `count` chains."""
         values: Sweeps = job.values
-        dealt = split(count, self.threads)
-        blocks = self.blocks[: len(dealt)]
-        blocks[:, :2], blocks[:, LEFT] = dealt, sweeps
-        self._flag[0] = self.cold
+        blocks = self._deal(count, sweeps)
         brief = values.machine.brief(count * sweeps)
         job.run(sweep_block, len(blocks), brief=brief)
         if values.rule.accelerate and np.any((blocks[:, LEFT] > 0) & (blocks[:, ACTIVE_ROWS] > 0)):
             job.link(ACCELERATE, accelerate)  # which is compiled only where it is wanted
             job.run(sweep_block, len(blocks), brief=brief)
+
+    def _deal(self, count: int, sweeps: int) -> NDArray[np.int64]:
+        """Blocks of the first `count` chains, to be swept so many times."""
+        dealt = split(count, self.threads)
+        blocks = self.blocks[: len(dealt)]
+        blocks[:, :2], blocks[:, LEFT] = dealt, sweeps
+        self._flag[0] = self.cold
+        return blocks
 
     def _copy(self, rows: slice) -> Stopped:
         return stopped_chains(self.progress, rows, self.units, self.state.mean, self.state.var)
