@@ -105,7 +105,7 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
         for lower, (W, total) in enumerate(zip(couplings, weights, strict=True)):
             work = workspace(W.shape[0], W.shape[1], len(chains.mean[0]) + len(x), np.float64)
             more = -len(x) / len(samples) * extra[lower]
-            of = averages(work, lower, chains, data, len(samples), len(solutions), more, no_center(W))
+            of = averages(work, lower, chains, data, len(samples), 1.0 / len(solutions), more, no_center(W))
             run_blocks(add_weight_gradient, len(work.blocks), Sum(W, of, work, total))
         share = len(x) / len(samples)
         for sums, terms in zip(layers, statistics, strict=True):

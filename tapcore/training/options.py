@@ -52,6 +52,17 @@ def number(**limits: float) -> Rule:
     return Rule(check, {"type": float})
 
 
+def temperature() -> Rule:
+    """Numbers above 0, infinity among them."""
+
+    def check(name: str, value: Any) -> float:
+        from tapcore._base import checks
+
+        return checks.temperature(name, value)
+
+    return Rule(check, {"type": float})
+
+
 def number_or_function(**limits: float) -> Rule:
     """Numbers within limits, or functions, whose values are for the run to check."""
     plain = number(**limits)

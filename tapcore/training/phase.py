@@ -24,6 +24,10 @@ Maker = Callable[[], Machine]
 Key = tuple[int, ...]
 
 
+#: Shares of chains that count alike.
+ALIKE = np.empty(0)
+
+
 class Exchanges(NamedTuple):
     """Exchanges of the chains with those of other machines."""
 
@@ -38,6 +42,7 @@ class Model(NamedTuple):
     extra: tuple[Array, ...]  # (n_l, n_{l+1}) of each pair of layers, to be added to these averages; or no rows
     statistics: tuple[dict[str, Array], ...]  # of each layer's parameters
     fields: Array  # (all chains, n_hidden) fields of hidden units where chains started, in this batch; or no rows
+    shares: Array = ALIKE  # (K,) what each chain counts, in the dtype of its moments; or nothing: all count alike
 
 
 class Phase(Protocol):

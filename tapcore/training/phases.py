@@ -22,6 +22,7 @@ from tapcore.inference.solve import rule_for, solve
 from tapcore.inference.sweeps.chains import Chains
 from tapcore.machine import Machine
 from tapcore.training.phase import (
+    ALIKE,
     Key,
     Layers,
     Maker,
@@ -35,6 +36,7 @@ from tapcore.training.phase import (
 )
 from tapcore.training.plan import Plan
 from tapcore.training.sampled_phases import PHASES as SAMPLING
+from tapcore.training.shares import SolutionShares
 from tapcore.training.weights import Moments
 from tapcore.units import Unit
 from tapcore.units.sites import CUMULANTS, check_can
@@ -60,8 +62,11 @@ def _damping(settings: Plan) -> float:
     return TABLE[settings.gradient].damping_unless(settings.damping)
 
 
-def _moments_statistics(layers: Sequence[Unit], *moments: Layers) -> tuple[dict[str, Array], ...]:
-    return tuple(layer.statistics(*rows) for layer, *rows in zip(layers, *moments, strict=True))
+def _moments_statistics(
+    layers: Sequence[Unit], *moments: Layers, shares: Array = ALIKE
+) -> tuple[dict[str, Array], ...]:
+    weights = (shares,) if len(shares) else ()
+    return tuple(layer.statistics(*rows, *weights) for layer, *rows in zip(layers, *moments, strict=True))
 
 
 class SweepPhase(Phase):
@@ -73,6 +78,8 @@ class SweepPhase(Phase):
         self.sweeps, self.damping, self.seed = settings.sweeps, _damping(settings), settings.seed
         shape = machine.sizes, settings.chains, machine.dtype
         self.pinning = Pinning(*shape, settings.pinning) if settings.pinning > 0 else None
+        temperature = settings.solution_weights
+        self.shares = None if temperature is None else SolutionShares(machine, self.chains, self.rule, temperature)
         self.fresh = np.zeros(settings.chains, np.bool_)
         self.rng = np.random.default_rng(0)
 
@@ -101,6 +108,9 @@ class SweepPhase(Phase):
     def run(self, machine: Maker, own: Compiled, key: Key) -> None:
         """Sweep."""
         self.own = own
+        if self.shares is not None:
+            self.shares.run(machine, own, self.sweeps, self.damping)
+            return
         if self.pinning is None:
             self.chains.run(own, self.rule, self.sweeps, self.damping)
             return
@@ -114,7 +124,7 @@ class SweepPhase(Phase):
         self.chains.run(own, self.rule, self.sweeps, self.damping, self.pinning.outside)
 
     def model(self, layers: Sequence[Unit], kept: Any) -> Model:
-        """Products of means, and of variances and third cumulants."""
+        """Products of means, and of variances and third cumulants, of chains alike or by their shares."""
         state = self.chains.state
         B, A = state.B, state.A
         if self.pinning is not None:
@@ -124,8 +134,13 @@ class SweepPhase(Phase):
         mean, var, B, A = (tuple(x[kept] for x in arrays) for arrays in (state.mean, state.var, B, A))
         third = third_cumulants(self.own, mean, self.rule.order)
         moments = Moments(mean, var if self.rule.order > 1 else no_rows_each(mean), third)
-        extra = exclusive_slopes(self.own, mean, var, self.rule.order)
-        return Model(moments, extra, _moments_statistics(layers, mean, var, B, A), no_rows(mean))
+        shares = ALIKE if self.shares is None else self.shares.of(kept)
+        # What sites of several columns add is proportional to the variances of their neighbours.
+        weighted = len(shares) and self.own.has_exclusive
+        counted = tuple(c * (len(shares) * shares[:, None]) for c in var) if weighted else var
+        extra = exclusive_slopes(self.own, mean, counted, self.rule.order)
+        statistics = _moments_statistics(layers, mean, var, B, A, shares=shares)
+        return Model(moments, extra, statistics, no_rows(mean), shares)
 
     def tensors(self) -> dict[str, Array]:
         """Means and variances, and values of hidden units that are measured."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
@@ -86,7 +87,7 @@ class Plan(Settings):
         chain_init = _unless(settings.chain_init, _chain_init(settings.gradient))
         sampled, kept = settings.gradient in SAMPLED, chain_init == "persistent"
         # Units of other kinds then train to where their chains are lost without measurements, as in scoring.
-        pinned = kept and settings.gradient in SWEPT and gains(machine)
+        pinned = kept and settings.gradient in SWEPT and settings.solution_weights is None and gains(machine)
         pinning = _unless(settings.pinning, training_ratio(machine) if pinned else 0.0)
         rate, schedule = settings.learning_rate, settings.schedule
         if rate is None:
@@ -134,6 +135,8 @@ class Plan(Settings):
         kept["penalty"] = None if self.penalty is None else [type(self.penalty).__name__, self.penalty.strength]
         if not self.pinning:
             kept.pop("pinning", None)
+        if self.solution_weights == math.inf:
+            kept["solution_weights"] = "inf"  # of which JSON has no number
         if isinstance(self.optimizer, Adam):
             kept["optimizer"] = ["Adam", self.optimizer.share, self.optimizer.squares]
         if not isinstance(self.schedule, Constant):

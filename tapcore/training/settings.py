@@ -22,6 +22,7 @@ from tapcore.training.options import (
     number_or_function,
     option,
     option_of,
+    temperature,
     whole,
 )
 from tapcore.training.penalties import L1, L2
@@ -86,7 +87,7 @@ class Settings:
     optimizer : Momentum or Adam, optional
     penalty : L1, L2 or None
     sweeps, pretrain : int, optional
-    renew, pinning, damping : float, optional
+    renew, pinning, solution_weights, damping : float, optional
     chain_init : str, optional
     gradient, pass_up : str
     center : bool, optional
@@ -168,6 +169,14 @@ class Settings:
             "R",
         ),
     )
+    solution_weights: float | None = field(
+        default=None,
+        metadata=option(
+            temperature(),
+            "weigh distinct solutions by exp(-F/T) in place of chains alike, which has done better",
+            "T",
+        ),
+    )
     noisy: float = field(
         default=0.0,
         metadata=option(number(minimum=0, maximum=1), "of chains from samples: from noisy ones", "SHARE"),
@@ -221,6 +230,7 @@ class Settings:
             raise ValueError("learning_rate is a function, which leaves nothing to a schedule")
         if self.seconds is not None and callable(self.learning_rate):
             raise ValueError("learning_rate is a function of the epoch: a run of so many seconds needs a schedule")
+        self._refuse_weights_of_no_solutions()
         starts = SAMPLED.get(self.gradient)
         kept = self.gradient in SWEPT and self.chain_init in (None, "persistent")
         if self.pinning and not kept:
@@ -233,6 +243,20 @@ class Settings:
             raise ValueError(f"noisy starts are means, not values: gradient {self.gradient!r} cannot take them")
         if self.chain_init not in (None, starts):
             raise ValueError(f"chain_init must be {starts!r} for gradient {self.gradient!r}, got {self.chain_init!r}")
+
+    def _refuse_weights_of_no_solutions(self) -> None:
+        if self.solution_weights is None:
+            return
+        if self.gradient not in SWEPT:
+            raise ValueError(
+                f"solution_weights are of solutions of mean-field equations that chains share: gradient must be one of "
+                f"{', '.join(map(repr, SWEPT))}, got {self.gradient!r}"
+            )
+        if self.pinning:
+            raise ValueError(
+                "solution_weights are of equations that all chains share, those of pinning are each chain's own: give "
+                "one of them"
+            )
 
     def __repr__(self) -> str:
         values = {f.name: getattr(self, f.name) for f in fields(self)}

@@ -225,6 +225,7 @@ class Trainer:
         layers = self._layers()
         model = self.phase.model(layers, self._kept(layers))
         count = len(model.moments.mean[0])
+        shares = model.shares if len(model.shares) else 1.0 / count
         # Sampled chains that started in this batch did so from its samples, one after the other.
         fields = model.fields[: len(x)] if len(model.fields) >= len(x) else model.fields[:0]
         numbers = how(settings.optimizer, settings.penalty, rate, self.epoch * self.batches + self.batch + 1)
@@ -239,7 +240,7 @@ class Trainer:
             centred = offsets.rows(lower, ascent, step.dtype) if settings.center else no_center(step)
             work = self._workspace(step.shape[0], step.shape[1], count + len(x) + len(centred.lower))
             extra = less(model.extra[lower], data.extra[lower])
-            of = averages(work, lower, model.moments, data.moments, len(x), count, extra, centred)
+            of = averages(work, lower, model.moments, data.moments, len(x), shares, extra, centred)
             job = Step(*powers, step, self.memories[lower], of, work, numbers)
             run_blocks(move_weights, len(work.blocks), job)
         directions = self.of_parameters.directions(ascent)

@@ -1,8 +1,9 @@
 """The gradient with respect to the weights between two layers: averages over data less averages over chains (Eq. 39).
 
 The model average is taken from the data average in one matrix product: with chains and samples stacked,
-``[a_v; x]^T [-a_h/K; H/n]``, H the upper layer's means given the samples. Blocks go over rows of W, so that a training
-step finishes each block of weights while its gradient is still in the core's cache.
+``[a_v; x]^T [-a_h/K; H/n]``, H the upper layer's means given the samples; chains that do not count alike have shares in
+place of 1/K. Blocks go over rows of W, so that a training step finishes each block of weights while its gradient is
+still in the core's cache.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Ends(NamedTuple):
     chains: Array  # (K, n_lower)
     data: Array  # (n, n_lower)
     more: Array  # (c, n_lower)
-    upper: Array  # (K + n + c, n_upper) of chains over -K, then of data over the number of samples; or no rows
+    upper: Array  # (K + n + c, n_upper) of chains by -shares, then of data over the number of samples; or no rows
 
 
 class Center(NamedTuple):
@@ -92,16 +93,27 @@ class Moments(NamedTuple):
 
 
 def averages(
-    work: Workspace, lower: int, chains: Moments, data: Moments, samples: int, count: int, extra: Array, centred: Center
+    work: Workspace,
+    lower: int,
+    chains: Moments,
+    data: Moments,
+    samples: int,
+    shares: Array | float,
+    extra: Array,
+    centred: Center,
 ) -> Averages:
-    """What the gradient of the weights above layer `lower` averages over `count` chains and `samples` samples."""
+    """What the gradient of the weights above layer `lower` averages over chains and `samples` samples.
+
+    `shares` is what each chain counts, (K,) of the dtype of its moments, or one number for all.
+    """
     ends = []
     for number, (of_chains, of_data) in enumerate(zip(chains, data, strict=True)):
         below = of_chains[lower], of_data[lower]
         more = centred if number == 0 else Center(centred.lower[:0], centred.upper[:0])
         k, n = len(below[0]), len(below[1])
         stacked = work.upper[number, : k + n + len(more.lower)]
-        np.multiply(of_chains[lower + 1][:k], -1.0 / count, out=stacked[:k])
+        counts = -shares if isinstance(shares, float) else -shares[:k, None]
+        np.multiply(of_chains[lower + 1][:k], counts, out=stacked[:k])
         np.multiply(of_data[lower + 1][:n], 1.0 / samples, out=stacked[k : k + n])
         stacked[k + n :] = more.upper
         ends.append(Ends(*below, more.lower, stacked))
