@@ -71,6 +71,8 @@ def test_flags_have_the_defaults_of_fit() -> None:
         ("--sweeps 7", {"sweeps": 7}),
         ("--chain-init random", {"chain_init": "random"}),
         ("--renew 0", {"renew": 0.0}),
+        ("--solution-weights 2", {"solution_weights": 2.0}),
+        ("--solution-weights inf", {"solution_weights": np.inf}),
         ("--noisy 0.5", {"noisy": 0.5}),
         ("--damping 0.5", {"damping": 0.5}),
         ("--gradient nmf", {"gradient": "nmf"}),
