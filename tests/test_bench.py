@@ -175,6 +175,15 @@ def test_ingredients_differ_from_the_recipe_in_what_their_names_say() -> None:
     assert epochs > 0
 
 
+def test_epochs_by_weights_of_solutions_take_turns_with_those_of_chains_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(epoch, "SIZE", 20)
+    monkeypatch.setattr(epoch, "VISIBLE", 12)
+    row = epoch.weighed(2, 60, 3)
+    assert row.ours > 0
+    assert row.reference > 0
+    assert "20" in row.what
+
+
 def test_epoch_benchmark_trains_a_whole_epoch_and_times_as_many_products(monkeypatch: pytest.MonkeyPatch) -> None:
     training = epoch.training_for(3, 2350)
     counted = {"sweeps": 0, "gradients": 0}

@@ -1,26 +1,38 @@
-"""An epoch of training against the matrix products it cannot avoid, on all threads, taking turns every few batches."""
+"""An epoch of training against the matrix products it cannot avoid, on all threads, taking turns every few batches.
+
+And short epochs by weights of solutions against those of chains alike.
+"""
 
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 import tapcore as tc
-from tapcore_bench.micro.harness import Row, settle
+from tapcore_bench.micro.harness import Row, settle, take_turns
 from tapcore_bench.micro.products import Products
 
 SAMPLES, VISIBLE, SIZE, SWEEPS = 60_000, 784, 100, 10
 # Batches in a turn.
 TURN = 20
 TARGETS = {500: 1.25, 100: 1.40}
+# Samples of a short epoch.
+FEW = 6_000
+WEIGHED = 1.05
+
+
+def pixels(samples: int) -> NDArray[np.bool_]:
+    """As many on as in MNIST, each with a frequency of its own."""
+    rng = np.random.default_rng(0)
+    return rng.random((samples, VISIBLE), dtype=np.float32) < rng.beta(0.2, 1.3, VISIBLE)
 
 
 def training_for(hidden: int, samples: int = SAMPLES) -> tc.Training:
     """A training of one epoch."""
-    # As many pixels on as in MNIST, each with a frequency of its own.
-    rng = np.random.default_rng(0)
-    X = rng.random((samples, VISIBLE), dtype=np.float32) < rng.beta(0.2, 1.3, VISIBLE)
+    X = pixels(samples)
     settings = tc.paper_settings(
         epochs=1, batch_size=SIZE, chains=SIZE, learning_rate=0.005, momentum=0.5, penalty=tc.L2(0.001), sweeps=SWEEPS
     )  # fmt: skip
@@ -56,8 +68,19 @@ class Turns:
         self.start = time.perf_counter()
 
 
+def weighed(repeats: int, samples: int = FEW, hidden: int = 100) -> Row:
+    """Epochs in which distinct solutions count by their weights, against those in which all chains count alike."""
+    X = pixels(samples)
+    machine = tc.RBM(tc.Binary.from_data(X), tc.Binary(hidden), seed=0)
+    alike = tc.Settings(epochs=repeats + 1, batch_size=SIZE, chains=SIZE, pinning=0.0)
+    trainings = [tc.Training(machine, X, replace(alike, solution_weights=weights)) for weights in (1.0, None)]
+    ours, reference = take_turns([training.step for training in trainings], repeats)
+    what = f"epoch by weights of solutions, float32, {samples} samples, {VISIBLE}x{hidden}, M = K = {SIZE}"
+    return Row(what, ours, reference, "chains alike", WEIGHED)
+
+
 def rows(repeats: int) -> list[Row]:
-    """Whole epochs; `repeats` is not used, a turn being a repeat."""
+    """Whole epochs, a turn of which is a repeat, and `repeats` short ones."""
     made = []
     for hidden, target in TARGETS.items():
         products = Products(VISIBLE, hidden, SIZE, SIZE, "float64")
@@ -65,4 +88,4 @@ def rows(repeats: int) -> list[Row]:
         ours, reference = Turns(training_for(hidden), products).run()
         what = f"epoch, float64, {SAMPLES} samples, {VISIBLE}x{hidden}, M = K = {SIZE}"
         made.append(Row(what, ours, reference, f"{4 * SWEEPS + 3} products a batch", target))
-    return made
+    return [*made, weighed(repeats)]
