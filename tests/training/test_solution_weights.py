@@ -196,6 +196,8 @@ def test_a_lost_chain_has_no_share_and_moves_no_other() -> None:
     assert np.ptp(energies) > 0.01
     bad = X.copy()
     bad[[0, 4]] = np.nan
+    phase, own = phase_of(machine, 9, solution_weights=1.0, sweeps=2)  # nothing is left of the run before
+    assert phase.shares is not None
     model = run(phase, own, machine, bad, ~np.isnan(bad[:, 0]))
     assert_array_equal(phase.lost(), np.isnan(bad[:, 0]))
     rest = ~phase.lost()
@@ -239,6 +241,8 @@ def test_chains_are_told_apart_by_each_of_what_is_compared(column: int) -> None:
     table = np.array([[0.5, 0.5, -2.0]] * 2 + [[-3.0, 4.0, -2.0], [3.0, -4.0, -2.0]])
     F, marks = table[:, 2], table[:, :2]
     assert_allclose(shares_of(F, marks, 1.0), [1 / 6, 1 / 6, 1 / 3, 1 / 3])
+    table[1, column] += 1e-4 * (6, 8, 1)[column]  # less than counts
+    assert_allclose(shares_of(F, marks, math.inf), [1 / 6, 1 / 6, 1 / 3, 1 / 3])
     table[1, column] += 0.05
     assert shares_of(F, marks, math.inf) == pytest.approx(0.25)
 
