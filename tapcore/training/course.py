@@ -130,8 +130,8 @@ class Course:
         return self._of_run(self.trainer.run_epoch(batch_done, stop))
 
     def snapshot(self) -> Machine:
-        """The whole machine as it is now."""
-        lower, now = self.lowers[self.number], self.trainer.snapshot()
+        """The whole machine as it is now; in the last stage of a run with `patience` the average."""
+        lower, now = self.lowers[self.number], self.trainer.outcome()
         if lower is None:
             return now
         layers, weights = list(self.machine.layers), list(self.machine.weights)
@@ -161,7 +161,7 @@ class Course:
 
     def tensors(self) -> dict[str, Array]:
         """All of the state that is arrays."""
-        own = tensors_of(self.trainer.snapshot())
+        own = tensors_of(self.trainer.outcome())
         if self.lowers[self.number] is not None:
             own = {f"stage.{name}": x for name, x in own.items()} | tensors_of(self.snapshot())
         return {**own, **self.trainer.tensors(), "history": self.history.to_array()}

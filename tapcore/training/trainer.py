@@ -15,6 +15,7 @@ from tapcore.equations.compiled import compiled
 from tapcore.inference.methods import TABLE, clamped
 from tapcore.inference.solve import rule_for
 from tapcore.machine import Machine
+from tapcore.training.average import Average, named
 from tapcore.training.centring import Offsets
 from tapcore.training.data_side import DataSide
 from tapcore.training.held_out import best_of
@@ -42,6 +43,10 @@ Array = NDArray[Any]
 _SAMPLE, _ORDER, _STARTS, _DRAWS, _NOISE = range(5)
 
 
+# What the names of the machine that takes the steps begin with in checkpoints whose machine is the average.
+_MOVING = "moving."
+
+
 class Interrupted(Exception):  # noqa: N818 - not an error
     """Training was asked to stop and did, between two batches."""
 
@@ -64,6 +69,8 @@ class Trainer:
         What is scored after each epoch.
     held_out : (n, n_visible) array, optional
         What else is, that training does not see.
+    average : Average or None
+        Of the machine over its last batches, where it is for held-out data to say when to stop.
     """
 
     def __init__(
@@ -93,6 +100,7 @@ class Trainer:
         self.history = History()
         self.sample = draw_sample(X, self._stream(_SAMPLE)) if scored is None else scored
         self.held_out = held_out
+        self.average = None if held_out is None or settings.patience is None else Average(self.own)
         self._workspaces: dict[tuple[int, ...], Workspace] = {}
         self._data: dict[int, DataSide] = {}
 
@@ -102,8 +110,17 @@ class Trainer:
         return -(-int(self.X.shape[0]) // self.settings.batch_size)
 
     def snapshot(self) -> Machine:
-        """The machine as it is now."""
+        """The machine that takes the steps, as it is now."""
         return self.machine.replace(layers=self._layers(), weights=self.weights)
+
+    def outcome(self) -> Machine:
+        """What training has made so far: the average, or the machine as it is now where there is none."""
+        if self.average is None:
+            return self.snapshot()
+        of = self.average.of
+        parameters = (of.sites.parameters(i) for i in range(len(self.machine.layers)))
+        layers = [layer.with_parameters(p) for layer, p in zip(self.machine.layers, parameters, strict=True)]
+        return self.machine.replace(layers=layers, weights=[W for W, _, _ in of.weights])
 
     def _layers(self) -> list[Unit]:
         """The layers as they are now."""
@@ -128,10 +145,12 @@ class Trainer:
                 self.seconds = _now() - begun
                 raise Interrupted
             self._train_batch(order, self._rate(_now() - begun))
+            if self.average is not None:
+                self.average.follow()
             self.batch += 1
             batch_done()
         self._refuse_divergence()
-        result = score(self.snapshot(), self.sample, self.settings.chains, self.held_out)
+        result = score(self.outcome(), self.sample, self.settings.chains, self.held_out)
         self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
         result = result._replace(lost=result.lost + self.lost)
         seconds = _now() - begun
@@ -289,13 +308,14 @@ class Trainer:
 
     def header(self) -> dict[str, Any]:
         """All of the state that is not arrays, the number of epochs aside."""
+        averaged = {} if self.average is None else {"averaged": self.average.count}
         return {
             "batch": self.batch, "seconds": self.seconds, "lost": self.lost, "chains_begun": self.chains_begun,
-            "random": {"seed": self.settings.seed, "epoch": self.epoch, "batch": self.batch},
+            "random": {"seed": self.settings.seed, "epoch": self.epoch, "batch": self.batch}, **averaged,
         }  # fmt: skip
 
     def tensors(self) -> dict[str, Array]:
-        """All of the state that is arrays, the machine aside."""
+        """All of the state that is arrays, `outcome` aside."""
         return {**self.phase.tensors(), **self._own_tensors()}
 
     def _own_tensors(self) -> dict[str, Array]:
@@ -307,17 +327,19 @@ class Trainer:
             for what, x in kept._asdict().items()
             if len(x)
         }
-        return {**_named_steps(self.steps), **offsets, **memories, **self.of_parameters.tensors()}
+        moving = {} if self.average is None else {f"{_MOVING}{name}": x for name, x in named(self.own).items()}
+        return {**_named_steps(self.steps), **offsets, **memories, **self.of_parameters.tensors(), **moving}
 
     def restore(
         self, epoch: int, header: dict[str, Any], tensors: dict[str, Array], prefix: str, history: History
     ) -> None:
         """Go on from what `header` and `tensors` said after `epoch` epochs; the machine's arrays have a prefix."""
-        into = self._own_tensors()
-        into |= {f"{prefix}weights.{i}": W for i, W in enumerate(self.weights)}
-        for i, own in enumerate(self.parameters):
-            into |= {f"{prefix}layers.{i}.{name}": p for name, p in own.items()}
-        overwrite(into, tensors)
+        outcome = named(self.own if self.average is None else self.average.of)
+        if self.average is not None:
+            # Runs begun before there were averages have none: theirs begins where they are.
+            self.average.count = header.get("averaged", 0)
+            tensors = {f"{_MOVING}{name}": tensors[name] for name in outcome} | tensors
+        overwrite(self._own_tensors() | {f"{prefix}{name}": x for name, x in outcome.items()}, tensors)
         self.own.set_powers()
         self.chains_begun = header["chains_begun"]
         self.offsets.begun = epoch + header["batch"] > 0
