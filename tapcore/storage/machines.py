@@ -130,7 +130,8 @@ class RunFolder:
 
     A checkpoint between two epochs, left by an interrupted run, is named by its batch too and goes when the epoch is
     complete. ``best.safetensors``, of a run with `patience`, is a checkpoint too, of the epoch with the best held-out
-    score; it is no position of the series, and may be further on than the newest of these.
+    score; it is no position of the series, and may be further on than the newest of these. In such a run's checkpoints
+    the machine is the average that was scored; the one that takes the steps is beside it.
     """
 
     _NAME = re.compile(r"epoch-(\d+)(?:\.batch-(\d+))?\.safetensors")

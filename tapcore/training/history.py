@@ -49,9 +49,10 @@ class History(Sequence[EpochRecord]):
 
     ``history[-1]`` is the last epoch's record, ``history.log_likelihood`` the column of all epochs.
 
-    After each epoch the machine is scored on a sample drawn once from the training data by the seed: `SCORED` = 10,000
-    rows, or all of them if there are fewer. TAP solutions are sought from the first K = `chains` of these rows, damping
-    adapting, until they are within 1e-4 of a solution by estimate or have taken 300 sweeps.
+    After each epoch the machine, with `patience` its average over the last batches (see `fit`), is scored on a sample
+    drawn once from the training data by the seed: `SCORED` = 10,000 rows, or all of them if there are fewer. TAP
+    solutions are sought from the first K = `chains` of these rows, damping adapting, until they are within 1e-4 of a
+    solution by estimate or have taken 300 sweeps.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ class Training(Iterator[EpochRecord]):
     Attributes
     ----------
     machine : Machine
-        As it is now.
+        As it is now; with `patience` its average over the last batches, as `fit` says.
     history : History
         Records of the epochs so far.
     samples : int
@@ -123,7 +123,7 @@ class Training(Iterator[EpochRecord]):
 
     @property
     def machine(self) -> Machine:
-        """The machine as it is now, in the dtype of the one given."""
+        """The machine as it is now, or its average with `patience`, in the dtype of the one given."""
         return self._course.snapshot().replace(dtype=self._dtype)
 
     @property

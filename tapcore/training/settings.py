@@ -93,6 +93,7 @@ class Settings:
     center : bool, optional
     dtype : str, optional
     patience : int, optional
+        With it, the machine of each epoch is an average over the last batches.
 
     Raises
     ------
