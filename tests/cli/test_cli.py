@@ -104,7 +104,7 @@ def test_resume(run: Any, tmp_path: Path) -> None:
 
 
 def test_held_out_data_and_patience(run: Any, tmp_path: Path) -> None:
-    folder, how = tmp_path / "run", ("--epochs", "30", "--hidden", "30", "--learning-rate", "0.3", "--threshold", "7")
+    folder, how = tmp_path / "run", ("--epochs", "60", "--hidden", "30", "--learning-rate", "0.3", "--threshold", "7")
     rows = datasets.load("digits", threshold=7)
     np.save(tmp_path / "few.npy", datasets.load("digits", threshold=7)[:60].astype(float) * 16)
     np.save(tmp_path / "others.npy", rows[60:200].astype(float) * 16)
@@ -112,13 +112,13 @@ def test_held_out_data_and_patience(run: Any, tmp_path: Path) -> None:
     status, out, err = run(*given, "--checkpoint-every", "log", "--out", folder)
     assert (status, err) == (0, "")
     steps = tc.Training(
-        tc.RBM(tc.Binary(64), tc.Binary(30), seed=0), rows[:60], tc.Settings(epochs=30, learning_rate=0.3, patience=3),
+        tc.RBM(tc.Binary(64), tc.Binary(30), seed=0), rows[:60], tc.Settings(epochs=60, learning_rate=0.3, patience=3),
         validation=rows[60:200],
     )  # fmt: skip
     list(steps)
     best, history = steps.best_epoch, steps.history
     assert best is not None
-    assert steps.epoch < 30
+    assert steps.epoch < 60
     lines = out.splitlines()
     assert lines[1] == (
         f"ended after epoch {steps.epoch}; the best by data held out is epoch {best}, in best.safetensors"
