@@ -46,7 +46,7 @@ INNER = {
     "units": [
         ["contract", "shared", "mixed"],
         ["interface"],
-        ["sites", "natural_fit", "definition"],
+        ["sites", "natural_fit", "definition", "steps"],
         ["parameters"],
         ["rows"],
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ from tapcore.units import Unit
 from tapcore.units.sites import MOMENTS
 
 Array = NDArray[Any]
+Statistics = Sequence[dict[str, Array]]
 
 # What each stream of random numbers is for. A stream is a function of the seed and of where in the run it is used, so a
 # checkpoint needs no generator state: seed, epoch and batch say it all.
@@ -262,12 +263,18 @@ class Trainer:
             of = averages(work, lower, model.moments, data.moments, len(x), shares, extra, centred)
             job = Step(*powers, step, self.memories[lower], of, work, numbers)
             run_blocks(move_weights, len(work.blocks), job)
-        directions = self.of_parameters.directions(ascent)
         with np.errstate(over="ignore", invalid="ignore"):  # what diverges is said after the epoch
-            for layer, parameters, slopes_of in zip(layers, self.parameters, directions, strict=True):
-                layer.ascend(parameters, slopes_of, numbers.rate)
+            self._move_units(layers, model.statistics, ascent, numbers.rate)
             if settings.center:
                 offsets.keep_fields(self.parameters, self.steps)
+
+    def _move_units(self, layers: list[Unit], model: Statistics, ascent: Statistics, rate: float) -> None:
+        """Take the units' share of a step, in the coordinates of each layer, which Adam's memory is of too."""
+        steps = [layer.steps(own) for layer, own in zip(layers, model, strict=True)]
+        slopes = [own.slopes(gradient) for own, gradient in zip(steps, ascent, strict=True)]
+        directions = self.of_parameters.directions(slopes)
+        for own, parameters, along in zip(steps, self.parameters, directions, strict=True):
+            own.take(parameters, along, rate)
 
     def _kept(self, layers: list[Unit]) -> Any:
         """Which chains are not lost."""

@@ -11,10 +11,9 @@ from tapcore._base import checks
 from tapcore._base.random import Stream
 from tapcore.units.rows import Array, row_cumulants, row_draw, row_log_z, row_moments, row_slab
 from tapcore.units.shared.fitting import ColumnMoments, column_moments, nonzero, share_of_few, typical
-from tapcore.units.shared.slabs import OnTheLine, ascend_positive, line_chunk, line_cumulants, line_draw
+from tapcore.units.shared.slabs import OnTheLine, line_chunk, line_cumulants, line_draw
 from tapcore.units.shared.spike_slab import (
     SpikeSlab,
-    ascend_rho,
     mixed_cumulants,
     mixed_draw,
     mixed_log_z,
@@ -102,7 +101,8 @@ class GaussBernoulli(OnTheLine, SpikeSlab):
 
     Notes
     -----
-    Training moves the logit of rho and ln V along the gradient, so that rho stays inside (0, 1) and V positive.
+    Training moves logits and ln V, so that rho stays inside (0, 1) and V positive, and the slab's mean and spread at a
+    probability of the slab that stays: rho makes up for its integral.
     """
 
     names = ("rho", "U", "V")
@@ -169,11 +169,10 @@ class GaussBernoulli(OnTheLine, SpikeSlab):
         s = np.where(a + self.V > 0, a + self.V, np.nan)
         return np.asarray(rng.normal((b + self.U) / s, np.sqrt(1 / s)))
 
-    def ascend(self, parameters: dict[str, Array], gradient: dict[str, Array], rate: float) -> None:
-        """Take a training step in place, in the logit of rho, U and ln V."""
-        ascend_rho(parameters["rho"], gradient["rho"], rate)
-        parameters["U"] += rate * gradient["U"]
-        ascend_positive(parameters["V"], gradient["V"], rate)
+    def slab_law(self) -> tuple[Array, Array]:
+        """``U/V`` and ``1/V``."""
+        U, V = (self.parameters[name].astype(np.float64) for name in ("U", "V"))
+        return U / V, 1 / V
 
 
 def _log_slab(U: Array, V: Array) -> Array:

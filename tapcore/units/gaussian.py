@@ -23,7 +23,6 @@ from tapcore.units.rows import (
 from tapcore.units.shared.fitting import column_moments, usable_variances
 from tapcore.units.shared.slabs import (
     OnTheLine,
-    ascend_positive,
     line_chunk,
     line_cumulants,
     line_draw,
@@ -91,7 +90,7 @@ class Gaussian(OnTheLine):
 
     Notes
     -----
-    Training moves ln V, not V, along the gradient, so that V stays positive.
+    Training moves ln V at a fixed mean, so that V stays positive, and the mean by standard deviations.
     """
 
     names = ("U", "V")
@@ -154,8 +153,3 @@ class Gaussian(OnTheLine):
         checks.generator("rng", rng)
         _, mean, var = self.moments(B, A)
         return np.asarray(rng.normal(mean, np.sqrt(var)), self.dtype)
-
-    def ascend(self, parameters: dict[str, Array], gradient: dict[str, Array], rate: float) -> None:
-        """Take a training step in place, in U and ln V."""
-        parameters["U"] += rate * gradient["U"]
-        ascend_positive(parameters["V"], gradient["V"], rate)

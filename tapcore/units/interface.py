@@ -24,6 +24,7 @@ from tapcore.units import natural_fit
 from tapcore.units.definition import FIELD, PRECISION, check_definition
 from tapcore.units.parameters import Parameters, parameter
 from tapcore.units.sites import DRAW, LOG_Z, MOMENTS, call_rows, sites_of
+from tapcore.units.steps import PlainSteps, Steps
 
 Array = NDArray[Any]
 AnyUnit = TypeVar("AnyUnit", bound="Unit")
@@ -305,6 +306,13 @@ class Unit(Parameters, abc.ABC):
         """Take a training step in place: ``theta += rate * gradient`` for each array of `parameters` (Alg. 2)."""
         for name, slope in gradient.items():
             parameters[name] += rate * slope
+
+    def steps(self, model: dict[str, Array]) -> Steps:
+        """Coordinates in which training moves the parameters from where they are; by default these, by `ascend`.
+
+        `model` holds the averages of d ln phi/d parameter over the chains, as `statistics` gives them.
+        """
+        return PlainSteps(self)
 
     def add_fields(self, parameters: dict[str, Array], fields: Array) -> None:
         """Change `parameters`, in place, as if `fields` (columns,) were added to what neighbours send."""

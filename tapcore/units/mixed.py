@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +12,7 @@ from tapcore._base import checks
 from tapcore.units.interface import Unit
 from tapcore.units.rows import Array
 from tapcore.units.sites import named_by_block
+from tapcore.units.steps import Steps
 
 
 class Mixed(Unit):
@@ -186,6 +187,10 @@ class Mixed(Unit):
         for block, own, slopes in zip(self.blocks, self._own(parameters), self._own(gradient), strict=True):
             block.ascend(own, slopes, rate)
 
+    def steps(self, model: dict[str, Array]) -> Steps:
+        """Coordinates in which training moves the parameters: those of each block."""
+        return _MixedSteps(self, [block.steps(own) for block, own in zip(self.blocks, self._own(model), strict=True)])
+
     def add_fields(self, parameters: dict[str, Array], fields: Array) -> None:
         """Change `parameters`, in place, as if `fields` (n,) were added to what neighbours send."""
         for block, own, added in zip(self.blocks, self._own(parameters), self._parts(fields), strict=True):
@@ -205,3 +210,21 @@ class Mixed(Unit):
 
     def __repr__(self) -> str:
         return f"Mixed({', '.join(map(repr, self.blocks))})"
+
+
+class _MixedSteps:
+    """Coordinates of the parameters of every block."""
+
+    def __init__(self, layer: Mixed, blocks: Sequence[Steps]) -> None:
+        self.layer, self.blocks = layer, blocks
+
+    def slopes(self, gradient: dict[str, Array]) -> dict[str, Array]:
+        """Derivatives with respect to the coordinates, block by block."""
+        parts = zip(self.blocks, self.layer._own(gradient), strict=True)
+        return named_by_block([block.slopes(own) for block, own in parts])
+
+    def take(self, parameters: dict[str, Array], directions: dict[str, Array], rate: float) -> None:
+        """Move the parameters of every block in place."""
+        parts = zip(self.blocks, self.layer._own(parameters), self.layer._own(directions), strict=True)
+        for block, own, along in parts:
+            block.take(own, along, rate)

@@ -18,7 +18,6 @@ from tapcore.units.shared.fitting import IntervalMoments, below, ends, nonzero, 
 from tapcore.units.shared.slabs import Truncated, truncated_chunk, truncated_cumulants
 from tapcore.units.shared.spike_slab import (
     SpikeSlab,
-    ascend_rho,
     mixed_cumulants,
     mixed_draw,
     mixed_log_z,
@@ -115,7 +114,8 @@ class TruncatedGaussBernoulli(SpikeSlab):
 
     Notes
     -----
-    Training moves the logit of rho along the gradient, so that rho stays inside (0, 1).
+    Training moves logits, so that rho stays inside (0, 1), and the slab's mean and spread at a probability of the slab
+    that stays: rho makes up for its integral.
     """
 
     names = ("rho", "U", "V", "lo", "hi")
@@ -207,8 +207,8 @@ class TruncatedGaussBernoulli(SpikeSlab):
         b, a = (x.astype(np.float64) for x in self.check_fields(B, A))
         return np.asarray(truncnorm.sample(a + self.V, b + self.U, self.lo, self.hi, rng))
 
-    def ascend(self, parameters: dict[str, Array], gradient: dict[str, Array], rate: float) -> None:
-        """Take a training step in place, in the logit of rho, U and V."""
-        ascend_rho(parameters["rho"], gradient["rho"], rate)
-        for name in ("U", "V"):
-            parameters[name] += rate * gradient[name]
+    def slab_law(self) -> tuple[Array, Array]:
+        """Those of the truncated Gaussian."""
+        lo, hi, U, V = (self.parameters[name].astype(np.float64) for name in ("lo", "hi", "U", "V"))
+        _, mean, var = truncnorm.moments(V, U, lo, hi)
+        return np.asarray(mean), np.asarray(var)

@@ -13,7 +13,6 @@ from tapcore._base.random import Stream
 from tapcore.special import truncnorm
 from tapcore.special.truncnorm.batch import CHUNK, CHUNK_MOMENTS
 from tapcore.special.truncnorm.draw import draw
-from tapcore.units.interface import Unit
 from tapcore.units.parameters import parameter
 from tapcore.units.rows import (
     Array,
@@ -24,6 +23,7 @@ from tapcore.units.rows import (
     uses,
 )
 from tapcore.units.shared.fitting import IntervalMoments, below, ends
+from tapcore.units.shared.real_steps import RealUnit
 from tapcore.units.shared.slabs import Truncated, log_gaussian, moved_gaussian, truncated_chunk, truncated_cumulants
 
 
@@ -75,7 +75,7 @@ def _row_draw(site: TruncatedGaussianSite, B: Array, A: Array, stream: Stream, x
         x[i] = draw(stream, s, b, np.float64(site.lo[i]), np.float64(site.hi[i]))
 
 
-class TruncatedGaussian(Unit):
+class TruncatedGaussian(RealUnit):
     """Real units on [lo, hi] with weight ``exp(-V x^2/2 + U x)``, V of any sign.
 
     ``ln Z(B, A)``, mean and variance are those of `tapcore.truncnorm.moments` at ``s = A + V`` and ``b = B + U``.

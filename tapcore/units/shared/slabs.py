@@ -20,6 +20,7 @@ from tapcore.special.truncnorm.batch import CHUNK, moments_of_chunk
 from tapcore.special.truncnorm.cumulants import cumulants
 from tapcore.units.interface import Unit
 from tapcore.units.rows import Array
+from tapcore.units.shared.real_steps import RealUnit
 
 _LOG_TWO_PI = 1.8378770664093453
 
@@ -85,7 +86,7 @@ def line_draw(stream: Stream, s: float, b: float) -> float:
     return b / s + normal(stream) / math.sqrt(s) if s > 0.0 else math.nan
 
 
-class OnTheLine(Unit):
+class OnTheLine(RealUnit):
     """A layer whose values may be any real numbers; its `names` hold "U" and a positive "V"."""
 
     support = "finite"
@@ -122,12 +123,3 @@ def moved_gaussian(parameters: dict[str, Array], shift: Array, scale: Array) -> 
     """U and V of ``x = shift + scale z`` for those of z: ``exp(U z - V z^2/2)`` up to a factor."""
     V = parameters["V"] / scale**2
     return {"U": parameters["U"] / scale + V * shift, "V": V}
-
-
-def ascend_positive(parameter: Array, gradient: Array, rate: float) -> None:
-    """Move ln of a positive parameter along the gradient, in place: it can approach 0 but never reach it."""
-    limits = np.finfo(parameter.dtype)
-    with np.errstate(over="ignore"):
-        moved = parameter * np.exp(rate * parameter * gradient)
-    # NaN stays. The ends of what the dtype can hold stand for 0 and infinity.
-    parameter[...] = np.clip(moved, limits.tiny, limits.max)

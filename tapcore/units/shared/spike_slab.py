@@ -15,9 +15,10 @@ from tapcore._base.random import Stream, uniform
 from tapcore.special.elementary import log_normal
 from tapcore.special.exponential import log1pexp, sigmoid, sigmoid_moments
 from tapcore.special.truncnorm.batch import CHUNK
-from tapcore.units.interface import Unit, row_average
+from tapcore.units.interface import row_average
 from tapcore.units.parameters import parameter
 from tapcore.units.rows import Array
+from tapcore.units.shared.real_steps import RealUnit, inside
 from tapcore.units.shared.slabs import log_gaussian, moved_gaussian
 from tapcore.units.sites import SLAB, call_rows, sites_of
 
@@ -132,7 +133,7 @@ def slab_probability(site: Any, B: Array, A: Array, probability: Array) -> None:
             to[i] = sigmoid(log_normal(r) - log_normal(1.0 - r) + log_z[i])
 
 
-class SpikeSlab(Unit):
+class SpikeSlab(RealUnit):
     """A layer with an atom at zero: its `names` begin with "rho"."""
 
     rho = parameter("rho", "Weights of the slabs")
@@ -246,7 +247,7 @@ class SpikeSlab(Unit):
     def moved(self, shift: Array, scale: Array) -> Self:
         """Layer of ``x = scale z``, where this one is of z: the atom stays at 0."""
         made = super().moved(shift, scale)
-        return made.with_parameters({**made.parameters, "rho": _inside(made.rho)})
+        return made.with_parameters({**made.parameters, "rho": inside(made.rho)})
 
     def has_density(self, x: Array) -> NDArray[np.bool_]:
         """Those of the slab."""
@@ -259,16 +260,6 @@ class SpikeSlab(Unit):
         rule = f"must lie inside (0, 1) in {made.dtype} (use float64, or rescale the data)"
         checks.every("rho", made.rho, rule, lambda r: (r >= least) & (r < 1))
         return made
-
-
-def ascend_rho(rho: Array, gradient: Array, rate: float) -> None:
-    """Move the logit of rho along the gradient, in place: rho can approach 0 and 1 but never reach them."""
-    step = rate * rho * (1 - rho) * gradient
-    # Downhill in rho or, uphill, in 1 - rho: nothing overflows, and no step leaves rho as it is to the bit.
-    down = np.expm1(-np.abs(step))
-    other = np.where(step > 0, 1 - rho, rho)
-    change = rho * (1 - rho) * down / (1 + other * down)
-    rho[...] = _inside(np.where(step > 0, rho - change, rho + change))
 
 
 def rho_for(probability: Array, log_slab: Array) -> Array:
@@ -300,9 +291,3 @@ def representable(probability: Array, log_slab: Array, no_zeros: NDArray[np.bool
     """
     logit = np.log(probability) - np.log1p(-probability) - log_slab
     return np.asarray(((logit > -_MOST_LOGIT_DOWN) | no_zeros) & (logit < _MOST_LOGIT_UP))
-
-
-def _inside(rho: Array) -> Array:
-    """`rho` with what was rounded to 0 or 1 moved to the next number inside; NaN stays."""
-    limits = np.finfo(rho.dtype)
-    return np.clip(rho, limits.tiny, 1 - limits.epsneg)
