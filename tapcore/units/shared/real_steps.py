@@ -25,7 +25,9 @@ from tapcore.units.interface import Unit
 
 Array = NDArray[Any]
 
-# Longest step of the field and the precision, in their units: the natural gradient of a law far from the data leaps.
+# Bounds of the derivatives for field and precision, in their units: standard deviations of the law, about.
+STEEPEST = 3.0
+# Longest step of them.
 LONGEST = 0.5
 # Steps of V are so many times those of its logarithm, as ln V is -2 ln sd.
 _TWICE = 2.0
@@ -110,10 +112,11 @@ class RealSteps:
         self.held = np.where(slab.probability < _CERTAIN, 1.0, 0.0)
 
     def slopes(self, gradient: dict[str, Array]) -> dict[str, Array]:
-        """Derivatives with respect to the coordinates.
+        """Derivatives with respect to the coordinates, within bounds that only laws far from the data reach.
 
-        The one for V is less where the law is wider than V says: with the step's own length, an average of
-        ``(x - c)^2`` is then divided by its variance, 2 var^2 for a Gaussian, or a plain gradient would overshoot.
+        The one for V is divided by the variance of the average that it is, that of a Gaussian ``-(x - c)^2/2``, so that
+        steps of a plain gradient overshoot neither where the law is wider than V says nor crawl where it is narrower.
+        Beyond the bounds they would all leap, and Adam's squares would remember for thousands of steps.
         """
         U, V = (gradient[name].astype(np.float64) for name in ("U", "V"))
         made = {}
@@ -122,9 +125,16 @@ class RealSteps:
             made["rho"] = logit = rho * (1 - rho) * gradient["rho"]
             U = U - self.held * self.slab.mean * logit
             V = V + self.held * 0.5 * self.slab.square * logit
-        # Not squared: that of the narrowest law would overflow.
-        natural = 2 / self.slab.var / (self.precision * self.slab.var)
-        return {**made, "U": self.field * U, "V": np.minimum(self.precision, natural) * (V + self.centre * U)}
+        U, V = self.field * U, self._precision_slope(V + self.centre * U)
+        return {**made, "U": np.clip(U, -STEEPEST, STEEPEST), "V": np.clip(V, -STEEPEST, STEEPEST)}
+
+    def _precision_slope(self, average: Array) -> Array:
+        """The average of ``-(x - c)^2/2``, of the data less the model, over its variance in the model."""
+        var = self.slab.var
+        natural = average / var * (2 / (self.precision * var))
+        # Of what lies at both ends the square of x - c varies less, by 1/V^2.
+        ends = 0.25 * self.precision * average
+        return np.where((self.own["V"] < 0) & (np.abs(ends) > np.abs(natural)), ends, natural)
 
     def take(self, parameters: dict[str, Array], directions: dict[str, Array], rate: float) -> None:
         """Move `parameters` in place, V and rho within their ranges."""
