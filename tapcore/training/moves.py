@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from tapcore._base.jit import scalar
 from tapcore.training.optimisers import Adam, Momentum
 from tapcore.training.penalties import L1, L2
+from tapcore.units import Unit
+from tapcore.units.steps import PlainSteps, Steps
 
 Array = NDArray[Any]
 Slopes = list[dict[str, Array]]
@@ -98,6 +100,10 @@ class OfParameters:
         self.optimiser = optimiser
         wide = [{name: np.asarray(p, np.float64) for name, p in own.items()} for own in parameters]
         self.kept = [{name: memory(optimiser, p) for name, p in own.items()} for own in wide]
+
+    def steps(self, layer: Unit, model: dict[str, Array]) -> Steps:
+        """Coordinates of a layer: its own for Adam, whose steps all have one length; the parameters for Alg. 2."""
+        return layer.steps(model) if isinstance(self.optimiser, Adam) else PlainSteps(layer)
 
     def directions(self, ascent: Slopes) -> Slopes:
         """What to step along for the derivatives of a batch."""

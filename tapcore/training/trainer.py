@@ -269,8 +269,8 @@ class Trainer:
                 offsets.keep_fields(self.parameters, self.steps)
 
     def _move_units(self, layers: list[Unit], model: Statistics, ascent: Statistics, rate: float) -> None:
-        """Take the units' share of a step, in the coordinates of each layer, which Adam's memory is of too."""
-        steps = [layer.steps(own) for layer, own in zip(layers, model, strict=True)]
+        """Take the units' share of a step, in coordinates of each layer, which Adam's memory is of too."""
+        steps = [self.of_parameters.steps(layer, own) for layer, own in zip(layers, model, strict=True)]
         slopes = [own.slopes(gradient) for own, gradient in zip(steps, ascent, strict=True)]
         directions = self.of_parameters.directions(slopes)
         for own, parameters, along in zip(steps, self.parameters, directions, strict=True):

@@ -101,8 +101,8 @@ class GaussBernoulli(OnTheLine, SpikeSlab):
 
     Notes
     -----
-    Training moves logits and ln V, so that rho stays inside (0, 1) and V positive, and the slab's mean and spread at a
-    probability of the slab that stays: rho makes up for its integral.
+    Training moves the logit of rho and ln V, so that rho stays inside (0, 1) and V positive; by `Adam`, the slab's mean
+    and spread at a probability of the slab that stays: rho makes up for its integral.
     """
 
     names = ("rho", "U", "V")

@@ -90,7 +90,8 @@ class Gaussian(OnTheLine):
 
     Notes
     -----
-    Training moves ln V at a fixed mean, so that V stays positive, and the mean by standard deviations.
+    Training moves ln V, not V, so that V stays positive; by `Adam`, at a fixed mean, and
+    the mean by standard deviations.
     """
 
     names = ("U", "V")

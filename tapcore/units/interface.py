@@ -308,7 +308,7 @@ class Unit(Parameters, abc.ABC):
             parameters[name] += rate * slope
 
     def steps(self, model: dict[str, Array]) -> Steps:
-        """Coordinates in which training moves the parameters from where they are; by default these, by `ascend`.
+        """Coordinates in which Adam moves the parameters from where they are; by default these, by `ascend`.
 
         `model` holds the averages of d ln phi/d parameter over the chains, as `statistics` gives them.
         """

@@ -114,8 +114,8 @@ class TruncatedGaussBernoulli(SpikeSlab):
 
     Notes
     -----
-    Training moves logits, so that rho stays inside (0, 1), and the slab's mean and spread at a probability of the slab
-    that stays: rho makes up for its integral.
+    Training moves the logit of rho, so that rho stays inside (0, 1); by `Adam`, the slab's mean and spread at a
+    probability of the slab that stays: rho makes up for its integral.
     """
 
     names = ("rho", "U", "V", "lo", "hi")

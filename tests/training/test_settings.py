@@ -17,7 +17,7 @@ from tapcore.cli import flags
 from tapcore.cli import train as command
 from tapcore.storage import format as file_format
 from tapcore.training.options import default_of, option, option_of, whole
-from tapcore.training.plan import PINNING, Plan
+from tapcore.training.plan import Plan
 
 FIELDS = {f.name: f for f in fields(tc.Settings)}
 OF_THE_RUN = ("settings", "validation", "checkpoint", "checkpoint_every", "resume", "progress", "callbacks")
@@ -265,7 +265,7 @@ def test_replace_keeps_the_rest() -> None:
 @pytest.mark.parametrize(
     ("gradient", "expected"),
     [
-        ("tap", (2, "persistent", 0.0, PINNING)), ("adatap", (10, "data", 0.2, 0.0)), ("cd", (1, "data", 0.0, 0.0)),
+        ("tap", (2, "persistent", 0.0, 10.0)), ("adatap", (10, "data", 0.2, 0.0)), ("cd", (1, "data", 0.0, 0.0)),
         ("pcd", (1, "persistent", 0.0, 0.0)), ("ptt", (1, "persistent", 0.0, 0.0)),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Steps of training of units ``exp(U x - V x^2/2)``, of the size of their law, with and without an atom at 0.
+"""Steps of training of units ``exp(U x - V x^2/2)``, with and without an atom at 0: Alg. 2's, and of their law's size.
 
 A step in V at fixed U moves the mean by as many standard deviations as the law is away from 0, on an interval far from
 0 the two say nearly the same, and what is a long step for a wide law is none for a narrow one. In the place of U, V and
@@ -83,11 +83,16 @@ class RealUnit(Unit):
         return Slab(p, mean, np.maximum(square - mean * mean, least))
 
     def ascend(self, parameters: dict[str, Array], gradient: dict[str, Array], rate: float) -> None:
-        """Take a training step in place along a gradient, in coordinates for the units' law without neighbours."""
-        nothing = np.zeros((1, self.n), self.dtype)
-        _, mean, var = self.moments(nothing, nothing)
-        steps = self.steps(self.statistics(mean, var, nothing, nothing))
-        steps.take(parameters, steps.slopes(gradient), rate)
+        """Take a training step in place (Alg. 2): in U, in V or ln V where V is positive, and in the logit of rho."""
+        if "rho" in gradient:
+            rho = parameters["rho"]
+            move_logit(rho, rate * rho * (1 - rho) * gradient["rho"])
+        parameters["U"] += rate * gradient["U"]
+        V = parameters["V"]
+        if self.fixed:
+            V += rate * gradient["V"]
+        else:
+            add_positive(V, rate * V * V * gradient["V"])
 
 
 class RealSteps:
