@@ -92,7 +92,8 @@ class RealUnit(Unit):
         if self.fixed:
             V += rate * gradient["V"]
         else:
-            add_positive(V, rate * V * V * gradient["V"])
+            with np.errstate(over="ignore"):
+                multiply(V, rate * V * gradient["V"])
 
 
 class RealSteps:
@@ -154,7 +155,7 @@ class RealSteps:
             move_logit(parameters["rho"], logit - made_up)
         before = parameters["V"].astype(np.float64)
         if self.positive:
-            add_positive(parameters["V"], self.precision * precision)
+            multiply(parameters["V"], self.precision * precision / before)
         else:
             parameters["V"] += self.precision * precision
         parameters["U"] += self.field * field + self.centre * (parameters["V"] - before)
@@ -174,11 +175,11 @@ def _between(slab: Slab, lo: Array, hi: Array) -> Array:
     return np.asarray(slab.mean + share * (0.5 * (lo + hi) - slab.mean))
 
 
-def add_positive(parameter: Array, step: Array) -> None:
-    """Move ln of a positive parameter in place, as far as `step` times its slope: it can near 0 but never reach it."""
+def multiply(parameter: Array, log_factor: Array) -> None:
+    """Add to ln of a positive parameter, in place: it can near 0 but never reach it."""
     limits = np.finfo(parameter.dtype)
     with np.errstate(over="ignore"):
-        moved = parameter * np.exp(step / parameter)
+        moved = parameter * np.exp(log_factor)
     # NaN stays. The ends of what the dtype can hold stand for 0 and infinity.
     parameter[...] = np.clip(moved, limits.tiny, limits.max)
 
