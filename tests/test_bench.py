@@ -175,13 +175,12 @@ def test_ingredients_differ_from_the_recipe_in_what_their_names_say() -> None:
     assert epochs > 0
 
 
-def test_epochs_by_weights_of_solutions_take_turns_with_those_of_chains_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_epochs_of_the_recipe_take_turns_with_those_without_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(epoch, "SIZE", 20)
     monkeypatch.setattr(epoch, "VISIBLE", 12)
-    row = epoch.weighed(2, 60, 3)
-    assert row.ours > 0
-    assert row.reference > 0
-    assert "20" in row.what
+    rows = epoch.without_measurements(2, 60, 3)
+    assert [row.target for row in rows] == [1.1, 1.05]
+    assert all(row.ours > 0 and row.reference > 0 and "K = 20" in row.what for row in rows)
 
 
 def test_epoch_benchmark_trains_a_whole_epoch_and_times_as_many_products(monkeypatch: pytest.MonkeyPatch) -> None:
