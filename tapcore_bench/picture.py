@@ -17,10 +17,10 @@ SHOWN = 18
 
 
 def draw(path: Path) -> None:
-    """Train on scikit-learn's digits as the README's command does, and write the picture."""
+    """Train on scikit-learn's digits by the equations alone, whose solutions are many, and write the picture."""
     X = datasets.load("digits")
     machine = tc.RBM(tc.Binary(64), tc.Binary(64), seed=0)
-    result = tc.fit(machine, X)
+    result = tc.fit(machine, X, pinning=0.0)
     unique = tc.solve(result.machine, X).unique()
     weights = result.machine.weights[0]
     strongest = np.argsort(-np.square(weights).sum(axis=0))[:SHOWN]
