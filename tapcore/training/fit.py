@@ -254,12 +254,12 @@ def fit(
     The history says how many there are, and which share of the exchanges with the last one takes place.
 
     By `solution_weights` a few solutions of low free energy may be all that the gradient sees of the model, chains that
-    have not come to a solution yet among them. Test images of binary MNIST are worth, by annealing forward / back, -93.9
-    / -95.9 nats each after 30 seconds of training of 784x100 units with weights ``exp(-F)``, -94.8 / -96.4 with chains
-    alike (the difference is noise), and -92.4 / -93.2 with `pinning`. Free energies are those that the last sweep leaves, off in second order
-    where a chain is not at its solution; chains are taken to be at one solution where these agree to 0.01 nats and
-    means, in two random directions, to a thousandth of what they differ by over all chains. A chain whose free energy
-    is not finite has no share.
+    have not come to a solution yet among them. Test images of binary MNIST are worth, by annealing forward and back,
+    -93.9 and -95.9 nats each after 30 seconds of training of 784x100 units with weights ``exp(-F)``, -94.8 and -96.4
+    with chains alike (the difference is noise), and -92.4 and -93.2 with `pinning`. Free energies are those that the
+    last sweep leaves, off in second order where a chain is not at its solution; chains are taken to be at one solution
+    where these agree to 0.01 nats and means, in two random directions, to a thousandth of what they differ by over all
+    chains. A chain whose free energy is not finite has no share.
 
     The machine that takes the steps jumps from epoch to epoch by many times what it gains, on few data the most. With
     `patience` the machine of an epoch, which is scored, handed to callbacks, written to checkpoints and returned, is
