@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+import tapcore as tc
 from tapcore.training.moves import OfParameters
 from tapcore.training.optimisers import Adam, Momentum
 from tapcore.units import (
@@ -21,7 +22,8 @@ from tapcore.units import (
     Unit,
 )
 from tapcore.units.mixed import Mixed
-from tapcore.units.shared.real_steps import STEEPEST
+from tapcore.units.shared.real_steps import STEEPEST, RealSteps
+from tapcore.units.steps import PlainSteps
 
 RNG = np.random.default_rng(5)
 ON = RNG.random((400, 3)) < 0.4
@@ -123,6 +125,26 @@ def test_gaussian_steps_do_not_depend_on_the_scale(factor: float) -> None:
     scaled = climb(Gaussian(3, U=1 / factor, V=1 / factor**2), factor * X, 20, Adam(), 0.01)
     assert_allclose(scaled.V * factor**2, of_one.V, rtol=1e-6)
     assert_allclose(scaled.U * factor, of_one.U, rtol=1e-6)
+
+
+def test_coordinates_are_adams_and_momentum_steps_in_the_parameters() -> None:
+    unit, X = FAR["too wide"]
+    model, gradient = slopes(unit, X)
+    for optimiser, kind in ((Adam(), RealSteps), (Momentum(), PlainSteps)):
+        steps = OfParameters(optimiser, [unit.parameters]).steps(unit, model)
+        assert type(steps) is kind
+    assert_array_equal(steps.slopes(gradient)["V"], gradient["V"])
+
+
+def test_training_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[str] = []
+    take = RealSteps.take
+    monkeypatch.setattr(RealSteps, "take", lambda *words: (taken.append("real"), take(*words))[1])
+    machine = tc.RBM(Gaussian(3), Binary(2), seed=0)
+    for optimizer, expected in ((Adam(), ["real"]), (Momentum(), [])):
+        taken.clear()
+        tc.fit(machine, narrow(3.0, 0.5)[:50], epochs=1, batch_size=50, optimizer=optimizer, progress=False)
+        assert taken == expected
 
 
 @pytest.mark.parametrize("make", [Binary, Spin])
