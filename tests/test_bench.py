@@ -20,6 +20,7 @@ from tapcore_bench.micro import (
     sweep,
     truncnorm,
     turning,
+    versions,
 )
 from tapcore_bench.micro.products import Products
 from tapcore_bench.paper import accuracy, deep, denoising, iterations, restoring
@@ -112,6 +113,22 @@ def test_first_calls_of_two_checkouts_take_turns(monkeypatch: pytest.MonkeyPatch
 def test_first_calls_of_no_checkout_are_refused(tiny_first_calls: list[str], tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"was imported, not what is in"):
         startup.first_call_rows(1, tmp_path)
+
+
+def test_what_users_call_is_compared_with_another_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    units = {"small": (8, 5), "large": (9, 4), "patterns": (8, 3)}
+    monkeypatch.setattr(versions, "SIZES", {**units, "chains": (3,), "starts": (4,), "sweeps": (2,), "points": (10,)})
+    rows = versions.rows(1, versions.HERE)
+    assert [row.what for row in rows if "Binary, large" in row.what] == [
+        "sweeps, Binary, large, float64", "sweeps, Binary, large, float32",
+    ]  # fmt: skip
+    assert {"moments of truncated normals", "harvest, Spin, patterns"} < {row.what for row in rows}
+    assert all(row.ours > 0 and row.reference > 0 and row.against == str(versions.HERE) for row in rows)
+    with pytest.raises(RuntimeError, match=r"was imported, not what is in"):
+        versions.rows(1, tmp_path)
+    with pytest.raises(ValueError, match=r"--against PATH"):
+        versions.rows(1)
 
 
 def test_sweep_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:

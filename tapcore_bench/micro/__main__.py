@@ -11,7 +11,9 @@ from tapcore_bench.pages import renew
 
 NAMES = ("exponential", "truncnorm", "sweep", "epoch", "startup")
 # Run when named only.
-LONGER = ("acceleration", "methods")
+LONGER = ("acceleration", "methods", "versions")
+# Compare with another checkout: the second only so.
+COMPARED = ("startup", "versions")
 
 
 def main() -> None:
@@ -22,14 +24,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=31, help="rounds in which competitors take turns")
     parser.add_argument("--out", type=Path, help="Markdown file to write, or one with marks to renew the table in")
     parser.add_argument(
-        "--against", type=Path, metavar="PATH", help="for startup: another checkout, in turn with this one"
+        "--against", type=Path, metavar="PATH", help="for startup or versions: another checkout, in turn with this one"
     )
     options = parser.parse_args()
     for name in options.names:
         if name not in NAMES + LONGER:
             parser.error(f"{name} is none of {', '.join(NAMES + LONGER)}")
-    if options.against is not None and options.names != ["startup"]:
-        parser.error("--against is for startup alone")
+    if options.against is not None and (len(options.names) != 1 or options.names[0] not in COMPARED):
+        parser.error(f"--against is for one of {', '.join(COMPARED)} alone")
+    if options.against is None and "versions" in options.names:
+        parser.error("versions needs --against PATH, the folder of another checkout")
     more = {} if options.against is None else {"against": options.against}
     rows = []
     for name in options.names or NAMES:
