@@ -1,7 +1,7 @@
 """What users call, in this checkout and another one in turn: sweeps, moments and a harvest.
 
 Each checkout has a process of its own, as one process has room for one package of a name; both are warm, and work in
-turn when told to. ``python -m tapcore_bench.micro versions --against PATH``, PATH being the folder of the other checkout.
+turn when told to: ``python -m tapcore_bench.micro versions --against PATH``, the folder of the other checkout.
 """
 
 from __future__ import annotations
