@@ -23,7 +23,7 @@ from tapcore_bench.micro import (
     versions,
 )
 from tapcore_bench.micro.products import Products
-from tapcore_bench.paper import accuracy, deep, denoising, iterations, restoring
+from tapcore_bench.paper import accuracy, deep, denoising, iterations, restoring, tempered
 from tapcore_bench.peers import bernoulli_rbm, recipes
 from tapcore_bench.peers.ways import INGREDIENTS, ingredients, ways
 
@@ -350,3 +350,15 @@ def test_recipes_are_compared_on_data_held_out() -> None:
         assert cells[0] == "digits, 64x64"
         assert int(cells[2]) > 0
         assert all(-64 < float(cell.split()[0]) < 0 for cell in cells[3:])
+
+
+def test_tempered_training_is_timed_and_scored(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip("sklearn", reason="the digits are scikit-learn's")
+    monkeypatch.setattr(tempered, "LADDER", (10, 5))
+    monkeypatch.setattr(tempered, "TIMED", (300, 8, 4))
+    tempered.digits(1, 0)
+    cells = [line.strip("|").split("|") for line in capsys.readouterr().out.splitlines()]
+    assert [row[0].strip() for row in cells] == ["pcd", "ptt"]
+    assert all(-64 * np.log(2) < float(row[2]) < -20 for row in cells)
+    tempered.batches(2)
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["pcd", "ptt"]

@@ -220,6 +220,14 @@ def test_without_mnist_one_line_says_so(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert len(X) + len(test) == 1797
 
 
+def test_settings_are_chosen_without_test_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "binary_mnist", lambda: np.arange(60_000)[:, None])
+    monkeypatch.setattr(images, "binary_mnist_test", lambda: pytest.fail("test images were read"))
+    X, held_out = equal_time.samples("mnist-held-out")
+    np.testing.assert_array_equal(np.concatenate([X, held_out])[:, 0], np.arange(60_000))
+    assert len(held_out) == 5000
+
+
 def test_rbms_trains_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     script = tmp_path / "child.py"
     script.write_text(CHILD, encoding="utf-8")

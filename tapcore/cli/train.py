@@ -130,7 +130,8 @@ def _check_memory(options: argparse.Namespace, sizes: list[int]) -> None:
     # Weights with their squares and steps, and those of the machine that it starts from.
     footprint.check("--hidden", options.hidden, 4 * size * sum(a * b for a, b in pairwise(sizes)))
     # Means, variances, fields and precisions.
-    footprint.check("--chains", options.chains, 4 * size * sum(sizes) * options.chains)
+    chains = options.chains or 0  # few, where nobody says how many
+    footprint.check("--chains", chains, 4 * size * sum(sizes) * chains)
     for name in ("epochs", "pretrain"):  # a learning rate each, here and in checkpoints
         count = getattr(options, name) or 0
         footprint.check(f"--{name}", count, 16 * count)

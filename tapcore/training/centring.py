@@ -58,8 +58,10 @@ class Offsets:
         """Take from each unit's field what the weights' steps add to it where its neighbours are at their offsets."""
         for lower, step in enumerate(steps):
             below, above = self.layers[lower : lower + 2]
-            below.add_fields(parameters[lower], -(step @ self.of[lower + 1]))
-            above.add_fields(parameters[lower + 1], -(self.of[lower] @ step))
+            # In the weights' own dtype, or NumPy would widen all of them in each batch.
+            centres = [self.of[i].astype(step.dtype) for i in (lower, lower + 1)]
+            below.add_fields(parameters[lower], -(step @ centres[1]))
+            above.add_fields(parameters[lower + 1], -(centres[0] @ step))
 
     def _fields(self, statistics: Statistics) -> list[Array]:
         """Of averages of d ln phi/d parameter, those of every unit's field."""

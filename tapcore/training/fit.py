@@ -49,7 +49,7 @@ def fit(
     epochs: int | None = None,
     seconds: float | None = None,
     batch_size: int | None = None,
-    chains: int = 100,
+    chains: int | None = None,
     learning_rate: LearningRate | None = None,
     schedule: Schedule | None = None,
     momentum: float | None = None,
@@ -113,11 +113,11 @@ def fit(
     batch_size : int, optional
         Samples in a mini-batch, M. The last of an epoch may be smaller. None is a hundredth of the samples, at least 10
         and at most 100.
-    chains : int
-        Chains K that seek solutions; free of M.
+    chains : int, optional
+        Chains K that seek solutions; free of M. None is 50 with `pinning` and 100 without.
     learning_rate : float or callable, optional
         Size of the steps: a number, or a function of the epoch, 1 to `epochs`; at least 0. None is 0.002 with
-        `Adam`; with `Momentum` 0.05, and 0.1 for "cd", "pcd" and "ptt" and with `pinning`, for units {0, 1}, less for
+        `Adam`; with `Momentum` 0.05, and 0.2 for "cd", "pcd" and "ptt" and with `pinning`, for units {0, 1}, less for
         `Spin` so that weights move alike.
         W starts near 0, where the gradient nearly vanishes: the log-likelihood stays at that of independent units until
         the hidden units part, which takes some hundred steps of the default rate.
@@ -148,7 +148,7 @@ def fit(
         each batch, 0 to 1e6: chains follow the equations given these measurements, of values drawn from their own
         marginals, and so keep apart, and move between solutions as these weigh. 0 has none, and the equations are
         solved as they are; the larger it is, the more exact are the equations, and the more slowly chains move. None is
-        10 (2.5 where hidden units are `Spin`) for such chains of units of two states, and of Gaussian visible and
+        3 (0.75 where hidden units are `Spin`) for such chains of units of two states, and of Gaussian visible and
         two-state hidden ones; 0 for others, which may else train to where no solution is left without measurements, and
         with `solution_weights`.
     solution_weights : float, optional

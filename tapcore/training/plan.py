@@ -32,12 +32,14 @@ _ALWAYS = (
 # These have a rule of their own.
 _APART = ("epochs", "pretrain", "pass_up", "center", "optimizer", "schedule", "dtype")
 # Learning rates that suit: of momentum for units {0, 1}, by equations alone and where units are drawn, and of Adam.
-_RATE, _DRAWN_RATE, _ADAMS_RATE = 0.05, 0.1, 0.002
+_RATE, _DRAWN_RATE, _ADAMS_RATE = 0.05, 0.2, 0.002
 _SHARE = 0.5
 # Steps of a run whose length nobody gives.
 STEPS, MOST = 20_000, 100
 # Least and most samples of a batch that nobody gives.
 BATCH = (10, 100)
+# Chains that nobody gives; and fewer where hidden units are measured, since their visible units are never drawn.
+CHAINS, MEASURED = 100, 50
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -60,6 +62,7 @@ class Plan(Settings):
     """
 
     batch_size: int
+    chains: int
     sweeps: int
     chain_init: str
     renew: float
@@ -96,6 +99,7 @@ class Plan(Settings):
         resolved = {
             "epochs": epochs,
             "batch_size": batch_size,
+            "chains": _unless(settings.chains, MEASURED if pinning else CHAINS),
             "learning_rate": rate,
             "sweeps": _unless(settings.sweeps, 1 if sampled else 2 if kept else 10),
             "chain_init": chain_init,

@@ -76,9 +76,9 @@ class Settings:
 
     Parameters
     ----------
-    chains, seed : int
-        As the keywords of `fit` of the same names, as all that follow.
-    epochs, batch_size : int, optional
+    seed : int
+        As the keyword of `fit` of the same name, as all that follow.
+    epochs, batch_size, chains : int, optional
     seconds : float, optional
     learning_rate : float or callable, optional
     schedule : Constant, Linear, Cosine or Steps, optional
@@ -119,7 +119,10 @@ class Settings:
         default=None,
         metadata=option(whole(1), "samples in a mini-batch (a hundredth of them, 10 to 100)", "M"),
     )
-    chains: int = field(default=100, metadata=option(whole(1), "chains that seek solutions for each mini-batch", "K"))
+    chains: int | None = field(
+        default=None,
+        metadata=option(whole(1), "chains that seek solutions for each mini-batch (100, or 50 with measurements)", "K"),
+    )
     learning_rate: LearningRate | None = field(
         default=None, metadata=option(number_or_function(minimum=0), "size of the first steps (one that suits)", "RATE")
     )
@@ -166,7 +169,7 @@ class Settings:
         default=None,
         metadata=option(
             number(minimum=0, maximum=1e6),
-            "signal-to-noise ratio at which chains' hidden units are measured (10; 0: not)",
+            "signal-to-noise ratio at which chains' hidden units are measured (3; 0: not)",
             "R",
         ),
     )

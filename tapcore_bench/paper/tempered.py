@@ -17,6 +17,8 @@ from tapcore_bench.micro.harness import machine_name
 
 GRADIENTS = ("pcd", "ptt")
 TRAIN = 1500
+# Chains of a ladder, and its sweeps; samples, visible and hidden units of the machine whose batches are timed.
+LADDER, TIMED = (200, 400), (5000, 784, 100)
 
 
 def digits(epochs: int, seed: int) -> None:
@@ -26,8 +28,8 @@ def digits(epochs: int, seed: int) -> None:
     for gradient in GRADIENTS:
         settings = tc.Settings(epochs=epochs, gradient=gradient, seed=seed)
         machine, history = tc.fit(tc.RBM(tc.Binary(64), tc.Binary(32), seed=seed), X[:TRAIN], settings=settings)
-        ladder = tc.TrajectoryTempering(machine, 200, seed=1, data=X[:TRAIN])
-        ladder.sweep(400)
+        ladder = tc.TrajectoryTempering(machine, LADDER[0], seed=1, data=X[:TRAIN])
+        ladder.sweep(LADDER[1])
         log_z, error = ladder.log_z()
         test = tc.log_likelihood(machine, X[TRAIN:], -log_z).mean()
         print(f"| {gradient} | {seed} | {test:.3f} | {error:.3f} | {history.rungs[-1]} |", flush=True)
@@ -36,12 +38,13 @@ def digits(epochs: int, seed: int) -> None:
 def batches(epochs: int) -> None:
     """Print the median time of a batch in the fastest of the last epochs."""
     rng = np.random.default_rng(0)
-    prototypes = rng.random((20, 784)) < 0.2
-    X = prototypes[rng.integers(20, size=5000)] ^ (rng.random((5000, 784)) < 0.05)
+    samples, n, hidden = TIMED
+    prototypes = rng.random((20, n)) < 0.2
+    X = prototypes[rng.integers(20, size=samples)] ^ (rng.random((samples, n)) < 0.05)
     trainings, fastest = {}, dict.fromkeys(GRADIENTS, np.inf)
     for gradient in GRADIENTS:
         settings = tc.Settings(epochs=10 * epochs, gradient=gradient, batch_size=100, learning_rate=0.1)
-        trainings[gradient] = tc.Training(tc.RBM(tc.Binary(784), tc.Binary(100), seed=0), X, settings)
+        trainings[gradient] = tc.Training(tc.RBM(tc.Binary(n), tc.Binary(hidden), seed=0), X, settings)
     for epoch in range(epochs):
         for gradient, training in trainings.items():
             ends: list[float] = []

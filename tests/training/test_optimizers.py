@@ -112,12 +112,12 @@ def test_what_is_not_given_suits_the_units() -> None:
         return Plan.of(tc.Settings(**how), machine, 100)
 
     spins = tc.RBM(tc.Spin(6), tc.Binary(4), seed=0)
-    assert (plan(RBM).optimizer, plan(RBM).learning_rate, plan(RBM).dtype) == (tc.Momentum(), 0.1, "float32")
-    assert plan(RBM, gradient="pcd").learning_rate == 0.1
+    assert (plan(RBM).optimizer, plan(RBM).learning_rate, plan(RBM).dtype) == (tc.Momentum(), 0.2, "float32")
+    assert plan(RBM, gradient="pcd").learning_rate == 0.2
     # Where nothing is drawn by chance, smaller steps.
     assert plan(RBM, pinning=0.0).learning_rate == plan(RBM, gradient="adatap").learning_rate == 0.05
-    assert plan(spins).learning_rate == 0.025
-    assert plan(tc.RBM(tc.Spin(6), tc.Spin(4), seed=0)).learning_rate == 0.1 / 16
+    assert plan(spins).learning_rate == 0.05
+    assert plan(tc.RBM(tc.Spin(6), tc.Spin(4), seed=0)).learning_rate == 0.2 / 16
     real = tc.RBM(tc.Gaussian(6), tc.Binary(4), seed=0)
     assert (plan(real).optimizer, plan(real).learning_rate, plan(real).dtype) == (tc.Adam(), 0.002, "float64")
     for given in ({"momentum": 0.5}, {"learning_rate": 0.1}, {"optimizer": tc.Momentum()}):
@@ -136,7 +136,7 @@ def test_weights_of_spins_move_as_those_of_bits() -> None:
 
 def test_a_rate_that_is_given_stays_and_the_default_falls_to_nothing() -> None:
     assert_array_equal(tc.fit(RBM, X, epochs=4, learning_rate=0.1).history.learning_rate, 0.1)
-    assert_allclose(tc.fit(RBM, X, epochs=4).history.learning_rate, [0.1, 0.075, 0.05, 0.025])
+    assert_allclose(tc.fit(RBM, X, epochs=4).history.learning_rate, [0.2, 0.15, 0.1, 0.05])
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_a_run_of_so_many_seconds_ends_when_they_are_over() -> None:
     assert spent - history.seconds[-1] < 0.2  # no epoch begins after that
     rates = history.learning_rate
     assert (np.diff(rates) < 0).all()
-    assert rates[0] == pytest.approx(0.1)
+    assert rates[0] == pytest.approx(0.2)
 
 
 def test_no_time_is_one_batch() -> None:

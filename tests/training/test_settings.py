@@ -265,20 +265,22 @@ def test_replace_keeps_the_rest() -> None:
 @pytest.mark.parametrize(
     ("gradient", "expected"),
     [
-        ("tap", (2, "persistent", 0.0, 10.0)), ("adatap", (10, "data", 0.2, 0.0)), ("cd", (1, "data", 0.0, 0.0)),
-        ("pcd", (1, "persistent", 0.0, 0.0)), ("ptt", (1, "persistent", 0.0, 0.0)),
+        ("tap", (2, 50, "persistent", 0.0, 3.0)), ("adatap", (10, 100, "data", 0.2, 0.0)),
+        ("cd", (1, 100, "data", 0.0, 0.0)), ("pcd", (1, 100, "persistent", 0.0, 0.0)),
+        ("ptt", (1, 100, "persistent", 0.0, 0.0)),
     ],
 )  # fmt: skip
-def test_none_is_resolved_by_the_gradient(gradient: str, expected: tuple[int, str, float, float]) -> None:
+def test_none_is_resolved_by_the_gradient(gradient: str, expected: tuple[int, int, str, float, float]) -> None:
     settings = tc.Settings(epochs=1, gradient=gradient)
     plan = Plan.of(settings, RBM, 100)
-    assert (plan.sweeps, plan.chain_init, plan.renew, plan.pinning) == expected
-    assert (settings.sweeps, settings.chain_init, settings.renew, settings.pinning) == (None, None, None, None)
+    assert (plan.sweeps, plan.chains, plan.chain_init, plan.renew, plan.pinning) == expected
+    assert {getattr(settings, name) for name in ("sweeps", "chains", "chain_init", "renew", "pinning")} == {None}
     if gradient == "tap":
-        assert Plan.of(replace(settings, pinning=0.0), RBM, 100).renew == 0.2
+        alike = Plan.of(replace(settings, pinning=0.0), RBM, 100)
+        assert (alike.renew, alike.chains) == (0.2, 100)
         assert Plan.of(replace(settings, chain_init="data"), RBM, 100).pinning == 0.0
-    given = Plan.of(replace(settings, sweeps=4, renew=0.5), RBM, 100)
-    assert (given.sweeps, given.renew) == (4, 0.5)
+    given = Plan.of(replace(settings, sweeps=4, chains=7, renew=0.5), RBM, 100)
+    assert (given.sweeps, given.chains, given.renew) == (4, 7, 0.5)
 
 
 def test_the_same_settings_serve_for_several_machines() -> None:
