@@ -23,7 +23,7 @@ from tapcore_bench.micro import (
     versions,
 )
 from tapcore_bench.micro.products import Products
-from tapcore_bench.paper import accuracy, deep, denoising, iterations, restoring, tempered
+from tapcore_bench.paper import accuracy, data, deep, denoising, iterations, restoring, tempered
 from tapcore_bench.peers import bernoulli_rbm, recipes
 from tapcore_bench.peers.ways import INGREDIENTS, ingredients, ways
 
@@ -362,3 +362,9 @@ def test_tempered_training_is_timed_and_scored(monkeypatch: pytest.MonkeyPatch, 
     assert all(-64 * np.log(2) < float(row[2]) < -20 for row in cells)
     tempered.batches(2)
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == ["pcd", "ptt"]
+
+
+def test_certain_pixels_have_no_entropy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "real_mnist_test", lambda: np.array([[0.0, 0.5, 1.0], [0.5, 0.5, 0.25]], np.float32))
+    quarter = 0.25 * np.log(4) + 0.75 * np.log(4 / 3)
+    assert data.drawn_entropy() == pytest.approx((3 * np.log(2) + quarter) / 2, rel=1e-14)
