@@ -187,7 +187,7 @@ def test_ingredients_differ_from_the_recipe_in_what_their_names_say() -> None:
         assert {key: getattr(settings, key) for key in said} == said, name
         assert said == changed, name
     X = np.random.default_rng(0).random((1000, 12)) < 0.3
-    machine, epochs, _ = ingredients(X, 4)["fit(pinning=3)"].train(0.01)
+    machine, epochs, _ = ingredients(X, 4)["fit(pinning=10)"].train(0.01)
     assert machine.sizes == (12, 4)
     assert epochs > 0
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from tapcore._base import checks, footprint
 from tapcore.inference.methods import names
 from tapcore.inference.outside import Clamped, checked_fields
-from tapcore.inference.pinning import MOST_PINNING, PINNING, two_states
+from tapcore.inference.pinning import MOST_PINNING, ratio_of, two_states
 from tapcore.inference.solution import Solutions
 from tapcore.inference.solve import solve
 from tapcore.machine import Machine, check_machine
@@ -106,7 +106,7 @@ def posterior(
         None is the visible layer in the fields that hidden units send where each is on its own.
     pinning : float, optional
         Ratio of signal to noise of the measurements of each hidden unit, as in `fit`, at most 1e6; 0 takes solutions
-        themselves. None is 1 where all units have two states, else 0.
+        themselves. None is 3, or 0.75 where hidden units are `Spin`, where all units have two states, else 0.
     starts : int, optional
         With `pinning`, chains for each observation, which begin at values drawn with the probabilities of the pointwise
         optimum; None is 20. Else starting points: the pointwise optimum, then such values; None is 5.
@@ -182,7 +182,7 @@ def posterior(
 def _pinning(machine: Machine, ratio: float | None, combine: str) -> float:
     checks.choice("combine", combine, ("mean", "best"))
     if ratio is None:
-        return PINNING if two_states(machine) and combine == "mean" else 0.0
+        return ratio_of(machine) if two_states(machine) and combine == "mean" else 0.0
     ratio = checks.number("pinning", ratio, minimum=0.0, maximum=MOST_PINNING)
     if ratio and combine == "best":
         raise ValueError("combine='best' takes one solution, without pinning: pinning must be 0 or left out")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tapcore._base import checks
 from tapcore.inference.methods import TABLE
-from tapcore.inference.pinning import gains, training_ratio, two_states
+from tapcore.inference.pinning import gains, ratio_of, two_states
 from tapcore.machine import Machine
 from tapcore.training.centring import OFFSET_RATE
 from tapcore.training.optimisers import Adam, Momentum
@@ -91,7 +91,7 @@ class Plan(Settings):
         sampled, kept = settings.gradient in SAMPLED, chain_init == "persistent"
         # Units of other kinds then train to where their chains are lost without measurements, as in scoring.
         pinned = kept and settings.gradient in SWEPT and settings.solution_weights is None and gains(machine)
-        pinning = _unless(settings.pinning, training_ratio(machine) if pinned else 0.0)
+        pinning = _unless(settings.pinning, ratio_of(machine) if pinned else 0.0)
         rate, schedule = settings.learning_rate, settings.schedule
         if rate is None:
             rate, schedule = _rate(optimizer, sampled or pinning > 0, machine), _unless(schedule, Linear())
