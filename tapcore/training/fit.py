@@ -148,7 +148,7 @@ def fit(
         each batch, 0 to 1e6: chains follow the equations given these measurements, of values drawn from their own
         marginals, and so keep apart, and move between solutions as these weigh. 0 has none, and the equations are
         solved as they are; the larger it is, the more exact are the equations, and the more slowly chains move. None is
-        3 (0.75 where hidden units are `Spin`) for such chains of units of two states, and of Gaussian visible and
+        3 (2.5 where hidden units are `Spin`) for such chains of units of two states, and of Gaussian visible and
         two-state hidden ones; 0 for others, which may else train to where no solution is left without measurements, and
         with `solution_weights`.
     solution_weights : float, optional

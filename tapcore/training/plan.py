@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tapcore._base import checks
 from tapcore.inference.methods import TABLE
-from tapcore.inference.pinning import gains, ratio_of, two_states
+from tapcore.inference.pinning import gains, training_ratio, two_states
 from tapcore.machine import Machine
 from tapcore.training.centring import OFFSET_RATE
 from tapcore.training.optimisers import Adam, Momentum
@@ -91,7 +91,7 @@ class Plan(Settings):
         sampled, kept = settings.gradient in SAMPLED, chain_init == "persistent"
         # Units of other kinds then train to where their chains are lost without measurements, as in scoring.
         pinned = kept and settings.gradient in SWEPT and settings.solution_weights is None and gains(machine)
-        pinning = _unless(settings.pinning, ratio_of(machine) if pinned else 0.0)
+        pinning = _unless(settings.pinning, training_ratio(machine) if pinned else 0.0)
         rate, schedule = settings.learning_rate, settings.schedule
         if rate is None:
             rate, schedule = _rate(optimizer, sampled or pinning > 0, machine), _unless(schedule, Linear())
@@ -205,13 +205,16 @@ def _optimizer(settings: Settings, machine: Machine) -> Momentum | Adam:
 def _rate(optimizer: Momentum | Adam, drawn: bool, machine: Machine) -> float:
     """Higher where chance keeps chains from all following the last steps: where units are drawn, or measured.
 
-    By momentum the same steps of the law whatever two numbers units have for their states.
+    By momentum the same steps of the law whatever two numbers units have for their states; half as long where units are
+    drawn and these are not 0 and 1, since fields learn more slowly beside the weights then, and chains get lost.
     """
     if isinstance(optimizer, Adam):
         return _ADAMS_RATE
     apart = [1.0 if layer.states is None else layer.states[1] - layer.states[0] for layer in machine.layers]
     widest = max(below * above for below, above in pairwise(apart))
-    return (_DRAWN_RATE if drawn else _RATE) / widest**2
+    if not drawn:
+        return _RATE / widest**2
+    return (_DRAWN_RATE if widest == 1.0 else _DRAWN_RATE / 2) / widest**2
 
 
 def _chain_init(gradient: str) -> str:

@@ -116,8 +116,10 @@ def test_what_is_not_given_suits_the_units() -> None:
     assert plan(RBM, gradient="pcd").learning_rate == 0.2
     # Where nothing is drawn by chance, smaller steps.
     assert plan(RBM, pinning=0.0).learning_rate == plan(RBM, gradient="adatap").learning_rate == 0.05
-    assert plan(spins).learning_rate == 0.05
-    assert plan(tc.RBM(tc.Spin(6), tc.Spin(4), seed=0)).learning_rate == 0.2 / 16
+    # The same steps of the law in spins, and half of them where chance keeps chains apart.
+    assert plan(spins, pinning=0.0).learning_rate == 0.0125
+    assert plan(spins).learning_rate == 0.025
+    assert plan(tc.RBM(tc.Spin(6), tc.Spin(4), seed=0)).learning_rate == 0.1 / 16
     real = tc.RBM(tc.Gaussian(6), tc.Binary(4), seed=0)
     assert (plan(real).optimizer, plan(real).learning_rate, plan(real).dtype) == (tc.Adam(), 0.002, "float64")
     for given in ({"momentum": 0.5}, {"learning_rate": 0.1}, {"optimizer": tc.Momentum()}):
@@ -129,7 +131,7 @@ def test_weights_of_spins_move_as_those_of_bits() -> None:
     W = np.random.default_rng(0).normal(0, 0.3, (6, 4))
     bits = tc.RBM(tc.Binary(6), tc.Binary(4), weights=W)
     spins = tc.RBM(tc.Spin(6), tc.Binary(4, U=W.sum(axis=0) / 2), weights=W / 2)
-    how: dict[str, Any] = {"epochs": 1, "dtype": "float64", "penalty": None, "batch_size": len(X)}
+    how: dict[str, Any] = {"epochs": 1, "dtype": "float64", "penalty": None, "batch_size": len(X), "pinning": 0.0}
     one, other = tc.fit(bits, X, **how).machine, tc.fit(spins, 2.0 * X - 1, **how).machine
     assert_allclose(2 * other.weights[0], one.weights[0], rtol=1e-12)
 

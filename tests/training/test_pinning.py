@@ -130,7 +130,7 @@ def test_without_it_nothing_is_measured(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("visible", "hidden", "expected"),
     [
-        (tc.Binary(4), tc.Spin(2), 0.75),
+        (tc.Binary(4), tc.Spin(2), 2.5),
         (tc.Spin(4), tc.Binary(2), 3.0),
         (tc.Gaussian(4), tc.Binary(2), 3.0),
         (tc.GaussBernoulli(4), tc.Binary(2), 0.0),
