@@ -256,7 +256,7 @@ def fit(
     By `solution_weights` a few solutions of low free energy may be all that the gradient sees of the model, chains that
     have not come to a solution yet among them. Test images of binary MNIST are worth, by annealing forward and back,
     -93.9 and -95.9 nats each after 30 seconds of training of 784x100 units with weights ``exp(-F)``, -94.8 and -96.4
-    with chains alike (differing by chance), and -92.4 and -93.2 with a `pinning` of 10. Free energies are those that the
+    with chains alike (differing by chance), -92.4 and -93.2 with a `pinning` of 10. Free energies are those that the
     last sweep leaves, off in second order where a chain is not at its solution; chains are taken to be at one solution
     where these agree to 0.01 nats and means, in two random directions, to a thousandth of what they differ by over all
     chains. A chain whose free energy is not finite has no share.
