@@ -119,16 +119,22 @@ def test_what_users_call_is_compared_with_another_checkout(monkeypatch: pytest.M
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     units = {"small": (8, 5), "large": (9, 4), "patterns": (8, 3)}
     monkeypatch.setattr(versions, "SIZES", {**units, "chains": (3,), "starts": (4,), "sweeps": (2,), "points": (10,)})
-    rows = versions.rows(1, versions.HERE)
+    rows = versions.rows(1, startup.HERE)
     assert [row.what for row in rows if "Binary, large" in row.what] == [
         "sweeps, Binary, large, float64", "sweeps, Binary, large, float32",
     ]  # fmt: skip
     assert {"moments of truncated normals", "harvest, Spin, patterns"} < {row.what for row in rows}
-    assert all(row.ours > 0 and row.reference > 0 and row.against == str(versions.HERE) for row in rows)
+    assert all(row.ours > 0 and row.reference > 0 and row.against == str(startup.HERE) for row in rows)
     with pytest.raises(RuntimeError, match=r"was imported, not what is in"):
         versions.rows(1, tmp_path)
-    with pytest.raises(ValueError, match=r"--against PATH"):
-        versions.rows(1)
+
+
+@pytest.mark.parametrize("words", [["versions"], ["versions", "sweep", "--against", "x"], ["sweep", "--against", "x"]])
+def test_another_checkout_is_given_where_it_is_compared(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["micro", *words])
+    monkeypatch.setattr(command.importlib, "import_module", lambda name: pytest.fail(f"{name} was run"))
+    with pytest.raises(SystemExit):
+        command.main()
 
 
 def test_sweep_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,8 +91,7 @@ def test_commands_work_in_the_order_of_the_readme(tmp_path: Path) -> None:
     assert "log-likelihood of 1797 samples: " in call(score, tmp_path)
     assert "100 samples of 64 units" in call(sample, tmp_path)
     assert (tmp_path / "runs" / "digits" / "samples.png").exists()
-    # Of one image or another the equations may need more sweeps than they have.
-    assert re.search(r"^100 images, Erasure\(50% of the units\): (100|9[5-9]) converged", call(denoise, tmp_path), re.M)
+    assert "100 images, Erasure(50% of the units): 100 converged" in call(denoise, tmp_path)
     assert (tmp_path / "runs" / "digits" / "denoised.png").exists()
     assert "64 x 64 x 32 units trained on 1797 samples" in call(deep, tmp_path)
     # A small file in the format of MNIST's stands for it.

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from tapcore._base import checks, footprint
 from tapcore.inference.methods import names
 from tapcore.inference.outside import Clamped, checked_fields
-from tapcore.inference.pinning import MOST_PINNING, ratio_of, two_states
+from tapcore.inference.pinning import MOST_PINNING, posterior_ratio, two_states
 from tapcore.inference.solution import Solutions
 from tapcore.inference.solve import solve
 from tapcore.machine import Machine, check_machine
@@ -83,7 +83,7 @@ def posterior(
     method: str = "tap",
     damping: float | None = None,
     tol: float = 1e-6,
-    max_sweeps: int = 1000,
+    max_sweeps: int = 10_000,
     seed: int = 0,
 ) -> Posterior:
     """Posterior means and variances of signals seen through a noisy channel (Eq. 44), by TAP.
@@ -182,7 +182,7 @@ def posterior(
 def _pinning(machine: Machine, ratio: float | None, combine: str) -> float:
     checks.choice("combine", combine, ("mean", "best"))
     if ratio is None:
-        return ratio_of(machine) if two_states(machine) and combine == "mean" else 0.0
+        return posterior_ratio(machine) if two_states(machine) and combine == "mean" else 0.0
     ratio = checks.number("pinning", ratio, minimum=0.0, maximum=MOST_PINNING)
     if ratio and combine == "best":
         raise ValueError("combine='best' takes one solution, without pinning: pinning must be 0 or left out")

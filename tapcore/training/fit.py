@@ -118,7 +118,7 @@ def fit(
     learning_rate : float or callable, optional
         Size of the steps: a number, or a function of the epoch, 1 to `epochs`; at least 0. None is 0.002 with
         `Adam`; with `Momentum` 0.05, and 0.2 for "cd", "pcd" and "ptt" and with `pinning`, for units {0, 1}, less for
-        `Spin` so that weights move alike.
+        `Spin` so that weights move alike, and half of that where 0.2 is the rate for {0, 1}.
         W starts near 0, where the gradient nearly vanishes: the log-likelihood stays at that of independent units until
         the hidden units part, which takes some hundred steps of the default rate.
     schedule : Constant, Linear, Cosine or Steps, optional

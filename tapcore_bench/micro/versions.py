@@ -15,10 +15,8 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-import tapcore as tc
-from tapcore_bench.micro.harness import Row, settle, take_turns
-
-HERE = Path(tc.__file__).resolve().parents[1]
+from tapcore_bench.micro.harness import Row, take_turns
+from tapcore_bench.micro.startup import HERE
 
 # Visible and hidden units of machines; chains, starts of a harvest, sweeps of a call, and truncated normals.
 SIZES: dict[str, tuple[int, ...]] = {
@@ -102,10 +100,8 @@ class Checkout:
         self.process.communicate()
 
 
-def rows(repeats: int, against: Path | None = None) -> list[Row]:
-    """Medians of both checkouts; ValueError without another one."""
-    if against is None:
-        raise ValueError("versions needs --against PATH, the folder of another checkout")
+def rows(repeats: int, against: Path) -> list[Row]:
+    """Medians of both checkouts."""
     with ExitStack() as closing:
         # Not from the current folder, which would be imported from first.
         elsewhere = closing.enter_context(tempfile.TemporaryDirectory())
@@ -115,7 +111,6 @@ def rows(repeats: int, against: Path | None = None) -> list[Row]:
             closing.callback(both[-1].close)
         made = []
         for name in both[0].work:
-            settle()
             ours, theirs = take_turns([partial(checkout.run, name) for checkout in both], repeats)
             made.append(Row(name, ours, theirs, str(against)))
     return made
