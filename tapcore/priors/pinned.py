@@ -57,7 +57,7 @@ def pinned_moments(
         pool = Chains(machine.sizes, len(start), machine.dtype, order=rule.order)
         pool.start_from_visible(start)
         pinning = Pinning(machine.sizes, len(start), machine.dtype, ratio, part)
-        pinning.begin(np.ones(len(start), np.bool_), start, machine.layers, machine.weights, rng)
+        pinning.begin(np.ones(len(start), np.bool_), pool.state, machine.layers, machine.weights, rng)
         made.append(_averaged(pool, pinning, machine, (own, rule, damping), rng, chains))
     mean, var = (np.concatenate(x) for x in zip(*made, strict=True))
     return mean, var
@@ -89,7 +89,7 @@ def _averaged(
     total = square = var = np.zeros(())
     for step in range(STEPS):
         pinning.measure(rng)
-        pool.run(own, rule, SWEEPS, damping, pinning.outside)
+        pool.answer(own, rule, SWEEPS, damping, pinning.outside)
         pinning.draw(machine.layers, state.mean[1:], *pinning.whole(state.B[1:], state.A[1:]), rng)
         if step < SKIPPED:
             continue

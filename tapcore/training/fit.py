@@ -114,7 +114,8 @@ def fit(
         Samples in a mini-batch, M. The last of an epoch may be smaller. None is a hundredth of the samples, at least 10
         and at most 100.
     chains : int, optional
-        Chains K that seek solutions; free of M. None is 50 with `pinning` and 100 without.
+        Chains K that seek solutions; free of M. None is 100; with `pinning` one for 5 hidden units, at least 50 and at
+        most 100.
     learning_rate : float or callable, optional
         Size of the steps: a number, or a function of the epoch, 1 to `epochs`; at least 0. None is 0.002 with
         `Adam`; with `Momentum` 0.05, and 0.2 for "cd", "pcd" and "ptt" and with `pinning`, for units {0, 1}, less for
@@ -146,11 +147,12 @@ def fit(
     pinning : float, optional
         Signal-to-noise ratio at which the hidden units of persistent chains of "tap", "nmf" or "tap3" are measured in
         each batch, 0 to 1e6: chains follow the equations given these measurements, of values drawn from their own
-        marginals, and so keep apart, and move between solutions as these weigh. 0 has none, and the equations are
-        solved as they are; the larger it is, the more exact are the equations, and the more slowly chains move. None is
-        3 (2.5 where hidden units are `Spin`) for such chains of units of two states, and of Gaussian visible and
-        two-state hidden ones; 0 for others, which may else train to where no solution is left without measurements, and
-        with `solution_weights`.
+        marginals, and so keep apart, and move between solutions as these weigh. Measurements keep half of their noise
+        from batch to batch, so that sweeps keep up. 0 has none, and the equations are solved as they are; the larger it
+        is, the more exact are the equations, and the more slowly chains move. None is 3 (2.5 where hidden units are
+        `Spin`), times ``sqrt(100/n)`` for n > 100 hidden units, for such chains of units of two states, and of Gaussian
+        visible and two-state hidden ones; 0 for others, which may else train to where no solution is left without
+        measurements, and with `solution_weights`.
     solution_weights : float, optional
         Temperature T, above 0, of weights ``exp(-F/T)`` of the distinct solutions that the chains of "tap", "nmf" or
         "tap3" are at, as in `Solutions.averages`: the gradient averages over the model by these, chains at one solution

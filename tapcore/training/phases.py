@@ -117,11 +117,10 @@ class SweepPhase(Phase):
         self.rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
         if self.fresh.any():
             layers = [layer.with_parameters(own.sites.parameters(i)) for i, layer in enumerate(self.layers)]
-            weights = [W for W, _, _ in own.weights]
-            self.pinning.begin(self.fresh, self.chains.state.mean[0], layers, weights, self.rng)
+            self.pinning.begin(self.fresh, self.chains.state, layers, [W for W, _, _ in own.weights], self.rng)
             self.fresh[:] = False
         self.pinning.measure(self.rng)
-        self.chains.run(own, self.rule, self.sweeps, self.damping, self.pinning.outside)
+        self.chains.answer(own, self.rule, self.sweeps, self.damping, self.pinning.outside)
 
     def model(self, layers: Sequence[Unit], kept: Any) -> Model:
         """Products of means, and of variances and third cumulants, of chains alike or by their shares."""
@@ -143,9 +142,17 @@ class SweepPhase(Phase):
         return Model(moments, extra, statistics, no_rows(mean), shares)
 
     def tensors(self) -> dict[str, Array]:
-        """Means and variances, and values of hidden units that are measured."""
-        values = {} if self.pinning is None else {"value": self.pinning.values}
-        return named(mean=self.chains.state.mean, var=self.chains.state.var, **values)
+        """Means and variances; where hidden units are measured, their values, measurements and other fields."""
+        state = self.chains.state
+        more = {}
+        if self.pinning is not None:
+            more = {
+                "value": self.pinning.values,
+                "measured": self.pinning.fields,
+                "B": state.B[1::2],
+                "A": state.A[1::2],
+            }
+        return named(mean=state.mean, var=state.var, **more)
 
     def restore(self, tensors: Mapping[str, Array]) -> None:
         """Find out which chains are lost, besides."""

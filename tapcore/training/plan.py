@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tapcore._base import checks
 from tapcore.inference.methods import TABLE
-from tapcore.inference.pinning import gains, training_ratio, two_states
+from tapcore.inference.pinning import KEPT, gains, training_ratio, two_states
 from tapcore.machine import Machine
 from tapcore.training.centring import OFFSET_RATE
 from tapcore.training.optimisers import Adam, Momentum
@@ -38,8 +38,10 @@ _SHARE = 0.5
 STEPS, MOST = 20_000, 100
 # Least and most samples of a batch that nobody gives.
 BATCH = (10, 100)
-# Chains that nobody gives; and fewer where hidden units are measured, since their visible units are never drawn.
-CHAINS, MEASURED = 100, 50
+# Chains that nobody gives; and fewer where hidden units are measured, since their visible units are never drawn: as
+# many at least, and one for so many hidden units. 784x500 units, 15 epochs on binary MNIST: 100 chains train to -73.8
+# nats an image held out, and 50, in two thirds of the time, to -78.6.
+CHAINS, MEASURED, UNITS = 100, 50, 5
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -99,7 +101,7 @@ class Plan(Settings):
         resolved = {
             "epochs": epochs,
             "batch_size": batch_size,
-            "chains": _unless(settings.chains, MEASURED if pinning else CHAINS),
+            "chains": _unless(settings.chains, _measured(machine) if pinning else CHAINS),
             "learning_rate": rate,
             "sweeps": _unless(settings.sweeps, 1 if sampled else 2 if kept else 10),
             "chain_init": chain_init,
@@ -137,7 +139,9 @@ class Plan(Settings):
         kept = {name: value for name, (value, default) in values.items() if name in _ALWAYS or value != default}
         kept["learning_rate"] = list(self.rates)
         kept["penalty"] = None if self.penalty is None else [type(self.penalty).__name__, self.penalty.strength]
-        if not self.pinning:
+        if self.pinning:
+            kept["measurements_kept"] = KEPT
+        else:
             kept.pop("pinning", None)
         if self.solution_weights == math.inf:
             kept["solution_weights"] = "inf"  # of which JSON has no number
@@ -157,6 +161,11 @@ class Plan(Settings):
 
 def _unless(value: Any, otherwise: Any) -> Any:
     return otherwise if value is None else value
+
+
+def _measured(machine: Machine) -> int:
+    """Chains whose hidden units are measured."""
+    return min(CHAINS, max(MEASURED, sum(machine.sizes[1:]) // UNITS))
 
 
 def default_batch(samples: int) -> int:

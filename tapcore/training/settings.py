@@ -121,7 +121,7 @@ class Settings:
     )
     chains: int | None = field(
         default=None,
-        metadata=option(whole(1), "chains that seek solutions for each mini-batch (100, or 50 with measurements)", "K"),
+        metadata=option(whole(1), "chains that seek solutions for each mini-batch (100; from 50 on if measured)", "K"),
     )
     learning_rate: LearningRate | None = field(
         default=None, metadata=option(number_or_function(minimum=0), "size of the first steps (one that suits)", "RATE")
@@ -169,7 +169,7 @@ class Settings:
         default=None,
         metadata=option(
             number(minimum=0, maximum=1e6),
-            "signal-to-noise ratio at which chains' hidden units are measured (3; 0: not)",
+            "signal-to-noise ratio at which chains' hidden units are measured (3, or less where they are many; 0: not)",
             "R",
         ),
     )

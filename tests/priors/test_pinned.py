@@ -29,7 +29,7 @@ def test_chains_weigh_solutions_as_the_posterior_does(coupling: float) -> None:
     machine = tc.RBM(tc.Spin(10), tc.Spin(6), weights=np.full((10, 6), coupling))
     Y, p = np.array([[1.0] * 7 + [-1.0] * 3, [1.0] * 5 + [-1.0] * 5]), 0.45
     exact = exact_means(machine, Y, p)
-    found = tc.posterior(machine, Y, tc.BinarySymmetric(p), starts=200)
+    found = tc.posterior(machine, Y, tc.BinarySymmetric(p), starts=2000)
     assert_allclose(found.mean, exact, atol=0.08)
     assert_allclose(found.var, 1 - exact**2, atol=0.08)
     one = tc.denoise(machine, Y, tc.BinarySymmetric(p), combine="best")
@@ -92,5 +92,5 @@ def test_other_equations_of_sweeps_serve_too(method: str) -> None:
     machine, p = random_rbm(1, "Spin", "Spin", sizes=(6, 4), sigma=0.2), 0.3
     Y = np.random.default_rng(0).choice([-1.0, 1.0], (5, 6))
     exact = exact_means(machine, Y, p)
-    found = tc.denoise(machine, Y, tc.BinarySymmetric(p), method=method, pinning=1.0, starts=100)
+    found = tc.denoise(machine, Y, tc.BinarySymmetric(p), method=method, pinning=1.0, starts=1000)
     assert_allclose(found, exact, atol=0.1)

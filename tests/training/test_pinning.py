@@ -12,7 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import tapcore as tc
 from tapcore.equations.compiled import compiled
-from tapcore.inference.pinning import MOST_PINNING, Layers, Pinning
+from tapcore.equations.layers import empty_state
+from tapcore.inference.pinning import KEPT, MOST_PINNING, Layers, Pinning, posterior_ratio
 from tapcore.training.phases import phase_for
 from tapcore.training.plan import Plan
 from tapcore.units.sites import MOMENTS
@@ -76,29 +77,50 @@ def test_gaussian_units_for_which_equations_are_exact_stay_so() -> None:
 
 
 def test_measurements_are_of_the_values_with_the_noise_that_the_ratio_says() -> None:
-    pinning = Pinning((3, 2, 4), 50_000, np.dtype(np.float32), 2.5)
-    pinning.values[0][:] = [1.0, 0.0]
-    pinning.values[1][:] = [0.0, 1.0, -1.0, 0.5]
-    pinning.measure(np.random.default_rng(0))
-    for fields, values in zip(pinning.fields, pinning.values, strict=True):
-        assert_allclose(fields.mean(axis=0), 2.5 * values[0], atol=0.04)
-        assert_allclose(fields.std(axis=0), np.sqrt(2.5), rtol=0.02)
+    count, ratio = 50_000, 2.5
+    pinning = Pinning((3, 2, 4), count, np.dtype(np.float32), ratio)
+    machine = tc.DBM(tc.Binary(3), tc.Binary(2), tc.Spin(4, U=0.5), dtype="float32", sigma=1e-9, seed=0)
+    state = empty_state(machine.sizes, count, 1, machine.dtype)
+    rng = np.random.default_rng(0)
+    pinning.begin(np.ones(count, np.bool_), state, machine.layers, machine.weights, rng)
+    for values in pinning.values:
+        values[:] = values[0]  # the law of measurements is that of these after a while
+    for _ in range(30):
+        pinning.measure(rng)
+    before = [fields.copy() for fields in pinning.fields]
+    pinning.measure(rng)
+    for fields, old, values in zip(pinning.fields, before, pinning.values, strict=True):
+        assert_allclose(fields.mean(axis=0), ratio * values[0], atol=0.04)
+        assert_allclose(fields.std(axis=0), np.sqrt(ratio), rtol=0.02)
+        noise, earlier = fields - ratio * values, old - ratio * values
+        assert_allclose((noise * earlier).mean(axis=0), KEPT * ratio, atol=0.05)
     B, A = pinning.whole(tuple(np.ones_like(x) for x in pinning.values), tuple(np.ones_like(x) for x in pinning.values))
     for b, a, fields in zip(B, A, pinning.fields, strict=True):
         assert_array_equal(b, 1 + fields)
-        assert_array_equal(a, np.float32(3.5))
+        assert_array_equal(a, np.float32(1 + ratio))
     # Sweeps read what is written to the fields.
-    assert pinning.outside.values[: 2 * 50_000].tobytes() == pinning.fields[0].tobytes()
+    assert pinning.outside.values[: 2 * count].tobytes() == pinning.fields[0].tobytes()
 
 
-def test_values_begin_where_visible_ones_send_them() -> None:
-    machine = tc.DBM(tc.Binary(2), tc.Binary(2), tc.Spin(1), weights=[np.diag([50.0, 50.0]) - 25, [[90.0], [0.0]]])
-    pinning = Pinning(machine.sizes, 4, machine.dtype, 1.0)
+def test_chains_begin_where_visible_ones_send_them() -> None:
+    weights = [np.diag([50.0, 50.0]) - 25, np.array([[90.0], [0.0]])]
+    machine = tc.DBM(tc.Binary(2), tc.Binary(2), tc.Spin(1, U=-45.0), weights=weights)
+    pinning = Pinning(machine.sizes, 4, machine.dtype, 1e4)
+    state = empty_state(machine.sizes, 4, 1, machine.dtype)
     X, which = np.array([[1.0, 0], [0, 1], [1, 0], [0, 0]]), np.array([True, True, False, True])
-    machine = machine.replace(layers=[machine.layers[0], tc.Binary(2), tc.Spin(1, U=-45.0)])
-    pinning.begin(which, X, machine.layers, machine.weights, np.random.default_rng(0))
-    assert_array_equal(pinning.values[0][:3], [[1, 0], [0, 1], [0, 0]])
-    assert_array_equal(pinning.values[1][:3], [[1], [-1], [0]])
+    state.mean[0][:] = X
+    state.A[1][:] = 7.0
+    pinning.begin(which, state, machine.layers, machine.weights, np.random.default_rng(0))
+    first, second = np.array([[1.0, 0], [0, 1], [0, 0]]), np.array([[1.0], [-1], [0]])
+    assert_array_equal(pinning.values[0][:3], first)
+    assert_array_equal(pinning.values[1][:3], second)
+    # Measured from the beginning, and odd layers have what their neighbours' values send.
+    assert_allclose(pinning.fields[0][:2], 1e4 * first[:2], atol=400)
+    assert_allclose(pinning.fields[1][:2], 1e4 * second[:2], atol=400)
+    assert_allclose(state.B[1][:2], X[:2] @ weights[0] + second[:2] @ weights[1].T)
+    assert_array_equal(state.A[1][:, 0], [0, 0, 7, 0])
+    assert_array_equal(state.B[1][2], 0)
+    assert_array_equal(pinning.fields[0][2], 0)
 
 
 def data(n: int = 60) -> np.ndarray:
@@ -144,6 +166,19 @@ def test_units_are_measured_by_default_where_training_gains_by_it(visible: Any, 
     assert Plan.of(tc.Settings(), machine, 100).pinning == expected
     assert Plan.of(tc.Settings(gradient="pcd"), machine, 100).pinning == 0.0
     assert Plan.of(tc.Settings(pinning=0.5), machine, 100).pinning == 0.5
+
+
+@pytest.mark.parametrize(
+    ("hidden", "ratio", "chains"), [(40, 3.0, 50), (100, 3.0, 50), (400, 1.5, 80), (900, 1.0, 100)]
+)
+def test_many_hidden_units_are_measured_less_closely_by_more_chains(hidden: int, ratio: float, chains: int) -> None:
+    machine = tc.RBM(tc.Binary(4), tc.Binary(hidden))
+    plan = Plan.of(tc.Settings(), machine, 100)
+    assert (plan.pinning, plan.chains) == (pytest.approx(ratio), chains)
+    assert posterior_ratio(machine) == plan.pinning
+    assert Plan.of(tc.Settings(gradient="pcd"), machine, 100).chains == 100
+    deep = tc.DBM(tc.Binary(4), tc.Binary(hidden // 2), tc.Binary(hidden - hidden // 2))
+    assert Plan.of(tc.Settings(), deep, 100).pinning == plan.pinning
 
 
 def test_training_and_posteriors_take_the_same_ratios() -> None:

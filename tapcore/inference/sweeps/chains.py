@@ -25,6 +25,7 @@ from tapcore.inference.sweeps.kernels import (
     ACTIVE_ROWS,
     LEFT,
     Sweeps,
+    answer_block,
     gather_active,
     sweep_block,
 )
@@ -79,6 +80,18 @@ class Chains:
         """Sweep every chain `sweeps` times, however close it comes; a lost chain stops."""
         self._begin(slice(None), np.arange(self.count), damping)
         self._sweep(self._job_of(machine, rule._replace(tol=0.0), self._outside(given)), self.count, sweeps)
+        self.cold = False
+        self._restore_order()
+
+    def answer(self, machine: Compiled, rule: Rule, sweeps: int, damping: float, outside: Outside) -> None:
+        """As `run`, for chains whose odd layers have the fields of the rest already, while what acts on them is new.
+
+        They answer it first, without a product; so sweeps begin with even layers, and end with odd ones.
+        """
+        self._begin(slice(None), np.arange(self.count), damping)
+        job = self._job_of(machine, rule._replace(tol=0.0), outside)
+        blocks = self._deal(self.count, sweeps)
+        job.run(answer_block, len(blocks), brief=machine.brief(self.count * sweeps))
         self.cold = False
         self._restore_order()
 

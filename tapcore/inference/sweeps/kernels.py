@@ -63,16 +63,33 @@ def sweep_block(b: int, job: Sweeps) -> None:
         job.blocks[b, LEFT] -= 1
 
 
+@block_kernel
+def answer_block(b: int, job: Sweeps) -> None:
+    """Let the odd layers of block `b` answer what acts on them now, in the fields they have; then sweep from there.
+
+    Sweeps are of even layers first, then odd ones, as often as its sweeps to go say, and never extrapolated.
+    """
+    lo = job.blocks[b, FIRST]
+    _begin_sweep(job, lo, lo + job.blocks[b, ACTIVE_ROWS])
+    _update_every_second(job, b, 1)
+    while job.blocks[b, LEFT] > 0 and job.blocks[b, ACTIVE_ROWS] > 0:
+        _begin_sweep(job, lo, lo + job.blocks[b, ACTIVE_ROWS])
+        for parity in (0, 1):
+            for layer in range(parity, job.machine.size.size, 2):
+                set_fields(job, b, layer, False)
+            _update_every_second(job, b, parity)
+        job.blocks[b, ACTIVE_ROWS] = _retire(job, lo, job.blocks[b, ACTIVE_ROWS])
+        job.blocks[b, LEFT] -= 1
+
+
 @scalar
 def _sweep(job: Sweeps, b: int) -> None:
     """One sweep of the active rows: odd layers from even ones, then even from odd (Alg. 1)."""
     lo, hi = job.blocks[b, FIRST], job.blocks[b, FIRST] + job.blocks[b, ACTIVE_ROWS]
     progress, layers, cold = job.progress, job.machine.size.size, job.cold[0] != 0
     still = cold
+    _begin_sweep(job, lo, hi)
     for k in range(lo, hi):
-        progress.residual[k] = 0.0
-        progress.square[k] = 0.0
-        progress.step[k] = PLAIN
         still = still and progress.sweeps[k] == 0
     for parity in (1, 0):
         for layer in range(parity, layers, 2):
@@ -85,6 +102,25 @@ def _sweep(job: Sweeps, b: int) -> None:
         for layer in range(parity, layers, 2):
             for k in range(lo, hi):
                 _update(job, b, layer, k, cold and parity == 1 and progress.sweeps[k] == 0)
+
+
+@scalar
+def _begin_sweep(job: Sweeps, lo: int, hi: int) -> None:
+    """No change so far in the rows lo..hi-1."""
+    progress = job.progress
+    for k in range(lo, hi):
+        progress.residual[k] = 0.0
+        progress.square[k] = 0.0
+        progress.step[k] = PLAIN
+
+
+@scalar
+def _update_every_second(job: Sweeps, b: int, parity: int) -> None:
+    """Means and variances of every second layer of the active rows from their fields."""
+    lo = job.blocks[b, FIRST]
+    for layer in range(parity, job.machine.size.size, 2):
+        for k in range(lo, lo + job.blocks[b, ACTIVE_ROWS]):
+            _update(job, b, layer, k, False)
 
 
 @scalar
