@@ -14,7 +14,7 @@ import pytest
 
 import tapcore as tc
 from tapcore_bench.paper import data as images
-from tapcore_bench.peers import equal_time, rbms_peer, scores
+from tapcore_bench.peers import equal_time, log_z, rbms_peer, scores
 from tapcore_bench.peers.scores import Score, Task
 from tapcore_bench.peers.trained import Trained, load, store
 from tapcore_bench.peers.ways import Way
@@ -289,3 +289,26 @@ def test_rbms_learns() -> None:
     independent = tc.RBM(tc.Binary.from_data(X), tc.Binary(4), sigma=0)
     gain = tc.exact.log_likelihood(found.machine, X).mean() - tc.exact.log_likelihood(independent, X).mean()
     assert gain > 1
+
+
+def test_costs_of_ln_z_are_of_the_last_machine_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    X = np.random.default_rng(0).random((200, 12)) < 0.3
+    np.save(tmp_path / "data.npy", X)
+    machine = tc.RBM(tc.Binary.from_data(X), tc.Binary(4), seed=0)
+    found = tc.fit(machine, X, epochs=3, progress=False, checkpoint=tmp_path / "run").machine
+    words = ["--chains", "40", "--sweeps", "200", "--temperatures", "50", "200", "--back", "100", "--error", "0.01"]
+    log_z.main([str(tmp_path / "run"), str(tmp_path / "data.npy"), *words])
+    lines = capsys.readouterr().out.splitlines()[4:]
+    assert [line.split("|")[1].split(",")[0].strip() for line in lines] == [
+        "ladder", "annealing", "annealing", "annealing back",
+    ]  # fmt: skip
+    for line in lines:
+        value, error = line.split("|")[2].split(",")[0].split("+-")
+        assert float(value) == pytest.approx(tc.exact.log_z(found), abs=4 * float(error) + 0.03)
+
+
+def test_seconds_for_an_error_grow_as_its_inverse_square() -> None:
+    route = log_z.Route("any", 1.0, 0.2, True, 3.0)
+    assert route.seconds_for(0.1) == pytest.approx(12.0)
+    assert "| any | 1.00 +- 0.20 | 3.0 | 12.0 |" in log_z.table([route], 0.1)
+    assert "not to be trusted" in log_z.table([route._replace(trusted=False)], 0.1)

@@ -9,6 +9,12 @@
         python -m tapcore_bench.peers.rbms_peer
         python -m tapcore_bench.peers.equal_time --times 10,30,60 --csv runs/equal.csv --picture runs/equal.png
 
+`recipes`
+    The recipe of `fit` beside Alg. 2, on data and units of all kinds.
+
+`log_z`
+    What an error of ln Z costs, by the ladder along a run and by annealing.
+
 `bernoulli_rbm`
     Time of an epoch beside scikit-learn's.
 """

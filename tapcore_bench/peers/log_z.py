@@ -1,0 +1,102 @@
+"""What an error of ln Z costs by each route: ``python -m tapcore_bench.peers.log_z RUN [DATA]``.
+
+ln Z of the last machine of a run, by the ladder along the run and by annealed importance sampling from independent
+units; each is timed as a whole, with the search for modes. Errors of averages fall as the square root of the time, so
+the time for a given error is what was taken times the square of the ratio of errors. A run of the other route that is
+ten times as long as the ladder's, annealing back from replica exchange, shows whether either is right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+import tapcore as tc
+from tapcore.cli.data import load_as_trained, noted
+from tapcore_bench.micro.harness import machine_name, settle
+
+
+class Route(NamedTuple):
+    """One estimate and what it took."""
+
+    name: str
+    log_z: float
+    error: float
+    trusted: bool
+    seconds: float
+
+    def seconds_for(self, error: float) -> float:
+        """Seconds that this standard error would take."""
+        return self.seconds * (self.error / error) ** 2
+
+
+def timed(name: str, estimate: Callable[[], Any]) -> Route:
+    """An estimate, timed."""
+    settle()
+    begun = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # doubts are in the result
+        found = estimate()
+    return Route(name, float(found.log_z), float(found.standard_error), found.trusted, time.perf_counter() - begun)
+
+
+def routes(run: Path, data: NDArray[Any], options: argparse.Namespace) -> list[Route]:
+    """By the ladder, by annealing with several numbers of temperatures, and back from replica exchange."""
+    machine, chains, own = tc.load(run), options.chains, {"data": data, "progress": False}
+
+    def ladder() -> Any:
+        made = tc.TrajectoryTempering(run, chains, data=data)
+        made.sweep(options.sweeps)
+        return made.log_z()
+
+    # Each compiles what it needs.
+    small = tc.TrajectoryTempering(run, 2, data=data)
+    small.sweep(10)
+    timed("", small.log_z)
+    timed("", lambda: tc.ais(machine, 2, 20, reverse=True, **own))
+    found = [timed(f"ladder, {options.sweeps} sweeps", ladder)]
+    for temperatures in options.temperatures:
+        found.append(
+            timed(f"annealing, {temperatures} temperatures", lambda t=temperatures: tc.ais(machine, chains, t, **own))
+        )
+    if options.back:
+        name = f"annealing back, {options.back} temperatures"
+        found.append(timed(name, lambda: tc.ais(machine, chains, options.back, 1, reverse=True, **own)))
+    return found
+
+
+def table(found: list[Route], error: float) -> str:
+    """Markdown, a row a route."""
+    lines = [f"| route | ln Z | seconds | seconds for an error of {error:g} |", "| --- | --- | --- | --- |"]
+    for route in found:
+        doubt = "" if route.trusted else ", not to be trusted"
+        value = f"{route.log_z:.2f} +- {route.error:.2f}{doubt}"
+        lines.append(f"| {route.name} | {value} | {route.seconds:.1f} | {route.seconds_for(error):.1f} |")
+    return "\n".join(lines)
+
+
+def main(words: list[str] | None = None) -> None:
+    """Estimate and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="folder of a training run")
+    parser.add_argument("data", nargs="?", default="digits", help="samples from which modes are sought too")
+    parser.add_argument("--chains", type=int, default=100, help="of annealing and of each rung")
+    parser.add_argument("--sweeps", type=int, default=300, help="of the ladder")
+    parser.add_argument("--temperatures", type=int, nargs="+", default=[1000, 4000], help="of annealing")
+    parser.add_argument("--back", type=int, default=0, help="temperatures of annealing back; 0 leaves it out")
+    parser.add_argument("--error", type=float, default=0.1, help="of ln Z, nats")
+    options = parser.parse_args(words)
+    machine = tc.load(options.run)
+    X = load_as_trained(options.data, None, None, noted(options.run)).X
+    print(f"{machine_name()}; {'x'.join(map(str, machine.sizes))}, {options.chains} chains.\n")
+    print(table(routes(options.run, X, options), options.error))
+
+
+if __name__ == "__main__":
+    main()
