@@ -48,7 +48,10 @@ def timed(name: str, estimate: Callable[[], Any]) -> Route:
 
 def routes(run: Path, data: NDArray[Any], options: argparse.Namespace) -> list[Route]:
     """By the ladder, by annealing with several numbers of temperatures, and back from replica exchange."""
-    machine, chains, own = tc.load(run), options.chains, {"data": data, "progress": False}
+    machine, chains = tc.load(run), options.chains
+
+    def annealing(temperatures: int, count: int, seed: int = 0, reverse: bool = False) -> Callable[[], Any]:
+        return lambda: tc.ais(machine, count, temperatures, seed, data=data, reverse=reverse, progress=False)
 
     def ladder() -> Any:
         made = tc.TrajectoryTempering(run, chains, data=data)
@@ -59,15 +62,13 @@ def routes(run: Path, data: NDArray[Any], options: argparse.Namespace) -> list[R
     small = tc.TrajectoryTempering(run, 2, data=data)
     small.sweep(10)
     timed("", small.log_z)
-    timed("", lambda: tc.ais(machine, 2, 20, reverse=True, **own))
+    timed("", annealing(20, 2, reverse=True))
     found = [timed(f"ladder, {options.sweeps} sweeps", ladder)]
     for temperatures in options.temperatures:
-        found.append(
-            timed(f"annealing, {temperatures} temperatures", lambda t=temperatures: tc.ais(machine, chains, t, **own))
-        )
+        found.append(timed(f"annealing, {temperatures} temperatures", annealing(temperatures, chains)))
     if options.back:
         name = f"annealing back, {options.back} temperatures"
-        found.append(timed(name, lambda: tc.ais(machine, chains, options.back, 1, reverse=True, **own)))
+        found.append(timed(name, annealing(options.back, chains, 1, reverse=True)))
     return found
 
 
