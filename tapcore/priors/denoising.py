@@ -106,7 +106,8 @@ def posterior(
         None is the visible layer in the fields that hidden units send where each is on its own.
     pinning : float, optional
         Ratio of signal to noise of the measurements of each hidden unit, as in `fit`, at most 1e6; 0 takes solutions
-        themselves. None is 3, or 0.75 where hidden units are `Spin`, where all units have two states, else 0.
+        themselves. None is 3, or 0.75 where hidden units are `Spin`, times ``sqrt(100/n)`` for n > 100 hidden units,
+        where all units have two states, else 0.
     starts : int, optional
         With `pinning`, chains for each observation, which begin at values drawn with the probabilities of the pointwise
         optimum; None is 20. Else starting points: the pointwise optimum, then such values; None is 5.

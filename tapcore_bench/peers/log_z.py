@@ -2,8 +2,8 @@
 
 ln Z of the last machine of a run, by the ladder along the run and by annealed importance sampling from independent
 units; each is timed as a whole, with the search for modes. Errors of averages fall as the square root of the time, so
-the time for a given error is what was taken times the square of the ratio of errors. A run of the other route that is
-ten times as long as the ladder's, annealing back from replica exchange, shows whether either is right.
+the time for a given error is what was taken times the square of the ratio of errors. `--back` adds annealing back from
+replica exchange, a route that shares no samples with the others, against which a long run checks them.
 """
 
 from __future__ import annotations
@@ -93,8 +93,13 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--back", type=int, default=0, help="temperatures of annealing back; 0 leaves it out")
     parser.add_argument("--error", type=float, default=0.1, help="of ln Z, nats")
     options = parser.parse_args(words)
-    machine = tc.load(options.run)
-    X = load_as_trained(options.data, None, None, noted(options.run)).X
+    if not options.error > 0:
+        parser.error(f"--error must be above 0, got {options.error:g}")
+    try:
+        machine = tc.load(options.run)
+        X = load_as_trained(options.data, None, None, noted(options.run)).X
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     print(f"{machine_name()}; {'x'.join(map(str, machine.sizes))}, {options.chains} chains.\n")
     print(table(routes(options.run, X, options), options.error))
 

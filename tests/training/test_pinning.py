@@ -14,6 +14,7 @@ import tapcore as tc
 from tapcore.equations.compiled import compiled
 from tapcore.equations.layers import empty_state
 from tapcore.inference.pinning import KEPT, MOST_PINNING, Layers, Pinning, posterior_ratio
+from tapcore.storage import format as file_format
 from tapcore.training.phases import phase_for
 from tapcore.training.plan import Plan
 from tapcore.units.sites import MOMENTS
@@ -138,12 +139,37 @@ def test_runs_resume_to_the_bit(layers: tuple[int, ...], tmp_path: Path) -> None
     assert tc.fit(machine, X, epochs=6, **how, checkpoint=tmp_path, resume=True).machine == whole
 
 
+def test_runs_whose_measurements_kept_no_noise_are_not_gone_on_with(tmp_path: Path) -> None:
+    machine, X = tc.RBM(tc.Binary(10), tc.Binary(4), seed=0), data()
+    how: dict[str, Any] = {"learning_rate": 0.05, "chains": 20, "progress": False, "checkpoint": tmp_path}
+    tc.fit(machine, X, epochs=1, **how)
+    path = tmp_path / "epoch-0001.safetensors"
+    header, tensors = file_format.read(path)
+    settings = {name: value for name, value in header["settings"].items() if name != "measurements_kept"}
+    file_format.write(path, header | {"settings": settings}, tensors)
+    with pytest.raises(ValueError, match="resume: measurements_kept contradicts"):
+        tc.fit(machine, X, epochs=2, **how, resume=True)
+
+
+@pytest.mark.parametrize("sweeps", [1, 2])
+def test_hidden_units_have_the_last_word(sweeps: int) -> None:
+    # By naive mean field their fields are then those of the visible means as they are.
+    machine = random_rbm(3, "Binary", "Binary", sizes=(8, 5), sigma=1.0)
+    settings = tc.Settings(epochs=1, gradient="nmf", chains=6, dtype="float64", sweeps=sweeps, pinning=1.0, renew=0.0)
+    phase: Any = phase_for(machine, Plan.of(settings, machine, 100))
+    own = compiled(machine.layers, machine.weights, 1, MOMENTS)
+    phase.start(np.random.default_rng(0).random((6, 8)))
+    for batch in range(2):
+        phase.run(lambda: machine, own, (0, batch))
+        state = phase.chains.state
+        assert_allclose(state.B[1], state.mean[0] @ machine.weights[0], rtol=1e-12, atol=1e-14)
+        phase.model(machine.layers, slice(None))
+
+
 def test_without_it_nothing_is_measured(tmp_path: Path) -> None:
     machine, X = tc.RBM(tc.Binary(10), tc.Binary(4), seed=0), data()
     tc.fit(machine, X, epochs=1, progress=False, checkpoint=tmp_path / "with")
     tc.fit(machine, X, epochs=1, progress=False, checkpoint=tmp_path / "without", pinning=0.0)
-    from tapcore.storage import format as file_format
-
     kept = [file_format.read(tmp_path / name / "epoch-0001.safetensors") for name in ("with", "without")]
     assert [any(name.startswith("chains.value") for name in tensors) for _, tensors in kept] == [True, False]
     assert ["pinning" in header["settings"] for header, _ in kept] == [True, False]

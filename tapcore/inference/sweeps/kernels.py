@@ -70,14 +70,13 @@ def answer_block(b: int, job: Sweeps) -> None:
     Sweeps are of even layers first, then odd ones, as often as its sweeps to go say, and never extrapolated.
     """
     lo = job.blocks[b, FIRST]
-    _begin_sweep(job, lo, lo + job.blocks[b, ACTIVE_ROWS])
-    _update_every_second(job, b, 1)
+    _update_every_second(job, b, 1, False)
     while job.blocks[b, LEFT] > 0 and job.blocks[b, ACTIVE_ROWS] > 0:
         _begin_sweep(job, lo, lo + job.blocks[b, ACTIVE_ROWS])
         for parity in (0, 1):
             for layer in range(parity, job.machine.size.size, 2):
                 set_fields(job, b, layer, False)
-            _update_every_second(job, b, parity)
+            _update_every_second(job, b, parity, False)
         job.blocks[b, ACTIVE_ROWS] = _retire(job, lo, job.blocks[b, ACTIVE_ROWS])
         job.blocks[b, LEFT] -= 1
 
@@ -99,9 +98,7 @@ def _sweep(job: Sweeps, b: int) -> None:
             while k < hi:
                 call_block(job.calls[ACCELERATE], k, job)
                 k = next_concerned(job, k + 1, hi)
-        for layer in range(parity, layers, 2):
-            for k in range(lo, hi):
-                _update(job, b, layer, k, cold and parity == 1 and progress.sweeps[k] == 0)
+        _update_every_second(job, b, parity, cold and parity == 1)
 
 
 @scalar
@@ -115,12 +112,12 @@ def _begin_sweep(job: Sweeps, lo: int, hi: int) -> None:
 
 
 @scalar
-def _update_every_second(job: Sweeps, b: int, parity: int) -> None:
-    """Means and variances of every second layer of the active rows from their fields."""
-    lo = job.blocks[b, FIRST]
+def _update_every_second(job: Sweeps, b: int, parity: int, cold: bool) -> None:
+    """Means and variances of every second layer of the active rows from their fields; undamped at first, if `cold`."""
+    lo, sweeps = job.blocks[b, FIRST], job.progress.sweeps
     for layer in range(parity, job.machine.size.size, 2):
         for k in range(lo, lo + job.blocks[b, ACTIVE_ROWS]):
-            _update(job, b, layer, k, False)
+            _update(job, b, layer, k, cold and sweeps[k] == 0)
 
 
 @scalar
