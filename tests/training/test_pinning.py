@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,9 @@ def data(n: int = 60) -> np.ndarray:
 @pytest.mark.parametrize("layers", [(10, 4), (10, 5, 3)])
 def test_runs_resume_to_the_bit(layers: tuple[int, ...], tmp_path: Path) -> None:
     make: Any = tc.RBM if len(layers) == 2 else tc.DBM
-    machine, X = make(*map(tc.Binary, layers), seed=0), data()
+    # Weights are large enough for two sweeps not to forget where chains were.
+    weights = [np.random.default_rng(0).normal(size=shape) for shape in pairwise(layers)]
+    machine, X = make(*map(tc.Binary, layers), weights=weights if len(layers) > 2 else weights[0]), data()
     how: dict[str, Any] = {"learning_rate": 0.05, "chains": 20, "progress": False}
     whole = tc.fit(machine, X, epochs=6, **how).machine
     tc.fit(machine, X, epochs=3, pretrain=None if len(layers) == 2 else 6, **how, checkpoint=tmp_path)
