@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from tapcore.inference.outside import Clamped as Clamped
     from tapcore.inference.solution import Solutions as Solutions
     from tapcore.inference.solve import solve as solve
+    from tapcore.landscape.barriers import Barriers as Barriers
+    from tapcore.landscape.barriers import barriers as barriers
+    from tapcore.landscape.curvature import curvatures as curvatures
     from tapcore.landscape.harvest import harvest as harvest
     from tapcore.landscape.stability import spectral_radius as spectral_radius
     from tapcore.landscape.starts import noisy_starts as noisy_starts
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from tapcore.landscape.statistics import overlaps as overlaps
     from tapcore.landscape.statistics import statistics as statistics
     from tapcore.landscape.tracking import Tracker as Tracker
+    from tapcore.landscape.trees import SolutionTree as SolutionTree
+    from tapcore.landscape.trees import solution_tree as solution_tree
     from tapcore.machine import DBM as DBM
     from tapcore.machine import RBM as RBM
     from tapcore.machine import Machine as Machine
@@ -92,6 +97,7 @@ _HOMES = {
     "Momentum": "training.optimisers",
     "Adam": "training.optimisers",
     "AnnealedEstimate": "evaluation.annealed",
+    "Barriers": "landscape.barriers",
     "BinarySymmetric": "priors.channels",
     "CheckpointError": "storage.machines",
     "Clamped": "inference.outside",
@@ -114,12 +120,15 @@ _HOMES = {
     "ReplicaExchange": "sampling.replicas",
     "Score": "evaluation.score",
     "Settings": "training.settings",
+    "SolutionTree": "landscape.trees",
     "Solutions": "inference.solution",
     "Tracker": "landscape.tracking",
     "Training": "training.run",
     "TrajectoryEstimate": "sampling.trajectory",
     "TrajectoryTempering": "sampling.trajectory",
     "ais": "evaluation.annealed",
+    "barriers": "landscape.barriers",
+    "curvatures": "landscape.curvature",
     "datasets": "storage.datasets",
     "denoise": "priors.denoising",
     "exact": "evaluation.exact",
@@ -144,6 +153,7 @@ _HOMES = {
     "score": "evaluation.score",
     "solve": "inference.solve",
     "special": "special",
+    "solution_tree": "landscape.trees",
     "spectral_radius": "landscape.stability",
     "statistics": "landscape.statistics",
     "structured_starts": "landscape.starts",

@@ -98,6 +98,27 @@ class Machine:
             self.dtype if dtype is None else dtype,
         )
 
+    def at(self, beta: float) -> Machine:
+        """The machine at an inverse temperature: couplings times `beta`, units as they are.
+
+        At 0 units are independent, and the equations have one solution; as `beta` rises there are more, as in training,
+        where the spread of the weights grows. Couplings of units of states 0 and 1 also act as fields, which change
+        with them.
+
+        Parameters
+        ----------
+        beta : float
+            At least 0; 1 is this machine.
+
+        Raises
+        ------
+        ValueError
+            `beta` is negative or not finite, or weights times it are not finite.
+        """
+        beta = checks.number("beta", beta, minimum=0)
+        with np.errstate(over="ignore"):
+            return self.replace(weights=[W * W.dtype.type(beta) for W in self.weights])
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Machine):
             return NotImplemented

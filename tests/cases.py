@@ -180,3 +180,16 @@ def twenty_machines() -> list[tc.Machine]:
     strong = [random_rbm(200 + n, ["Binary", "Spin"][n % 2], sizes=(20, 8), sigma=1.0 + 0.5 * n) for n in range(4)]
     spins = [random_rbm(300 + n, "Spin", "Spin", sizes=(14, 8), sigma=1.0 + n) for n in range(2)]
     return [ferromagnet, FIRST_ORDER, *some, *strong, *spins]
+
+
+def memories(seed: int = 5, strength: float = 0.18) -> tc.Machine:
+    """24x24 spins that store three random patterns, each by eight hidden spins; by default in eight solutions."""
+    rng = np.random.default_rng(seed)
+    patterns = rng.choice([-1.0, 1.0], (24, 3))
+    return tc.RBM(tc.Spin(24), tc.Spin(24), weights=strength * np.repeat(patterns, 8, axis=1))
+
+
+def all_solutions(machine: tc.Machine, count: int = 60) -> tc.Solutions:
+    """Those that random states of spins lead to."""
+    rng = np.random.default_rng(0)
+    return tc.solve(machine, rng.choice([-1.0, 1.0], (count, machine.sizes[0])), tol=1e-9).unique()

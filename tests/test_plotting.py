@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import random_rbm
+from cases import all_solutions, memories, random_rbm
 
 import tapcore as tc
 from tapcore import plotting
@@ -200,3 +200,22 @@ def test_pictures_of_other_things_are_refused(tmp_path: Path) -> None:
         plotting.rows_of_images(tmp_path / "x.png", [[]], (2, 2))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"solutions must be tapcore\.Solutions, or a mapping to them, got list"):
         plotting.free_energies(tmp_path / "x.png", [])  # type: ignore[arg-type]
+
+
+def test_trees_and_disconnectivity_graphs_are_written_as_png(tmp_path: Path) -> None:
+    machine = memories()
+    solutions = all_solutions(machine)
+    tree, graph = tc.solution_tree(machine, solutions), tc.barriers(machine, solutions)
+    plain, coloured = tmp_path / "plain.png", tmp_path / "coloured.png"
+    for draw, drawn, count in (
+        (plotting.tree, tree, len(solutions)), (plotting.disconnectivity, graph, len(graph.minima)),
+    ):  # fmt: skip
+        draw(plain, drawn)  # type: ignore[operator]
+        draw(coloured, drawn, image_shape=(4, 6), labels=["a", None, *["b"] * (count - 2)], colors={"b": "#ff0000"})  # type: ignore[operator]
+        pictures = [Image.imread(path)[..., :3] for path in (plain, coloured)]
+        # Without labels there is no colour.
+        assert [bool((np.ptp(picture, axis=-1) > 0.5).any()) for picture in pictures] == [False, True]
+        with pytest.raises(ValueError, match="image_shape must have 24 pixels"):
+            draw(plain, drawn, image_shape=(5, 5))  # type: ignore[operator]
+        with pytest.raises(ValueError, match="labels must be"):
+            draw(plain, drawn, labels=["a"])  # type: ignore[operator]

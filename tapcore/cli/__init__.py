@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from tapcore import __version__
 from tapcore.cli import compile as compile_ahead
-from tapcore.cli import denoise, info, sample, score, solve, train
+from tapcore.cli import denoise, info, sample, score, solve, train, tree
 from tapcore.cli.data import DATA_NOTE
 
 __all__ = ["main", "parser"]
@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"tapcore {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (train, solve, sample, denoise, score, info, compile_ahead):
+    for command in (train, solve, tree, sample, denoise, score, info, compile_ahead):
         command.add_to(commands)
     return top
 

@@ -117,6 +117,14 @@ def machine_from(path: Path, header: Mapping[str, Any], tensors: Mapping[str, Ar
         raise CheckpointError(f"{path}: holds no machine: {error!r}") from error
 
 
+def epoch_of(path: Path) -> float:
+    """Epochs that the machine of a checkpoint has been trained for; ValueError for a file that does not say it."""
+    epoch = file_format.read(path)[0].get("epoch")
+    if not isinstance(epoch, int):
+        raise ValueError(f"{path}: does not say after which epoch it was written")
+    return float(epoch)
+
+
 class Position(NamedTuple):
     """How far a checkpoint has come: epochs done, batches done of the next one, and its file."""
 

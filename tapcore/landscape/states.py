@@ -1,0 +1,152 @@
+"""States of chains that are moved by hand, and minima of the free energy that they flow to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapcore.equations.energy import evaluate
+from tapcore.inference.solution import Solutions, empty_solutions, stacked
+from tapcore.inference.solve import solve
+from tapcore.landscape.curvature import Space, curvatures
+
+Array = NDArray[Any]
+
+# Sweeps follow the slope of the free energy only where they are small enough steps: damping to begin with, and how
+# often what is left to 1 may be halved.
+DAMPING, RISES = 0.5, 5
+# What minima are moved by, relative to the units' spread, to see whether sweeps lead back to them.
+NUDGE = 1e-3
+# Where a chain ends that comes to rest at no minimum, and that does not come to rest.
+AT_SADDLE, NOWHERE = -1, -2
+
+
+@dataclass(frozen=True)
+class State:
+    """Means, then variances, of K chains: (K, n_l) float64 arrays, one a layer each."""
+
+    arrays: tuple[Array, ...]
+
+    @classmethod
+    def of(cls, solutions: Solutions) -> State:
+        """What chains are in."""
+        return cls(tuple(np.array(x, np.float64) for x in (*solutions.mean, *solutions.var)))
+
+    @classmethod
+    def joined(cls, *parts: State) -> State:
+        """The chains of each in turn."""
+        return cls(tuple(np.concatenate(arrays) for arrays in zip(*(part.arrays for part in parts), strict=True)))
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+    @property
+    def mean(self) -> tuple[Array, ...]:
+        """Means (K, n_l)."""
+        return self.arrays[: len(self.arrays) // 2]
+
+    @property
+    def var(self) -> tuple[Array, ...]:
+        """Variances (K, n_l)."""
+        return self.arrays[len(self.arrays) // 2 :]
+
+    def rows(self, which: Any) -> State:
+        """Some of the chains, in arrays of their own where `which` is an index array or a mask."""
+        return State(tuple(x[which] for x in self.arrays))
+
+    def put(self, which: Any, other: State) -> None:
+        """Write the chains of another to rows of this one."""
+        for x, y in zip(self.arrays, other.arrays, strict=True):
+            x[which] = y
+
+    def halfway(self, other: State) -> State:
+        """States in the middle."""
+        return State(tuple(x + 0.5 * (y - x) for x, y in zip(self.arrays, other.arrays, strict=True)))
+
+    def nudged(self, by: float, rng: np.random.Generator) -> State:
+        """States with means beside, at random, by up to so much of their spread."""
+        pairs = zip(self.mean, self.var, strict=True)
+        means = [mean + by * np.sqrt(var) * rng.uniform(-1, 1, mean.shape) for mean, var in pairs]
+        return State((*means, *self.var))
+
+    def unless(self, where: NDArray[np.bool_], other: State) -> State:
+        """These states, but those of another where it is said."""
+        return State(tuple(np.where(where[:, None], y, x) for x, y in zip(self.arrays, other.arrays, strict=True)))
+
+    def distance(self, other: State) -> NDArray[np.float64]:
+        """Largest difference in any mean, (K,)."""
+        apart = [np.abs(x - y).max(axis=1) for x, y in zip(self.mean, other.mean, strict=True)]
+        return np.asarray(np.max(apart, axis=0))
+
+    def solutions(self, space: Space, method: str) -> Solutions:
+        """As the result of an inference that has not converged."""
+        found = empty_solutions(space.machine, len(self), method)
+        for to, x in zip((*found.mean, *found.var), self.arrays, strict=True):
+            to[:] = x
+        for numbers in (found.residual, found.distance, found.mse):
+            numbers[:] = np.nan
+        found.sweeps[:], found.converged[:] = 0, False
+        found.free_energy[:] = evaluate(space.machine, self.mean, self.var, space.order, (found.B, found.A))
+        return found
+
+
+class Basins:
+    """Minima of the free energy, and which of them states flow to; a minimum that was not known is added.
+
+    Parameters
+    ----------
+    minima : Solutions
+        Distinct ones, of the machine in float64.
+    tol : float
+        Distance to which chains converge.
+    merge : float
+        Largest difference in any mean between a chain and its minimum.
+    max_sweeps : int
+        Most sweeps of a chain.
+
+    Attributes
+    ----------
+    damping : float
+        Of sweeps: so much that they lead back to all minima.
+    """
+
+    def __init__(self, space: Space, minima: Solutions, tol: float, merge: float, max_sweeps: int) -> None:
+        self.space, self.minima, self.merge = space, minima, merge
+        self.how: dict[str, Any] = {"method": minima.method, "tol": tol, "max_sweeps": max_sweeps}
+        self.damping = DAMPING
+        rng = np.random.default_rng(0)
+        here = State.of(minima).nudged(NUDGE, rng)
+        for _ in range(RISES):
+            if (self._nearest(self._ended(here)) == np.arange(len(minima))).all():
+                break
+            self.damping += (1 - self.damping) / 2
+
+    def flow(self, states: State) -> tuple[NDArray[np.int64], State]:
+        """Minima that each of the states flows to, (K,), or `AT_SADDLE` or `NOWHERE`; and where they end."""
+        ended = self._ended(states)
+        labels = self._nearest(ended)
+        unknown = labels == AT_SADDLE
+        if unknown.any():
+            # A chain that starts on a ridge may come to rest at its saddle, and is not far from it for long.
+            new = ended[unknown].unique(self.merge)
+            new = new[curvatures(self.space.machine, new)[:, 0] > 0]
+            self.minima = stacked(self.minima, replace(new, labels=None, counts=None), None)
+            labels = self._nearest(ended)
+        return labels, State.of(ended)
+
+    def _ended(self, states: State) -> Solutions:
+        begun = states.solutions(self.space, self.minima.method)
+        return solve(self.space.machine, begun, damping=self.damping, acceleration=None, **self.how)
+
+    def _nearest(self, ended: Solutions) -> NDArray[np.int64]:
+        labels = np.where(ended.converged, AT_SADDLE, NOWHERE)
+        minima, states = State.of(self.minima), State.of(ended)
+        for k in np.flatnonzero(ended.converged):
+            apart = minima.distance(states.rows([k]))
+            best = int(apart.argmin())
+            if apart[best] <= self.merge:
+                labels[k] = best
+        return labels

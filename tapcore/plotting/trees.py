@@ -1,0 +1,205 @@
+"""Figures of how solutions hang together: trees, and graphs of the heights at which valleys become one."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tapcore.landscape.itol import COLORS
+from tapcore.plotting.figure import figure_of, write
+
+if TYPE_CHECKING:
+    from tapcore.landscape.barriers import Barriers
+    from tapcore.landscape.trees import SolutionTree
+
+# Most nodes whose mean image is shown, and its side, in inches.
+IMAGES, SIDE = 24, 0.32
+# Most solutions that have an image each below a disconnectivity graph.
+SHOWN = 40
+
+
+def tree(
+    path: str | os.PathLike[str],
+    tree: SolutionTree,
+    *,
+    image_shape: tuple[int, int] | None = None,
+    labels: Sequence[str | None] | None = None,
+    colors: Mapping[str, str] | None = None,
+) -> None:
+    """Draw a tree of solutions, its leaves on the right, and write a PNG.
+
+    Parameters
+    ----------
+    path : str or path
+        The PNG to write.
+    tree : SolutionTree
+    image_shape : (int, int), optional
+        Height and width of the visible means, with product n_visible: the nodes with most leaves below show theirs.
+    labels : sequence of str or None, optional
+        One for each leaf, which is coloured by it.
+    colors : mapping of str to str, optional
+        Of labels, ``#rrggbb``; those that it leaves out have one of a fixed series.
+
+    Raises
+    ------
+    ValueError
+        An image shape that does not fit, or not one label for each leaf.
+    ImportError
+        matplotlib is not installed.
+    """
+    leaves = len(tree.solutions)
+    _check_shape(image_shape, tree.mean.shape[1])
+    if labels is not None and len(labels) != leaves:
+        raise ValueError(f"labels must be {leaves}, one a leaf, got {len(labels)}")
+    figure = figure_of(7.0, min(40.0, max(4.0, 0.07 * leaves)))
+    axes = figure.subplots()
+    height, below = _heights(tree), tree.children
+    for node, children in enumerate(below):
+        for child in children:
+            x, y = tree.position[[node, child]], height[[node, child]]
+            axes.plot([x[0], x[0], x[1]], [y[0], y[1], y[1]], color="0.35", lw=0.8, solid_capstyle="projecting")
+    if labels is None:
+        axes.scatter(tree.position[:leaves], height[:leaves], s=6, color="black", zorder=3)
+    else:
+        _labelled(axes, tree.position[:leaves], height[:leaves], labels, dict(colors or {}))
+    if image_shape is not None:
+        largest = np.argsort([-len(own) for own in tree.leaves_below()], kind="stable")
+        inner = [k for k in largest if k >= leaves and not math.isnan(tree.free_energy[k])][:IMAGES]
+        for node in inner:
+            _image(axes, (tree.position[node], height[node]), tree.mean[node].reshape(image_shape))
+    if tree.along == "beta":
+        axes.set_xlabel("couplings relative to the machine's")
+    else:
+        axes.set_xlabel("epoch")
+    axes.set(yticks=[], ylabel=f"{leaves} solutions")
+    axes.margins(y=0.02)
+    for side in ("left", "right", "top"):
+        axes.spines[side].set_visible(False)
+    write(path, figure)
+
+
+def disconnectivity(
+    path: str | os.PathLike[str],
+    barriers: Barriers,
+    *,
+    image_shape: tuple[int, int] | None = None,
+    labels: Sequence[str | None] | None = None,
+    colors: Mapping[str, str] | None = None,
+) -> None:
+    """Draw the disconnectivity graph of a free energy, and write a PNG.
+
+    A line for each minimum begins at its free energy, and lines join at the height of the lowest known saddle by which
+    the valleys below are one. Valleys that nothing is known to join stay apart.
+
+    Parameters
+    ----------
+    path : str or path
+        The PNG to write.
+    barriers : Barriers
+    image_shape : (int, int), optional
+        Height and width of the visible means, with product n_visible: up to 40 minima show theirs, the lowest ones.
+    labels : sequence of str or None, optional
+        One for each minimum, which is coloured by it.
+    colors : mapping of str to str, optional
+        Of labels, ``#rrggbb``; those that it leaves out have one of a fixed series.
+
+    Raises
+    ------
+    ValueError
+        An image shape that does not fit, or not one label for each minimum.
+    ImportError
+        matplotlib is not installed.
+    """
+    minima = barriers.minima
+    count = len(minima)
+    _check_shape(image_shape, minima.mean[0].shape[1])
+    if labels is not None and len(labels) != count:
+        raise ValueError(f"labels must be {count}, one a minimum, got {len(labels)}")
+    figure = figure_of(7.0, 4.5)
+    axes = figure.subplots()
+    place, lines = _valleys(barriers)
+    for x, y in lines:
+        axes.plot(x, y, color="0.35", lw=0.8, solid_capstyle="projecting")
+    energies = minima.free_energy
+    if labels is None:
+        axes.scatter(place, energies, s=8, color="black", zorder=3)
+    else:
+        _labelled(axes, place, energies, labels, dict(colors or {}))
+    if image_shape is not None:
+        for k in np.argsort(energies, kind="stable")[:SHOWN]:
+            _image(axes, (place[k], energies[k]), minima.mean[0][k].reshape(image_shape), below=True)
+        axes.margins(y=0.12)
+    axes.set(xticks=[], xlabel=f"{count} minima", ylabel="free energy (nats)")
+    for side in ("bottom", "right", "top"):
+        axes.spines[side].set_visible(False)
+    write(path, figure)
+
+
+def _check_shape(shape: tuple[int, int] | None, width: int) -> None:
+    if shape is not None and math.prod(shape) != width:
+        raise ValueError(f"image_shape must have {width} pixels, got {shape}")
+
+
+def _heights(tree: SolutionTree) -> NDArray[np.float64]:
+    """Where each node stands across the tree: leaves one apart, larger branches first, others amid those below."""
+    sizes = [len(own) for own in tree.leaves_below()]
+    children, height = tree.children, np.zeros(len(tree))
+    waiting, next_leaf = [len(tree) - 1], 0
+    while waiting:
+        node = waiting.pop()
+        if not children[node]:
+            height[node], next_leaf = next_leaf, next_leaf + 1
+        waiting += sorted(children[node], key=lambda k: sizes[k])
+    for node, below in enumerate(children):  # those below a node come before it
+        if below:
+            height[node] = np.mean(height[below])
+    return height
+
+
+def _valleys(barriers: Barriers) -> tuple[NDArray[np.float64], list[tuple[ArrayLike, ArrayLike]]]:
+    """Where each minimum stands, and the lines of the graph."""
+    count = len(barriers.minima)
+    valley = np.arange(count)
+    groups: dict[int, list[int]] = {k: [k] for k in range(count)}
+    steps = []
+    for merge in barriers.merges():
+        a, b = int(valley[merge.first]), int(valley[merge.second])
+        steps.append((merge.height, a, b))
+        groups[a] = groups[a] + groups.pop(b)
+        valley[groups[a]] = a
+    place = np.zeros(count)
+    place[[k for own in groups.values() for k in own]] = np.arange(count)
+    middle, top = place.copy(), barriers.minima.free_energy.astype(np.float64)
+    lines: list[tuple[ArrayLike, ArrayLike]] = []
+    for height, a, b in steps:
+        lines.append(([middle[a], middle[a], middle[b], middle[b]], [top[a], height, height, top[b]]))
+        middle[a], top[a] = (middle[a] + middle[b]) / 2, height
+    return place, lines
+
+
+def _labelled(axes: Any, x: ArrayLike, y: ArrayLike, labels: Sequence[str | None], colors: dict[str, str]) -> None:
+    """Points coloured by their labels, those of known colours in that order; without a label small and grey."""
+    x, y = np.asarray(x), np.asarray(y)
+    present = {label for label in labels if label is not None}
+    others = [c for c in COLORS if c not in colors.values()] or list(COLORS)
+    for k, label in enumerate(sorted(present - {*colors})):
+        colors[label] = others[k % len(others)]
+    where = np.array(["" if label is None else label for label in labels], dtype=object)
+    axes.scatter(x[where == ""], y[where == ""], s=4, color="0.6", zorder=3)
+    for label, color in colors.items():
+        if label in present:
+            axes.scatter(x[where == label], y[where == label], s=14, color=color, label=label, zorder=4)
+    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+
+
+def _image(axes: Any, at: tuple[float, float], image: NDArray[Any], below: bool = False) -> None:
+    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+    shown = OffsetImage(image, cmap="gray", zoom=72 * SIDE / max(image.shape), interpolation="nearest")
+    offset: dict[str, Any] = {"xybox": (0, -16), "boxcoords": "offset points"} if below else {}
+    axes.add_artist(AnnotationBbox(shown, at, pad=0.05, zorder=5, bboxprops={"lw": 0.4}, frameon=True, **offset))

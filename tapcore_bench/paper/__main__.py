@@ -1,0 +1,60 @@
+"""The figures of the paper: ``python -m tapcore_bench.paper fig5``, or ``all``.
+
+Each figure is computed, which trains what is not trained yet and writes CSV, then drawn from the CSV alone. What has
+been computed is not computed again, whatever stopped it: the same command goes on. `--quick` takes 10 epochs and 1,000
+starts in place of the paper's 100 and 10,000. Without MNIST and the CBCL faces (`TAPCORE_DATA`) scikit-learn's digits
+stand for them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from importlib import import_module
+from pathlib import Path
+
+from tapcore_bench.micro.harness import machine_name
+from tapcore_bench.paper.figures import cases
+from tapcore_bench.paper.figures.cases import Sizes
+
+FIGURES = ("fig3", "fig4", "fig5", "fig6")
+QUICK_NAMES = {"fig3": (cases.BINARY,), "fig4": (cases.BINARY,)}
+ALL_NAMES = (cases.BINARY, cases.GREY, cases.FACES)
+
+
+def main(words: list[str] | None = None) -> None:
+    """Compute and draw."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tapcore_bench.paper", description=__doc__.splitlines()[0],
+    )  # fmt: skip
+    parser.add_argument("figure", choices=(*FIGURES, "all"))
+    parser.add_argument("--quick", action="store_true", help="few epochs and starts")
+    parser.add_argument("--only", choices=("compute", "plot"), help="one of the two")
+    parser.add_argument("--out", type=Path, help="where CSV, pictures and runs go (runs/paper, or runs/paper-quick)")
+    options = parser.parse_args(words)
+    out = options.out or Path("runs") / ("paper-quick" if options.quick else "paper")
+    sizes = Sizes(*(cases.QUICK if options.quick else cases.PAPER))
+    print(machine_name())
+    for figure in FIGURES if options.figure == "all" else (options.figure,):
+        module = import_module(f"tapcore_bench.paper.figures.{figure}")
+        begun = time.perf_counter()
+        if options.only != "plot":
+            module.compute(out, sizes, names_for(figure, options.quick))
+        if options.only != "compute":
+            print(f"{figure}: {', '.join(map(str, module.plot(out)))}, {time.perf_counter() - begun:.0f} s", flush=True)
+
+
+def names_for(figure: str, quick: bool) -> list[str]:
+    """The data sets of a figure, as far as they are there; the digits in their place."""
+    wanted = QUICK_NAMES.get(figure, ALL_NAMES) if quick else ALL_NAMES
+    found = [name for name in wanted if cases.there(name)]
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        print(f"{figure}: left out, as TAPCORE_DATA does not lead to them: {', '.join(missing)}")
+    if not found:
+        print(f"{figure}: scikit-learn's digits in their place")
+    return found or [cases.DIGITS]
+
+
+if __name__ == "__main__":
+    main()
