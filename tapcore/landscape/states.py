@@ -18,6 +18,8 @@ Array = NDArray[Any]
 # Sweeps follow the slope of the free energy only where they are small enough steps: damping to begin with, and how
 # often what is left to 1 may be halved.
 DAMPING, RISES = 0.5, 5
+# After so many sweeps chains are accelerated.
+SETTLE = 100
 # What minima are moved by, relative to the units' spread, to see whether sweeps lead back to them.
 NUDGE = 1e-3
 # Where a chain ends that comes to rest at no minimum, and that does not come to rest.
@@ -110,19 +112,22 @@ class Basins:
     Attributes
     ----------
     damping : float
-        Of sweeps: so much that they lead back to all minima.
+        Of sweeps.
+    accelerated : bool
+        Whether chains that take long are accelerated. Not where they would leave minima, which damping then rises for.
     """
 
     def __init__(self, space: Space, minima: Solutions, tol: float, merge: float, max_sweeps: int) -> None:
         self.space, self.minima, self.merge = space, minima, merge
         self.how: dict[str, Any] = {"method": minima.method, "tol": tol, "max_sweeps": max_sweeps}
-        self.damping = DAMPING
-        rng = np.random.default_rng(0)
-        here = State.of(minima).nudged(NUDGE, rng)
+        self.damping, self.accelerated = DAMPING, True
+        here = State.of(minima).nudged(NUDGE, np.random.default_rng(0))
         for _ in range(RISES):
             if (self._nearest(self._ended(here)) == np.arange(len(minima))).all():
                 break
-            self.damping += (1 - self.damping) / 2
+            if not self.accelerated:
+                self.damping += (1 - self.damping) / 2
+            self.accelerated = False
 
     def flow(self, states: State) -> tuple[NDArray[np.int64], State]:
         """Minima that each of the states flows to, (K,), or `AT_SADDLE` or `NOWHERE`; and where they end."""
@@ -138,8 +143,16 @@ class Basins:
         return labels, State.of(ended)
 
     def _ended(self, states: State) -> Solutions:
-        begun = states.solutions(self.space, self.minima.method)
-        return solve(self.space.machine, begun, damping=self.damping, acceleration=None, **self.how)
+        begun, sweeps = states.solutions(self.space, self.minima.method), self.how["max_sweeps"]
+        how = self.how | {"max_sweeps": min(sweeps, SETTLE) if self.accelerated else sweeps}
+        first = solve(self.space.machine, begun, damping=self.damping, acceleration=None, **how)
+        on_the_way = ~(first.converged | first.lost)
+        if not self.accelerated or not on_the_way.any():
+            return first
+        # What has not come to rest yet is in one basin or on a ridge: of a basin only the bottom matters.
+        then = solve(self.space.machine, first[on_the_way], **self.how)
+        order = np.concatenate([np.flatnonzero(~on_the_way), np.flatnonzero(on_the_way)])
+        return stacked(first[~on_the_way], then, None)[np.argsort(order)]
 
     def _nearest(self, ended: Solutions) -> NDArray[np.int64]:
         labels = np.where(ended.converged, AT_SADDLE, NOWHERE)
