@@ -20,6 +20,8 @@ Array = NDArray[Any]
 DAMPING, RISES = 0.5, 5
 # After so many sweeps chains are accelerated.
 SETTLE = 100
+# Share of minima that sweeps must lead back to: of hundreds, a few are left by any damping but the slowest.
+BACK = 0.95
 # What minima are moved by, relative to the units' spread, to see whether sweeps lead back to them.
 NUDGE = 1e-3
 # Where a chain ends that comes to rest at no minimum, and that does not come to rest.
@@ -114,7 +116,7 @@ class Basins:
     damping : float
         Of sweeps.
     accelerated : bool
-        Whether chains that take long are accelerated. Not where they would leave minima, which damping then rises for.
+        Whether chains that take long are accelerated. Not where they would leave minima, for which damping rises then.
     """
 
     def __init__(self, space: Space, minima: Solutions, tol: float, merge: float, max_sweeps: int) -> None:
@@ -123,7 +125,7 @@ class Basins:
         self.damping, self.accelerated = DAMPING, True
         here = State.of(minima).nudged(NUDGE, np.random.default_rng(0))
         for _ in range(RISES):
-            if (self._nearest(self._ended(here)) == np.arange(len(minima))).all():
+            if (self._nearest(self._ended(here)) == np.arange(len(minima))).mean() >= BACK:
                 break
             if not self.accelerated:
                 self.damping += (1 - self.damping) / 2
