@@ -24,9 +24,10 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(data, "FOLDER", tmp_path / "none")
     monkeypatch.setattr(cases, "_LOADED", {})
     monkeypatch.setattr(cases, "QUICK", (4, 60, 60))
+    monkeypatch.setattr(cases, "OF_DIGITS", 2)
     monkeypatch.setitem(fig3.HIDDEN, cases.DIGITS, (4, 6))
     monkeypatch.setitem(fig5.HIDDEN, cases.DIGITS, 6)
-    settings = tc.Settings(epochs=4, learning_rate=0.1, sweeps=4, batch_size=50, chains=20, pinning=0.0)
+    settings = tc.Settings(epochs=8, learning_rate=0.1, sweeps=4, batch_size=50, chains=20, pinning=0.0)
     monkeypatch.setattr(cases.Case, "settings", lambda self, sizes: settings)
 
 
@@ -39,8 +40,8 @@ def test_all_are_computed_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert (tmp_path / "out" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     rows = tables.read(tmp_path / "out" / "fig5.csv")
     assert {row["rule"] for row in rows} == {fig5.PAPER, fig5.TIGHT}
-    machine = cases.after(tmp_path / "out" / "runs" / "digits-6", 4)
-    own = [row for row in rows if (row["epoch"], row["rule"]) == ("4", fig5.TIGHT)]
+    machine = cases.after(tmp_path / "out" / "runs" / "digits-6", 8)
+    own = [row for row in rows if (row["epoch"], row["rule"]) == ("8", fig5.TIGHT)]
     case = cases.case(cases.DIGITS, 6)
     found = tc.solve(machine, fig5.starts(case, cases.Sizes(4, 60, 60)), tol=1e-6).unique(1e-4)
     assert_allclose([float(row["free_energy"]) for row in own], found.free_energy, rtol=1e-9)
@@ -98,7 +99,9 @@ def test_few_solutions_are_placed_too() -> None:
 
 @pytest.mark.parametrize(("epochs", "count"), [(100, 12), (10, 20), (4, 12), (100, 6)])
 def test_epochs_reach_from_the_first_to_the_last(epochs: int, count: int) -> None:
-    found = cases.epochs_of(cases.Sizes(epochs, 1, 1), count)
+    found = cases.Case(cases.BINARY, 3, np.empty(0), (1, 1)).epochs(cases.Sizes(epochs, 1, 1), count)
     assert (found[0], found[-1]) == (1, epochs)
     assert found == sorted(set(found))
     assert len(found) <= count
+    digits = cases.Case(cases.DIGITS, 3, np.empty(0), (1, 1)).epochs(cases.Sizes(epochs, 1, 1), count)
+    assert digits == [cases.OF_DIGITS * epoch for epoch in found]

@@ -18,6 +18,8 @@ Array = NDArray[Any]
 BINARY, GREY, FACES, DIGITS = "binary-MNIST", "grey MNIST", "CBCL", "digits"
 # Epochs, starts of chains, and samples that likelihoods are averaged over.
 PAPER, QUICK = (100, 10_000, 10_000), (10, 1000, 1000)
+# Of the digits, which are few, so many epochs have as many steps as one of MNIST.
+OF_DIGITS = 33
 
 
 class Sizes(NamedTuple):
@@ -50,11 +52,20 @@ class Case(NamedTuple):
         """Before training."""
         return tc.RBM(_VISIBLE[self.name](self.X), tc.Binary(self.hidden), seed=0)
 
+    @property
+    def unit(self) -> int:
+        """Epochs that stand for one."""
+        return OF_DIGITS if self.name == DIGITS else 1
+
+    def epochs(self, sizes: Sizes, count: int) -> list[int]:
+        """Epochs to look at, at most `count` from the first to the last, evenly spaced by their logarithms."""
+        return [self.unit * k for k in sorted({round(sizes.epochs ** (k / (count - 1))) for k in range(count)})]
+
     def settings(self, sizes: Sizes) -> tc.Settings:
         """Alg. 2 with the settings of Table I."""
         size, rate, decay = _TABLE[self.name]
         return tc.paper_settings(
-            epochs=sizes.epochs, batch_size=size, chains=size, learning_rate=rate, penalty=tc.L2(decay)
+            epochs=self.unit * sizes.epochs, batch_size=size, chains=size, learning_rate=rate, penalty=tc.L2(decay)
         )
 
 
@@ -112,22 +123,17 @@ def there(name: str) -> bool:
 
 def trained(out: Path, case: Case, sizes: Sizes) -> Path:
     """The folder of a case's run, trained to its end: from where it was, if it has begun."""
-    folder = out / "runs" / case.folder
-    done = folder / f"epoch-{sizes.epochs:04d}.safetensors"
-    if not done.is_file():
-        print(f"training: {case.title}, {sizes.epochs} epochs", flush=True)
-        settings = case.settings(sizes)
+    folder, epochs = out / "runs" / case.folder, case.unit * sizes.epochs
+    if not (folder / f"epoch-{epochs:04d}.safetensors").is_file():
+        print(f"training: {case.title}, {epochs} epochs", flush=True)
         begun = any(folder.glob("epoch-*.safetensors"))
-        tc.fit(case.machine(), case.X, settings=settings, checkpoint=folder, resume=begun, progress=False)
+        tc.fit(
+            case.machine(), case.X, settings=case.settings(sizes), checkpoint=folder, checkpoint_every=case.unit,
+            resume=begun, progress=False,
+        )  # fmt: skip
     return folder
 
 
 def after(folder: Path, epoch: int) -> tc.Machine:
     """The machine of a run after an epoch."""
     return tc.load(folder / f"epoch-{epoch:04d}.safetensors")
-
-
-def epochs_of(sizes: Sizes, count: int) -> list[int]:
-    """Epochs to look at, the first and the last among them, evenly spaced by their logarithms."""
-    found = {round(sizes.epochs ** (k / (count - 1))) for k in range(count)}
-    return sorted(found)

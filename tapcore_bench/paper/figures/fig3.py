@@ -32,7 +32,7 @@ def _rows(out: Path, case: Case, sizes: Sizes) -> Iterator[tables.Row]:
     folder = cases.trained(out, case, sizes)
     rows = np.sort(np.random.default_rng(0).permutation(len(case.X))[: sizes.scored])
     X = np.asarray(case.X[rows])
-    for epoch in cases.epochs_of(sizes, EPOCHS):
+    for epoch in case.epochs(sizes, EPOCHS):
         machine = cases.after(folder, epoch)
         # As the caption says: to a mean squared change of 1e-8, and an average over the solutions that are reached.
         found = tc.solve(machine, X, criterion="mse", tol=1e-8, max_sweeps=1000)

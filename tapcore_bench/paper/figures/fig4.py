@@ -29,7 +29,7 @@ def compute(out: Path, sizes: Sizes, names: list[str]) -> None:
 
 
 def _rows(out: Path, case: Case, sizes: Sizes) -> Iterator[tables.Row]:
-    machine = cases.after(cases.trained(out, case, sizes), sizes.epochs)
+    machine = cases.after(cases.trained(out, case, sizes), case.unit * sizes.epochs)
     spread = log_norm(machine.weights[0]) - np.log(np.abs(machine.weights[0]).max(axis=0))
     X = np.asarray(case.X[: sizes.scored], np.float64)
     active = tc.Binary(case.hidden, U=machine.layers[1].parameters["U"]).moments(X @ machine.weights[0], 0.0)[1]
@@ -59,7 +59,7 @@ def plot(out: Path) -> list[Path]:
             scale = np.abs(W[:, order]).max(axis=0, keepdims=True)
             panel.imshow(mosaic(W[:, order] / scale, shape, SHOWN // 2), cmap="RdBu_r", vmin=-1, vmax=1)
             panel.set(xticks=[], yticks=[])
-            if line is panels[0]:
+            if title == titles[0]:
                 panel.set_title(kind, fontsize="small")
         line[0].set_ylabel(title.replace(", ", "\n"), rotation=0, ha="right", va="center", fontsize="small")
     write(out / "fig4.png", figure, bbox_inches="tight")

@@ -36,7 +36,7 @@ def compute(out: Path, sizes: Sizes, names: list[str]) -> None:
     pieces = {}
     for name in names:
         one = cases.case(name, HIDDEN[name])
-        for epoch in cases.epochs_of(sizes, EPOCHS):
+        for epoch in one.epochs(sizes, EPOCHS):
             for rule in RULES:
                 short = "paper" if rule == PAPER else "tight"
                 pieces[f"{one.folder}-{epoch:04d}-{short}"] = partial(_rows, out, one, sizes, epoch, rule)
@@ -95,6 +95,8 @@ def _along(panel: Any, rows: list[dict[str, str]]) -> None:
     count.plot(epochs, [len(values) for values in found.values()], color="C2", marker=".", ls=":", label="solutions")
     count.set_yscale("log")
     count.tick_params(axis="y", colors="C2")
+    for axis in (panel.xaxis, count.yaxis):  # a label at each decade, and none between
+        axis.set_minor_formatter(lambda *_: "")
     lines = [*panel.get_lines(), *count.get_lines()]
     panel.legend(lines, [line.get_label() for line in lines], fontsize="x-small")
 

@@ -28,7 +28,7 @@ def compute(out: Path, sizes: Sizes, names: list[str]) -> None:
 
 def _rows(out: Path, case: Case, sizes: Sizes) -> Iterator[tables.Row]:
     folder, X = cases.trained(out, case, sizes), starts(case, sizes)
-    epochs = cases.epochs_of(sizes, EPOCHS)
+    epochs = case.epochs(sizes, EPOCHS)
     solutions = {}
     for epoch in epochs:
         print(f"fig6: {case.title}, epoch {epoch}", flush=True)
