@@ -17,6 +17,7 @@ from tapcore.landscape.barriers import barriers
 KINDS = ("Spin", "Spin")
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize(("sizes", "weight"), [((6, 5), 0.25), ((10, 4), 0.3)])
 def test_the_barrier_of_a_ferromagnet_is_that_of_a_scan(sizes: tuple[int, int], weight: float) -> None:
     W = np.full(sizes, weight)

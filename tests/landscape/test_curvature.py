@@ -12,6 +12,7 @@ import tapcore as tc
 from tapcore.landscape.curvature import Space
 
 
+@pytest.mark.nojit
 @pytest.mark.parametrize("method", ["tap", "nmf"])
 @pytest.mark.parametrize("kinds", [("Binary", "Binary"), ("Spin", "Spin"), ("Binary", "Spin"), ("Spin", "Binary")])
 def test_two_state_units_have_the_eigenvalues_of_the_hessian(kinds: tuple[str, str], method: str) -> None:
