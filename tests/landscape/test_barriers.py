@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import naive_hessian
@@ -12,7 +13,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize_scalar
 
 import tapcore as tc
+from tapcore.landscape import saddles
 from tapcore.landscape.barriers import barriers
+from tapcore.landscape.curvature import Space
 
 KINDS = ("Spin", "Spin")
 
@@ -103,6 +106,22 @@ def test_binary_and_real_units_have_saddles_too() -> None:
     graph = tc.barriers(real, found)
     assert (len(graph.minima), len(graph.saddles)) == (2, 1)
     assert_allclose(graph.saddles.mean[0], 0, atol=1e-9)
+
+
+def test_newtons_method_doubles_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Means far from 0, about which fields and precisions are to change together.
+    machine = random_rbm(3, "truncatedgaussian", "binary", sizes=(6, 5), sigma=0.4)
+    found = tc.solve(machine, starts(machine, 3), tol=1e-13)[:1]
+    space = Space.of(machine, "tap")
+    B, A = space.wide(found)
+    near = [b + 0.05 for b in B], [a + 0.05 for a in A]
+    residuals = []
+    for steps in range(4):
+        monkeypatch.setattr(saddles, "STEPS", steps)
+        residuals.append(saddles.stationary(space, *near, 0.0)[1])
+    assert residuals[0] > 1e-4
+    for before, after in pairwise(residuals):
+        assert after < max(20 * before**2, 1e-14)
 
 
 def test_a_float32_machine_is_taken_in_float64() -> None:
