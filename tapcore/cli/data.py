@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,15 @@ def image_shape(run: Path) -> tuple[int, int] | None:
     """Rows and columns of the images that a run was trained on, if they were images."""
     said = noted(run)
     return None if said is None or said["image_shape"] is None else tuple(said["image_shape"])
+
+
+def add_starts(add: Callable[..., Any]) -> None:
+    """Add the flags that say from which samples chains start."""
+    add("--data", metavar="DATA", help="data to start from (those of the run)")
+    add("--threshold", type=float, metavar="T", help="make data binary: 1 above T, else 0")
+    add("--key", metavar="NAME", help="which array of a .npz file")
+    add("--starts", type=int, default=1000, metavar="K", help="samples to start from, drawn at random")
+    add("--seed", type=int, default=0, metavar="N", help="of the draw")
 
 
 def data_of(options: argparse.Namespace) -> Any:

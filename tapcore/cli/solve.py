@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tapcore.cli.data import data_of
+from tapcore.cli.data import add_starts, data_of
 from tapcore.inference.methods import DEFAULT, choices
 
 if TYPE_CHECKING:
@@ -25,11 +25,7 @@ def add_to(commands: Any) -> None:
     )
     add = solve.add_argument
     add("run", metavar="RUN", help="folder of a run, or a .safetensors file")
-    add("--data", metavar="DATA", help="data to start from (those of the run)")
-    add("--threshold", type=float, metavar="T", help="make data binary: 1 above T, else 0")
-    add("--key", metavar="NAME", help="which array of a .npz file")
-    add("--starts", type=int, default=1000, metavar="K", help="samples to start from, drawn at random")
-    add("--seed", type=int, default=0, metavar="N", help="of the draw")
+    add_starts(add)
     add("--method", choices=choices(lambda m: m.harvest), default=DEFAULT, help="second, first or third order")
     add("--tol", type=float, default=1e-6, help="how far from its solution a chain may stop, in any mean")
     add("--max-sweeps", type=int, default=10_000, metavar="N", help="most sweeps of a chain")

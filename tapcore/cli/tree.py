@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tapcore.cli.data import data_of, image_shape
+from tapcore.cli.data import add_starts, data_of, image_shape
 from tapcore.inference.methods import DEFAULT, choices
 
 if TYPE_CHECKING:
@@ -25,11 +25,7 @@ def add_to(commands: Any) -> None:
     )
     add = tree.add_argument
     add("run", metavar="RUN", help="folder of a run; with --temperature also a .safetensors file")
-    add("--data", metavar="DATA", help="data to start from (those of the run)")
-    add("--threshold", type=float, metavar="T", help="make data binary: 1 above T, else 0")
-    add("--key", metavar="NAME", help="which array of a .npz file")
-    add("--starts", type=int, default=1000, metavar="K", help="samples to start from, drawn at random")
-    add("--seed", type=int, default=0, metavar="N", help="of the draw")
+    add_starts(add)
     add("--method", choices=choices(lambda m: m.harvest), default=DEFAULT, help="second, first or third order")
     add("--temperature", action="store_true", help="of the last machine at falling couplings, in place of the run's")
     add("--annotations", metavar="CSV", help="labels of samples: a column Name (or row number from 0), others legends")

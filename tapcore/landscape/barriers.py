@@ -161,7 +161,7 @@ def barriers(
 
     Notes
     -----
-    Saddles are stationary to 1e-10 in any mean or variance, where rounding allows that of a point of a machine.
+    Saddles are stationary to 1e-10 in any mean or variance; what Newton's method does not bring that far is no saddle.
     """
     check_machine(machine)
     check_solutions("solutions", solutions, machine.sizes)

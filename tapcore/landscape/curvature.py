@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from tapcore._base import checks
-from tapcore.inference.methods import TABLE, Method, check_method
+from tapcore.inference.methods import check_method
 from tapcore.inference.solution import Solutions, check_solutions
 from tapcore.machine import Machine, check_machine
 from tapcore.units.interface import Unit
@@ -82,6 +82,7 @@ def curvatures(
 class Point(NamedTuple):
     """A state of a machine: arrays (n_l,) of each layer, and the roots of the units' covariances.
 
+    `A` is what the neighbours' variances make of the precisions.
     For the covariance of x and ``-(x - mean)^2/2`` of a unit, the root is ``[[first, 0], [mixed, second]]``: it times
     its transpose is the covariance.
     """
@@ -91,6 +92,7 @@ class Point(NamedTuple):
     first: tuple[Array, ...]
     mixed: tuple[Array, ...]
     second: tuple[Array, ...]
+    A: tuple[Array, ...]
 
 
 class Space(NamedTuple):
@@ -103,7 +105,7 @@ class Space(NamedTuple):
     @classmethod
     def of(cls, machine: Machine, method: str) -> Space:
         """For a method that has a free energy of first or second order; ValueError for what it cannot do."""
-        order = check_method(machine, checks.choice("method", method, FLAT), _flat).order
+        order = check_method(machine, method, lambda m: m.stability and 0 < m.order < 3).order
         check_can(machine.layers, CUMULANTS)
         for i, layer in enumerate(machine.layers):
             if any(block.widths is not None for block in layer.blocks):
@@ -124,10 +126,12 @@ class Space(NamedTuple):
     def fields(self, mean: Sequence[Array], var: Sequence[Array]) -> tuple[list[Array], list[Array]]:
         """What the neighbours' means and variances (K, n_l) do to each layer (Eqs. 32, 33)."""
         B = self.summed(self.machine.weights, mean)
-        if self.order == 1:
-            return B, [np.zeros_like(b) for b in B]
-        A = [-x for x in self.summed(self.squares, var)]
+        A = self.precisions(var)
         return [b + a * m for b, a, m in zip(B, A, mean, strict=True)], A
+
+    def precisions(self, var: Sequence[Array]) -> list[Array]:
+        """What the neighbours' variances (K, n_l) do to each layer; nothing in first order (Eq. 32)."""
+        return [-x for x in self.summed(self.squares, var)]
 
     def points(self, B: Sequence[Array], A: Sequence[Array]) -> list[Point]:
         """States of units in fields and precisions (K, n_l)."""
@@ -135,18 +139,15 @@ class Space(NamedTuple):
         for layer, b, a in zip(self.machine.layers, B, A, strict=True):
             _, mean, var = layer.moments(b, a)
             columns.append((mean, var, *_roots(layer, b, a, var)))
-        return [
-            Point(*(tuple(x[k] for x in layers) for layers in zip(*columns, strict=True))) for k in range(len(B[0]))
-        ]
+        parts = [*zip(*columns, strict=True)]
+        parts.append(tuple(self.precisions(parts[1])))
+        return [Point(*(tuple(x[k] for x in layers) for layers in parts)) for k in range(len(B[0]))]
 
     def coupled(self, at: Point, first: Sequence[Array], second: Sequence[Array]) -> tuple[list[Array], list[Array]]:
         """The second derivatives of the coupling terms times changes of the means, and of -1/2 of the variances."""
         by_mean = self.summed(self.machine.weights, [x[None] for x in first])
-        if self.order == 1:
-            return [x[0] for x in by_mean], [np.zeros_like(x) for x in second]
         by_var = self.summed(self.squares, [2 * x[None] for x in second])
-        own = self.summed(self.squares, [-v[None] for v in at.var])
-        return [x[0] + a[0] * d for x, a, d in zip(by_mean, own, first, strict=True)], [x[0] for x in by_var]
+        return [x[0] + a * d for x, a, d in zip(by_mean, at.A, first, strict=True)], [x[0] for x in by_var]
 
     def summed(self, weights: Sequence[Array], x: Sequence[Array]) -> list[Array]:
         """What `weights` send each layer of the rows `x` (K, n_l) of its neighbours."""
@@ -201,11 +202,3 @@ def _roots(layer: Unit, B: Array, A: Array, var: Array) -> tuple[Array, Array, A
     # Of two states the square is a linear function of the value, and nothing is left.
     rest = np.where(rest > ROUNDED * (np.abs(fourth) + 2 * var * var), rest, 0.0)
     return first, mixed, np.sqrt(rest)
-
-
-def _flat(method: Method) -> bool:
-    return method.stability and 0 < method.order < 3
-
-
-#: Methods whose free energy has its second derivatives here.
-FLAT = tuple(name for name, method in TABLE.items() if _flat(method))

@@ -82,7 +82,7 @@ def read_annotations(path: str | os.PathLike[str], colors: str | os.PathLike[str
     if colors is not None:
         _read_colors(Path(colors), chosen)
     for legend in legends:
-        _fill(chosen[legend], sorted({x for x in labels[legend].values() if x not in UNKNOWN}, key=_natural))
+        fill(chosen[legend], sorted({x for x in labels[legend].values() if x not in UNKNOWN}, key=natural))
     return Annotations(labels, chosen)
 
 
@@ -120,7 +120,7 @@ def _read_colors(path: Path, chosen: dict[str, dict[str, str]]) -> None:
             chosen[row["Legend"]][row["Label"]] = row["Color"]
 
 
-def _fill(colors: dict[str, str], labels: Sequence[str]) -> None:
+def fill(colors: dict[str, str], labels: Sequence[str]) -> None:
     """Give labels that have none a colour."""
     series = [c for c in COLORS if c not in colors.values()] if len(labels) <= len(COLORS) else []
     for k, label in enumerate(label for label in labels if label not in colors):
@@ -128,8 +128,8 @@ def _fill(colors: dict[str, str], labels: Sequence[str]) -> None:
         colors[label] = series[k] if k < len(series) else "#" + "".join(f"{round(255 * part):02x}" for part in hue)
 
 
-def _natural(label: str) -> tuple[float, str]:
-    """Numbers in their order, before words."""
+def natural(label: str) -> tuple[float, str]:
+    """A key by which labels are sorted: numbers in their order, before words."""
     try:
         return float(label), label
     except ValueError:
@@ -195,7 +195,7 @@ def write_tree(
     text = {"tree.nwk": tree.newick() + "\n", "nodes.csv": _nodes(tree, labels), "features.csv": _features(tree)}
     for legend, own in labels.items():
         known = dict((colors or {}).get(legend, {}))
-        _fill(known, sorted({label for label in own if label is not None}, key=_natural))
+        fill(known, sorted({label for label in own if label is not None}, key=natural))
         text[f"itol-{legend}.txt"] = _strip(legend, own, known)
         text[f"itol-{legend}-labels.txt"] = _labels(own)
     for name, content in text.items():

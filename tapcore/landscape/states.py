@@ -85,14 +85,19 @@ class State:
         apart = [np.abs(x - y).max(axis=1) for x, y in zip(self.mean, other.mean, strict=True)]
         return np.asarray(np.max(apart, axis=0))
 
-    def solutions(self, space: Space, method: str) -> Solutions:
-        """As the result of an inference that has not converged."""
+    def starts(self, space: Space, method: str) -> Solutions:
+        """As the result of an inference to go on from, of which nothing but means and variances is known."""
         found = empty_solutions(space.machine, len(self), method)
         for to, x in zip((*found.mean, *found.var), self.arrays, strict=True):
             to[:] = x
-        for numbers in (found.residual, found.distance, found.mse):
+        for numbers in (*found.B, *found.A, found.free_energy, found.residual, found.distance, found.mse):
             numbers[:] = np.nan
         found.sweeps[:], found.converged[:] = 0, False
+        return found
+
+    def solutions(self, space: Space, method: str) -> Solutions:
+        """The same with fields, precisions and free energies."""
+        found = self.starts(space, method)
         found.free_energy[:] = evaluate(space.machine, self.mean, self.var, space.order, (found.B, found.A))
         return found
 
@@ -145,7 +150,7 @@ class Basins:
         return labels, State.of(ended)
 
     def _ended(self, states: State) -> Solutions:
-        begun, sweeps = states.solutions(self.space, self.minima.method), self.how["max_sweeps"]
+        begun, sweeps = states.starts(self.space, self.minima.method), self.how["max_sweeps"]
         how = self.how | {"max_sweeps": min(sweeps, SETTLE) if self.accelerated else sweeps}
         first = solve(self.space.machine, begun, damping=self.damping, acceleration=None, **how)
         on_the_way = ~(first.converged | first.lost)

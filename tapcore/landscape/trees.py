@@ -15,7 +15,7 @@ from tapcore._base import checks
 from tapcore.grouping.merging import tolerance_for
 from tapcore.inference.solution import Solutions, check_solutions
 from tapcore.inference.solve import solve
-from tapcore.machine import Machine, check_machine
+from tapcore.machine import Machine
 from tapcore.storage.machines import RunFolder, epoch_of, load
 
 Array = NDArray[Any]
@@ -93,8 +93,6 @@ class SolutionTree:
             above = self.parent[node]
             length = f":{abs(self.position[node] - self.position[above]):.9g}" if above >= 0 else ""
             parts[node] = f"{inner}{names[node]}{length}"
-            for child in below:
-                parts[child] = ""
         return f"{parts[-1]};"
 
 
@@ -139,9 +137,7 @@ def solution_tree(
     tol = checks.number("tol", tol, minimum=0)
     max_sweeps = checks.integer("max_sweeps", max_sweeps, minimum=1)
     if isinstance(machine, Machine):
-        check_machine(machine)
-        ladder = _betas(betas)
-        earlier: Iterable[tuple[float, Machine]] = ((beta, machine.at(beta)) for beta in ladder)
+        earlier: Iterable[tuple[float, Machine]] = ((beta, machine.at(beta)) for beta in _betas(betas))
         along, last, here = "beta", 1.0, machine
     else:
         if betas is not None:

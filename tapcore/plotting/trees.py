@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore.landscape.itol import COLORS
+from tapcore.landscape.itol import fill, natural
 from tapcore.plotting.figure import figure_of, write
 
 if TYPE_CHECKING:
@@ -53,9 +53,7 @@ def tree(
         matplotlib is not installed.
     """
     leaves = len(tree.solutions)
-    _check_shape(image_shape, tree.mean.shape[1])
-    if labels is not None and len(labels) != leaves:
-        raise ValueError(f"labels must be {leaves}, one a leaf, got {len(labels)}")
+    _check(image_shape, tree.mean.shape[1], labels, leaves, "leaf")
     figure = figure_of(7.0, min(40.0, max(4.0, 0.07 * leaves)))
     axes = figure.subplots()
     height, below = _heights(tree), tree.children
@@ -117,9 +115,7 @@ def disconnectivity(
     """
     minima = barriers.minima
     count = len(minima)
-    _check_shape(image_shape, minima.mean[0].shape[1])
-    if labels is not None and len(labels) != count:
-        raise ValueError(f"labels must be {count}, one a minimum, got {len(labels)}")
+    _check(image_shape, minima.mean[0].shape[1], labels, count, "minimum")
     figure = figure_of(7.0, 4.5)
     axes = figure.subplots()
     place, lines = _valleys(barriers)
@@ -140,9 +136,13 @@ def disconnectivity(
     write(path, figure)
 
 
-def _check_shape(shape: tuple[int, int] | None, width: int) -> None:
+def _check(
+    shape: tuple[int, int] | None, width: int, labels: Sequence[str | None] | None, count: int, each: str
+) -> None:
     if shape is not None and math.prod(shape) != width:
         raise ValueError(f"image_shape must have {width} pixels, got {shape}")
+    if labels is not None and len(labels) != count:
+        raise ValueError(f"labels must be {count}, one a {each}, got {len(labels)}")
 
 
 def _heights(tree: SolutionTree) -> NDArray[np.float64]:
@@ -186,9 +186,7 @@ def _labelled(axes: Any, x: ArrayLike, y: ArrayLike, labels: Sequence[str | None
     """Points coloured by their labels, those of known colours in that order; without a label small and grey."""
     x, y = np.asarray(x), np.asarray(y)
     present = {label for label in labels if label is not None}
-    others = [c for c in COLORS if c not in colors.values()] or list(COLORS)
-    for k, label in enumerate(sorted(present - {*colors})):
-        colors[label] = others[k % len(others)]
+    fill(colors, sorted(present, key=natural))
     where = np.array(["" if label is None else label for label in labels], dtype=object)
     axes.scatter(x[where == ""], y[where == ""], s=4, color="0.6", zorder=3)
     for label, color in colors.items():

@@ -32,7 +32,7 @@ def _rows(out: Path, case: Case, sizes: Sizes) -> Iterator[tables.Row]:
     machine = cases.after(cases.trained(out, case, sizes), case.unit * sizes.epochs)
     spread = log_norm(machine.weights[0]) - np.log(np.abs(machine.weights[0]).max(axis=0))
     X = np.asarray(case.X[: sizes.scored], np.float64)
-    active = tc.Binary(case.hidden, U=machine.layers[1].parameters["U"]).moments(X @ machine.weights[0], 0.0)[1]
+    active = machine.layers[1].moments(X @ machine.weights[0], 0.0)[1]
     for j in range(case.hidden):
         yield case.title, j, float(spread[j]), float(active[:, j].mean())
 

@@ -18,7 +18,7 @@ def write(path: Path, header: Row, rows: Iterable[Row]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows([float(x) if isinstance(x, float) else x for x in row] for row in rows)
+    writer.writerows(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     file_format.write_whole(path, text.getvalue().encode())
 
