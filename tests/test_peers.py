@@ -297,10 +297,11 @@ def test_costs_of_ln_z_are_of_the_last_machine_of_a_run(tmp_path: Path, capsys: 
     machine = tc.RBM(tc.Binary.from_data(X), tc.Binary(4), seed=0)
     found = tc.fit(machine, X, epochs=3, progress=False, checkpoint=tmp_path / "run").machine
     words = ["--chains", "40", "--sweeps", "200", "--temperatures", "50", "200", "--back", "100", "--error", "0.01"]
+    words += ["--one-law", "100"]
     log_z.main([str(tmp_path / "run"), str(tmp_path / "data.npy"), *words])
     lines = capsys.readouterr().out.splitlines()[4:]
     assert [line.split("|")[1].split(",")[0].strip() for line in lines] == [
-        "ladder", "annealing", "annealing", "annealing back",
+        "ladder", "annealing", "annealing", "annealing from one law", "annealing back",
     ]  # fmt: skip
     for line in lines:
         value, error = line.split("|")[2].split(",")[0].split("+-")

@@ -1,9 +1,10 @@
 """What an error of ln Z costs by each route: ``python -m tapcore_bench.peers.log_z RUN [DATA]``.
 
-ln Z of the last machine of a run, by the ladder along the run and by annealed importance sampling from independent
-units; each is timed as a whole, with the search for modes. Errors of averages fall as the square root of the time, so
-the time for a given error is what was taken times the square of the ratio of errors. `--back` adds annealing back from
-replica exchange, a route that shares no samples with the others, against which a long run checks them.
+ln Z of the last machine of a run, by the ladder along the run, by annealed importance sampling from a mixture of
+independent units in all modes, as `ais` does it, and as others do it, from one law of independent units, that of the
+data's means; each is timed as a whole, with the search for modes. Errors of averages fall as the square root of the
+time, so the time for a given error is what was taken times the square of the ratio of errors. `--back` adds annealing
+back from replica exchange, a route that shares no samples with the others, against which a long run checks them.
 """
 
 from __future__ import annotations
@@ -12,13 +13,20 @@ import argparse
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 import tapcore as tc
 from tapcore.cli.data import load_as_trained, noted
+from tapcore.sampling.centres import centres_of
+from tapcore.sampling.estimate import Estimate
+from tapcore.sampling.modes import Modes
+from tapcore.sampling.paths import Paths
 from tapcore_bench.micro.harness import machine_name, settle
 
 
@@ -46,6 +54,24 @@ def timed(name: str, estimate: Callable[[], Any]) -> Route:
     return Route(name, float(found.log_z), float(found.standard_error), found.trusted, time.perf_counter() - begun)
 
 
+def from_one_law(machine: tc.Machine, data: NDArray[Any], chains: int, temperatures: int, seed: int = 0) -> Estimate:
+    """Annealing of an RBM from independent units with the means of the data, without a search for modes."""
+    machine = machine.replace(dtype="float64")
+    visible = np.asarray(data.mean(axis=0, dtype=np.float64)[None])
+    hidden = machine.layers[1].moments(visible @ machine.weights[0], 0.0)[1]
+    alone = Modes((visible, hidden), np.zeros(1), 0.0)
+    paths = Paths(machine, chains, centres_of(machine, alone, np.zeros(1), np.zeros(1, np.int64)))
+    paths.deal(np.random.default_rng(seed))
+    paths.gibbs.seed(seed, 0)
+    with tqdm(disable=True) as bar:
+        logs = paths.forward(np.arange(1, temperatures + 1) / temperatures, bar)
+    weights = np.exp(logs - logs.max())
+    error = float(weights.std(ddof=1) / (weights.mean() * np.sqrt(chains)))
+    few = float(weights.sum() ** 2 / (weights**2).sum())
+    doubts = () if few >= min(10.0, 0.5 * chains) else (f"{few:.1f} of {chains} chains carry all of the weight",)
+    return Estimate(float(logs.max() + np.log(weights.mean())), error, doubts)
+
+
 def routes(run: Path, data: NDArray[Any], options: argparse.Namespace) -> list[Route]:
     """By the ladder, by annealing with several numbers of temperatures, and back from replica exchange."""
     machine, chains = tc.load(run), options.chains
@@ -63,9 +89,13 @@ def routes(run: Path, data: NDArray[Any], options: argparse.Namespace) -> list[R
     small.sweep(10)
     timed("", small.log_z)
     timed("", annealing(20, 2, reverse=True))
+    timed("", lambda: from_one_law(machine, data, 2, 20))
     found = [timed(f"ladder, {options.sweeps} sweeps", ladder)]
     for temperatures in options.temperatures:
         found.append(timed(f"annealing, {temperatures} temperatures", annealing(temperatures, chains)))
+    for temperatures in options.one_law:
+        alone = partial(from_one_law, machine, data, chains, temperatures)
+        found.append(timed(f"annealing from one law, {temperatures} temperatures", alone))
     if options.back:
         name = f"annealing back, {options.back} temperatures"
         found.append(timed(name, annealing(options.back, chains, 1, reverse=True)))
@@ -90,6 +120,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--chains", type=int, default=100, help="of annealing and of each rung")
     parser.add_argument("--sweeps", type=int, default=300, help="of the ladder")
     parser.add_argument("--temperatures", type=int, nargs="+", default=[1000, 4000], help="of annealing")
+    parser.add_argument("--one-law", type=int, nargs="*", default=[4000, 16000], help="of annealing from one law")
     parser.add_argument("--back", type=int, default=0, help="temperatures of annealing back; 0 leaves it out")
     parser.add_argument("--error", type=float, default=0.1, help="of ln Z, nats")
     options = parser.parse_args(words)
