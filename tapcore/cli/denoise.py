@@ -31,7 +31,7 @@ def add_to(commands: Any) -> None:
     )
     add = denoise.add_argument
     add("run", metavar="RUN", help="folder of a run, or a .safetensors file")
-    add("images", metavar="IMAGES", help="'digits', or a .npy, .npz, IDX or IDX.gz file")
+    add("images", metavar="IMAGES", help="'digits', 'mnist5k', or a .npy, .npz, IDX or IDX.gz file")
     add("--channel", choices=tuple(OF_CHANNEL), default="bsc", help="flips, missing pixels, added noise")
     # Left out where not given, so that one of another channel is noticed.
     unless = argparse.SUPPRESS

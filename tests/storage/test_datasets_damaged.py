@@ -140,11 +140,11 @@ def test_another_file_beside_arrays_is_no_array(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        (np.zeros((3, 3)), "source must be a path or 'digits', got ndarray; arrays need no loading"),
-        ([[0, 1]], "source must be a path or 'digits', got list; arrays need no loading"),
-        (3, "source must be a path or 'digits', got int"),
-        (None, "source must be a path or 'digits', got NoneType"),
-        (b"data.npy", "source must be a path or 'digits', got bytes"),
+        (np.zeros((3, 3)), "source must be a path or 'digits' or 'mnist5k', got ndarray; arrays need no loading"),
+        ([[0, 1]], "source must be a path or 'digits' or 'mnist5k', got list; arrays need no loading"),
+        (3, "source must be a path or 'digits' or 'mnist5k', got int"),
+        (None, "source must be a path or 'digits' or 'mnist5k', got NoneType"),
+        (b"data.npy", "source must be a path or 'digits' or 'mnist5k', got bytes"),
     ],
 )
 def test_sources_that_are_no_paths(source: Any, reason: str) -> None:

@@ -6,20 +6,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 import tapcore as tc
 from tapcore.storage import datasets
+from tapcore.storage.bundled import mnist5k_labels
 from tapcore.units import Unit
 from tapcore_bench.paper import cbcl, data, real_mnist
 
 Array = NDArray[Any]
 
-BINARY, GREY, FACES, DIGITS = "binary-MNIST", "grey MNIST", "CBCL", "digits"
+BINARY, GREY, FACES = "binary-MNIST", "grey MNIST", "CBCL"
+# What comes with packages, and stands for those where they are not there.
+FEW, DIGITS = "MNIST (5000)", "digits"
+INSTEAD = (FEW, DIGITS)
+# The class of data that have none.
+NO_CLASS = -1
 # Epochs, starts of chains, and samples that likelihoods are averaged over.
 PAPER, QUICK = (100, 10_000, 10_000), (10, 1000, 1000)
-# Of the digits, which are few, so many epochs have as many steps as one of MNIST.
-OF_DIGITS = 33
+# Of few data, so many epochs have as many steps as one of MNIST.
+UNITS = {DIGITS: 40, FEW: 15}
+# Share of these that is held out, at the end.
+HELD_OUT = 0.2
 
 
 class Sizes(NamedTuple):
@@ -46,7 +55,7 @@ class Case(NamedTuple):
     @property
     def folder(self) -> str:
         """Where its run is."""
-        return f"{self.name.lower().replace(' ', '-')}-{self.hidden}"
+        return f"{word(self.name)}-{self.hidden}"
 
     def machine(self) -> tc.Machine:
         """Before training."""
@@ -55,7 +64,7 @@ class Case(NamedTuple):
     @property
     def unit(self) -> int:
         """Epochs that stand for one."""
-        return OF_DIGITS if self.name == DIGITS else 1
+        return UNITS.get(self.name, 1)
 
     def epochs(self, sizes: Sizes, count: int) -> list[int]:
         """Epochs to look at, at most `count` from the first to the last, evenly spaced by their logarithms."""
@@ -75,14 +84,27 @@ def _falling(epoch: int) -> float:
     return float(real_mnist.FIRST_RATE * fall ** (epoch - 1))
 
 
+def _order(count: int) -> NDArray[np.int64]:
+    """Of images that come class by class."""
+    return np.random.default_rng(0).permutation(count)
+
+
+def _digits_labels() -> Array:
+    from sklearn.datasets import load_digits
+
+    return np.asarray(load_digits().target)
+
+
 _VISIBLE: dict[str, Callable[[Array], Unit]] = {
     BINARY: tc.Binary.from_data,
+    FEW: tc.Binary.from_data,
     DIGITS: tc.Binary.from_data,
     GREY: tc.TruncatedGaussBernoulli.from_data,
     FACES: tc.TruncatedGaussian.from_data,
 }
 _TABLE: dict[str, tuple[int, float | Callable[[int], float], float]] = {
     BINARY: (100, 0.005, 0.001),
+    FEW: (100, 0.005, 0.001),
     DIGITS: (100, 0.005, 0.001),
     GREY: (100, _falling, 0.001),
     FACES: (cbcl.SIZE, cbcl.RATE, cbcl.DECAY),
@@ -91,7 +113,14 @@ _READERS: dict[str, Callable[[], Array]] = {
     BINARY: data.binary_mnist,
     GREY: data.real_mnist,
     FACES: data.cbcl_faces,
+    FEW: lambda: datasets.load("mnist5k")[_order(5000)],
     DIGITS: lambda: datasets.load("digits"),
+}
+_LABELS: dict[str, Callable[[], Array]] = {
+    BINARY: data.mnist_labels,
+    GREY: data.mnist_labels,
+    FEW: lambda: mnist5k_labels()[_order(5000)],
+    DIGITS: _digits_labels,
 }
 _LOADED: dict[str, Array] = {}
 
@@ -102,21 +131,44 @@ def _load(name: str) -> Array:
     return _LOADED[name]
 
 
+def labels_of(name: str) -> NDArray[np.int64]:
+    """The class of each sample of a data set."""
+    if name not in _LABELS:
+        return np.full(len(_load(name)), NO_CLASS)
+    return np.asarray(_LABELS[name](), np.int64)
+
+
 def shape_of(name: str) -> tuple[int, int]:
     """Of the images of a data set."""
     return {FACES: (19, 19), DIGITS: (8, 8)}.get(name, (28, 28))
 
 
+def word(name: str) -> str:
+    """The name of a data set as files have it."""
+    return name.lower().translate({ord("("): None, ord(")"): None, ord(" "): "-"})
+
+
 def case(name: str, hidden: int) -> Case:
     """A case by the name of its data; SystemExit where these are not there."""
-    return Case(name, hidden, _load(name), shape_of(name))
+    return Case(name, hidden, _load(name)[: _trained_on(name)], shape_of(name))
+
+
+def held_out(name: str) -> Array:
+    """Samples of a binary data set that no machine is trained on."""
+    return data.binary_mnist_test() if name == BINARY else _load(name)[_trained_on(name) :]
+
+
+def _trained_on(name: str) -> int:
+    """How many of the samples machines are trained on: the first."""
+    count = len(_load(name))
+    return count - round(HELD_OUT * count) if name in UNITS else count
 
 
 def there(name: str) -> bool:
     """Whether a data set is to be had."""
     try:
         _load(name)
-    except SystemExit:
+    except (SystemExit, ImportError):
         return False
     return True
 

@@ -14,7 +14,8 @@ from tapcore_bench.paper.figures import cases, tables
 from tapcore_bench.paper.figures.cases import Case, Sizes
 
 HEADER = ("case", "epoch", "log_likelihood", "standard_error", "solutions", "unconverged")
-HIDDEN = {cases.BINARY: (25, 50, 100, 500), cases.GREY: (100,), cases.FACES: (256,), cases.DIGITS: (16, 32, 64)}
+HIDDEN = {cases.BINARY: (25, 50, 100, 500), cases.GREY: (100,), cases.FACES: (256,), cases.FEW: (25, 50, 100),
+          cases.DIGITS: (16, 32, 64)}  # fmt: skip
 EPOCHS = 20
 
 

@@ -22,7 +22,7 @@ from tapcore_bench.paper.figures import cases, tables
 from tapcore_bench.paper.figures.cases import Case, Sizes
 
 HEADER = ("case", "epoch", "rule", "free_energy", "starts", "of", "unconverged")
-HIDDEN = {cases.BINARY: 100, cases.GREY: 100, cases.FACES: 256, cases.DIGITS: 64}
+HIDDEN = {cases.BINARY: 100, cases.GREY: 100, cases.FACES: 256, cases.FEW: 100, cases.DIGITS: 64}
 PAPER, TIGHT = "mean squared change 1e-8", "distance 1e-6"
 RULES: dict[str, dict[str, Any]] = {
     PAPER: {"criterion": "mse", "tol": 1e-8, "acceleration": None}, TIGHT: {"criterion": "distance", "tol": 1e-6},
