@@ -346,10 +346,14 @@ def test_deep_training_is_recorded(tmp_path: Path) -> None:
     assert (tmp_path / "deep.png").stat().st_size > 0
 
 
-def test_recipes_are_compared_on_data_held_out() -> None:
-    pytest.importorskip("sklearn")
+def test_recipes_are_compared_on_data_held_out(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", reason="the digits are scikit-learn's")
+    pytest.importorskip("matplotlib", reason="draws pictures")
     name, make, X = next(recipes.small())
-    lines = recipes.compare(name, make, X[:200], 0.2, rows=30)
+    lines = recipes.compare(name, make, X[:200], 0.2, rows=30, pictures=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"digits-64x64-{kind}.png" for kind in ("data", "fields", "samples")
+    ]
     assert [line.split(" | ")[1] for line in lines] == ["`fit`", "`paper_settings()`"]
     for line in lines:
         cells = [cell.strip() for cell in line.strip("|").split("|")]

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 import tapcore as tc
 from tapcore_bench.paper import __main__ as figures
 from tapcore_bench.paper import data
-from tapcore_bench.paper.figures import cases, fig3, fig4, fig5, fig6, fig7, fig10, fig11, tables
+from tapcore_bench.paper.figures import cases, claims, fig3, fig4, fig5, fig6, fig7, fig10, fig11, rules, tables
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
 pytest.importorskip("matplotlib", reason="figures need matplotlib")
@@ -44,11 +44,15 @@ def test_all_are_computed_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "left out, as TAPCORE_DATA does not lead to them: binary-MNIST" in out
     assert "digits in their place" in out
     for name in figures.FIGURES:
-        assert (tmp_path / "out" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        if name != "claims":
+            assert (tmp_path / "out" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "out" / "claims.md").read_text()
+    assert page.count("| digits |") == len(claims.CLAIMS)
+    assert "cannot be told" in page
     rows = tables.read(tmp_path / "out" / "fig5.csv")
-    assert {row["rule"] for row in rows} == {fig5.PAPER, fig5.TIGHT}
+    assert {row["rule"] for row in rows} == {rules.PAPER, rules.TIGHT}
     machine = cases.after(tmp_path / "out" / "runs" / "digits-6", 8)
-    own = [row for row in rows if (row["epoch"], row["rule"]) == ("8", fig5.TIGHT)]
+    own = [row for row in rows if (row["epoch"], row["rule"]) == ("8", rules.TIGHT)]
     case = cases.case(cases.DIGITS, 6)
     found = tc.solve(machine, fig5.starts(case, cases.Sizes(4, 60, 60)), tol=1e-6).unique(1e-4)
     assert_allclose([float(row["free_energy"]) for row in own], found.free_energy, rtol=1e-9)

@@ -17,26 +17,26 @@ from tqdm import tqdm
 from tapcore._base import checks
 from tapcore.inference.solution import Solutions, check_solutions
 from tapcore.landscape.curvature import Point, Space, curvatures, highest
-from tapcore.landscape.saddles import follow, refined, ridge, sides
+from tapcore.landscape.newton import STILL, refined
+from tapcore.landscape.saddles import climb, ridge, sides
 from tapcore.landscape.states import Basins, State
 from tapcore.machine import Machine, check_machine
 
 Array = NDArray[Any]
 Pairs = NDArray[np.int64]
 
-# How still minima and saddles are; to which distance chains converge on their way to a minimum; how far from it, in any
-# mean, is still at it.
-STILL, FLOWING, SAME = 1e-10, 1e-6, 1e-4
-# How far chains that rest where the free energy falls in several directions are moved, relative to the units' spread.
+# To which distance chains converge on their way to a minimum, and how far from it, in any mean, is still at it.
+FLOWING, SAME = 1e-6, 1e-4
+# How far those are moved before they climb again, relative to the units' spread.
 KICK = 0.1
 # Relative error of curvatures.
 LANCZOS = 1e-8
 # Pairs that are searched between at a time.
 AT_ONCE = 256
-# How often two states on either side of a ridge are brought close anew, where they part before they are near a saddle.
-ROUNDS = 10
-# How often it is tried to join what is not joined yet.
-JOINS = 4
+# How often states climb from a ridge where they did not come to a saddle.
+ROUNDS = 3
+# How often it is tried to join what is not joined yet, each time between others.
+JOINS = 12
 
 
 class Merge(NamedTuple):
@@ -118,10 +118,11 @@ def barriers(
 ) -> Barriers:
     """Find the saddles of the free energy between solutions, and with them how high the barriers are.
 
-    On the straight way from a solution to another, two states are brought close to each other on either side of the
-    ridge that bounds the first one's basin. Both then follow the slope, by damped sweeps, down along the ridge, which
-    ends at its lowest place nearby, a saddle; Newton's method finds this to the last digits. It counts if the free
-    energy falls from it in exactly one direction; which minima it lies between is found by going down on both sides.
+    On the straight way from a solution to another, states are found on either side of the ridge that bounds the first
+    one's basin. From there the slope is followed, by damped sweeps, down along the ridge and up across it, to a saddle
+    (gentlest ascent: E and Zhou, Nonlinearity 24, 1831, 2011); Newton's method finds this to the last digits. It counts
+    if the free energy falls from it in exactly one direction; which minima it lies between is found by going down on
+    both sides.
 
     What comes out is a graph of minima and saddles that are certain, and barriers, which are upper bounds: another
     path may be lower.
@@ -186,7 +187,8 @@ def barriers(
 
 def _minima(space: Space, solutions: Solutions) -> Solutions:
     """Distinct solutions of the machine in float64, to the last digits, at which the free energy rises on all sides."""
-    points, residual = refined(space, State.of(solutions[solutions.converged]), STILL)
+    start = State.of(solutions[solutions.converged])
+    points, residual = refined(space, start.mean, start.var)
     rows = np.flatnonzero(residual <= STILL)
     if not rows.size:
         raise ValueError("solutions must hold at least one that has converged, got none")
@@ -199,8 +201,7 @@ def _minima(space: Space, solutions: Solutions) -> Solutions:
 
 def _solutions(space: Space, points: Sequence[Point], residual: ArrayLike, method: str) -> Solutions:
     """Stationary points as the result of an inference."""
-    mean, var = (zip(*arrays, strict=True) for arrays in ([p.mean for p in points], [p.var for p in points]))
-    found = State(tuple(np.stack(x) for x in (*mean, *var))).solutions(space, method)
+    found = State.at(points).solutions(space, method)
     found.residual[:] = found.distance[:] = residual
     found.converged[:] = True
     return found
@@ -241,9 +242,11 @@ class _Search:
         self.residual: list[float] = []
         self.curvature: list[float] = []
         self.ends: list[tuple[int, int]] = []
+        self.tried: list[Pairs] = []
 
     def between(self, pairs: Pairs, bar: tqdm[Any]) -> None:
         """Search between pairs of minima."""
+        self.tried.append(pairs)
         bar.total = (bar.total or 0) + len(pairs)
         bar.refresh()
         for a in range(0, len(pairs), AT_ONCE):
@@ -277,7 +280,7 @@ class _Search:
         return Barriers(minima, replace(saddles, counts=None, labels=None), ends, curvature)
 
     def _across(self) -> Pairs:
-        """The nearest pair of minima of each group and the rest."""
+        """The nearest pair of minima of each group and the rest that has not been tried, from both of them."""
         minima = self.basins.minima
         ends = np.array(self.ends, np.int64).reshape(-1, 2)
         graph = coo_matrix((np.ones(len(ends)), ends.T), shape=(len(minima), len(minima)))
@@ -285,44 +288,31 @@ class _Search:
         if groups == 1:
             return np.zeros((0, 2), np.int64)
         apart = cdist(minima.mean[0], minima.mean[0])
+        done = np.concatenate([*self.tried, np.zeros((0, 2), np.int64)])
+        apart[done[:, 0], done[:, 1]] = np.inf
         pairs = set()
         for group in range(groups):
             own, others = np.flatnonzero(label == group), np.flatnonzero(label != group)
-            a, b = np.unravel_index(apart[np.ix_(own, others)].argmin(), (len(own), len(others)))
-            pairs |= {(int(own[a]), int(others[b])), (int(others[b]), int(own[a]))}
-        return np.array(sorted(pairs), np.int64)
+            for first, second in ((own, others), (others, own)):
+                block = apart[np.ix_(first, second)]
+                a, b = np.unravel_index(block.argmin(), block.shape)
+                if np.isfinite(block[a, b]):
+                    pairs.add((int(first[a]), int(second[b])))
+        return np.array(sorted(pairs), np.int64).reshape(-1, 2)
 
     def _search(self, pairs: Pairs) -> None:
         minima = State.of(self.basins.minima)
-        first, second = (minima.rows(pairs[:, k]) for k in (0, 1))
-        at = pairs[:, 0]
+        low, high = ridge(self.basins, minima.rows(pairs[:, 0]), minima.rows(pairs[:, 1]), pairs[:, 0])
         for _ in range(ROUNDS):
-            *crossing, rests = ridge(self.basins, first, second, at)
-            best, low, high = follow(self.basins, *crossing)
-            best.put(rests, crossing[0].rows(rests))
-            left = ~self._take(best)
-            self._leave(best, (first, low), (second, high), at, rests & left)
-            first, second, at = low.rows(left), high.rows(left), at[left]
-            if not len(at):
+            left = ~self._take(climb(self.basins, low, high))
+            if not left.any():
                 break
-
-    def _leave(
-        self, best: State, low: tuple[State, State], high: tuple[State, State], at: NDArray[np.int64], which: Array
-    ) -> None:
-        """Go on beside where chains have come to rest, as where the free energy falls in several directions.
-
-        `low` and `high` are the states on either side before, and those to go on with, which are written to.
-        """
-        if not which.any():
-            return
-        beside = best.rows(which).nudged(KICK, self.rng)
-        inside = self.basins.flow(beside)[0] == at[which]
-        low[1].put(which, beside.unless(~inside, low[0].rows(which)))
-        high[1].put(which, beside.unless(inside, high[0].rows(which)))
+            # From beside, as where the free energy falls in several directions a chain may rest.
+            low, high = (x.rows(left).nudged(KICK, self.rng).within(self.space) for x in (low, high))
 
     def _take(self, near: State) -> NDArray[np.bool_]:
         """Keep the saddles near states; near which of these there is one."""
-        points, residual = refined(self.space, near, STILL)
+        points, residual = refined(self.space, near.mean, near.var)
         found, kept = np.zeros(len(near), np.bool_), []
         for k in np.flatnonzero(residual <= STILL):
             values, vectors = highest(self.space, points[k], 2, LANCZOS, self.start)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 # Most nodes whose mean image is shown, and its side, in inches.
 IMAGES, SIDE = 24, 0.32
-# Most solutions that have an image each below a disconnectivity graph.
-SHOWN = 40
+# From so many minima on lines are thin.
+MANY = 200
+# Most minima of a disconnectivity graph that have an image, and the room of one, as a share of the graph.
+SHOWN, ROOM = 40, (0.062, 0.1)
 
 
 def tree(
@@ -100,7 +102,8 @@ def disconnectivity(
         The PNG to write.
     barriers : Barriers
     image_shape : (int, int), optional
-        Height and width of the visible means, with product n_visible: up to 40 minima show theirs, the lowest ones.
+        Height and width of the visible means, with product n_visible: the minima of the deepest valleys show theirs, as
+        far as there is room.
     labels : sequence of str or None, optional
         One for each minimum, which is coloured by it.
     colors : mapping of str to str, optional
@@ -118,16 +121,16 @@ def disconnectivity(
     _check(image_shape, minima.mean[0].shape[1], labels, count, "minimum")
     figure = figure_of(7.0, 4.5)
     axes = figure.subplots()
-    place, lines = _valleys(barriers)
+    place, depth, lines = _valleys(barriers)
     for x, y in lines:
-        axes.plot(x, y, color="0.35", lw=0.8, solid_capstyle="projecting")
+        axes.plot(x, y, color="0.35", lw=0.8 if count < MANY else 0.3, solid_capstyle="projecting")
     energies = minima.free_energy
     if labels is None:
         axes.scatter(place, energies, s=8, color="black", zorder=3)
     else:
         _labelled(axes, place, energies, labels, dict(colors or {}))
     if image_shape is not None:
-        for k in np.argsort(energies, kind="stable")[:SHOWN]:
+        for k in _apart(place, energies, np.argsort(-depth, kind="stable")):
             _image(axes, (place[k], energies[k]), minima.mean[0][k].reshape(image_shape), below=True)
         axes.margins(y=0.12)
     axes.set(xticks=[], xlabel=f"{count} minima", ylabel="free energy (nats)")
@@ -161,25 +164,50 @@ def _heights(tree: SolutionTree) -> NDArray[np.float64]:
     return height
 
 
-def _valleys(barriers: Barriers) -> tuple[NDArray[np.float64], list[tuple[ArrayLike, ArrayLike]]]:
-    """Where each minimum stands, and the lines of the graph."""
-    count = len(barriers.minima)
-    valley = np.arange(count)
+class _Valleys(NamedTuple):
+    """A disconnectivity graph as it is drawn."""
+
+    place: NDArray[np.float64]  # where each minimum stands across
+    depth: NDArray[np.float64]  # how far each is below where its valley joins one that is deeper
+    lines: list[tuple[ArrayLike, ArrayLike]]
+
+
+def _valleys(barriers: Barriers) -> _Valleys:
+    """Valleys join the stem of the deeper one, in turn on its left and its right."""
+    energies = barriers.minima.free_energy.astype(np.float64)
+    count = len(energies)
+    deepest = np.arange(count)  # of the valley of each
     groups: dict[int, list[int]] = {k: [k] for k in range(count)}
-    steps = []
+    joined, steps = np.zeros(count, np.int64), []
+    top = np.full(count, np.inf)
     for merge in barriers.merges():
-        a, b = int(valley[merge.first]), int(valley[merge.second])
+        a, b = sorted((int(deepest[merge.first]), int(deepest[merge.second])), key=lambda k: (energies[k], k))
         steps.append((merge.height, a, b))
-        groups[a] = groups[a] + groups.pop(b)
-        valley[groups[a]] = a
+        top[b], side = merge.height, groups.pop(b)
+        groups[a] = groups[a] + side if joined[a] % 2 else side + groups[a]
+        joined[a] += 1
+        deepest[side] = a
     place = np.zeros(count)
     place[[k for own in groups.values() for k in own]] = np.arange(count)
-    middle, top = place.copy(), barriers.minima.free_energy.astype(np.float64)
     lines: list[tuple[ArrayLike, ArrayLike]] = []
+    highest = energies.copy()
     for height, a, b in steps:
-        lines.append(([middle[a], middle[a], middle[b], middle[b]], [top[a], height, height, top[b]]))
-        middle[a], top[a] = (middle[a] + middle[b]) / 2, height
-    return place, lines
+        lines.append(([place[b], place[b], place[a]], [energies[b], height, height]))
+        highest[a] = height
+    lines += [([place[k], place[k]], [energies[k], highest[k]]) for k in groups]
+    return _Valleys(place, top - energies, lines)
+
+
+def _apart(place: NDArray[np.float64], energies: NDArray[np.float64], order: NDArray[np.int64]) -> list[int]:
+    """The first in order whose images do not lie on one another."""
+    wide, high = np.ptp(place) * ROOM[0] or 1.0, np.ptp(energies) * ROOM[1] or 1.0
+    chosen: list[int] = []
+    for k in order:
+        if all(abs(place[k] - place[c]) > wide or abs(energies[k] - energies[c]) > high for c in chosen):
+            chosen.append(int(k))
+        if len(chosen) == SHOWN:
+            break
+    return chosen
 
 
 def _labelled(axes: Any, x: ArrayLike, y: ArrayLike, labels: Sequence[str | None], colors: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""The figures of the paper: ``python -m tapcore_bench.paper fig5``, or ``all``.
+"""The figures of the paper: ``python -m tapcore_bench.paper fig5``, ``claims``, or ``all``.
 
 Each figure is computed, which trains what is not trained yet and writes CSV, then drawn from the CSV alone. What has
 been computed is not computed again, whatever stopped it: the same command goes on. `--quick` takes 10 epochs and 1,000
@@ -17,10 +17,10 @@ from tapcore_bench.micro.harness import machine_name
 from tapcore_bench.paper.figures import cases
 from tapcore_bench.paper.figures.cases import Sizes
 
-FIGURES = tuple(f"fig{k}" for k in range(3, 12))
+FIGURES = (*(f"fig{k}" for k in range(3, 12)), "claims")
 ALL_NAMES = (cases.BINARY, cases.GREY, cases.FACES)
 # Figures of binary data only, and those that are quick with them alone.
-BINARY_ONLY = ("fig8", "fig9", "fig10", "fig11")
+BINARY_ONLY = ("fig8", "fig9", "fig10", "fig11", "claims")
 QUICK_BINARY = (*BINARY_ONLY, "fig3", "fig4")
 
 

@@ -9,8 +9,10 @@ the CBCL faces are taken where they are (`tapcore_bench.paper.data`), and left o
 from __future__ import annotations
 
 import argparse
+import math
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,8 @@ Make = Callable[[Array], tc.Machine]
 
 # Samples held out that are scored.
 SCORED = 1000
+# Samples drawn.
+SHOWN = 64
 
 
 def _two_layers(visible: Callable[[Array], Unit], hidden: Unit) -> Make:
@@ -74,8 +78,10 @@ def large() -> Iterator[tuple[str, Make, Array]]:
         yield name, make, X[rng.permutation(len(X))]
 
 
-def compare(name: str, make: Make, X: Array, seconds: float, rows: int = SCORED) -> list[str]:
-    """Lines of the table: one for each recipe."""
+def compare(
+    name: str, make: Make, X: Array, seconds: float, rows: int = SCORED, pictures: Path | None = None
+) -> list[str]:
+    """Lines of the table, one for each recipe; and pictures of what the recipe of `fit` makes, in a folder."""
     held = min(rows, len(X) // 5)
     training, test = X[:-held], np.asarray(X[-held:], float)
     lines = []
@@ -84,6 +90,8 @@ def compare(name: str, make: Make, X: Array, seconds: float, rows: int = SCORED)
             warnings.simplefilter("ignore")  # of chains that are lost while something compiles, and of what is doubted
             tc.fit(make(training), training[:500], settings=settings, seconds=0.1, progress=False)
             found = tc.fit(make(training), training, settings=settings, seconds=seconds, progress=False)
+            if pictures is not None and recipe == "`fit`":
+                draw(pictures, name, found.machine, training)
             score = tc.score(found.machine, test, data=training, chains=100, temperatures=1000, progress=False)
         known = "" if score.known else " (not known)"
         lines.append(
@@ -93,17 +101,33 @@ def compare(name: str, make: Make, X: Array, seconds: float, rows: int = SCORED)
     return lines
 
 
+def draw(folder: Path, name: str, machine: tc.Machine, training: Array) -> None:
+    """Receptive fields, samples after 1,000 sweeps from training samples, and training samples for comparison."""
+    from tapcore import plotting
+
+    side = math.isqrt(machine.sizes[0])
+    if side * side != machine.sizes[0]:
+        return  # a table
+    folder.mkdir(parents=True, exist_ok=True)
+    word = name.replace(" ", "-").replace(",", "")
+    plotting.receptive_fields(folder / f"{word}-fields.png", machine, (side, side))
+    drawn = tc.sample(machine, SHOWN, data=training, progress=False)
+    for kind, rows in (("samples", drawn), ("data", training[:SHOWN])):
+        plotting.images(folder / f"{word}-{kind}.png", rows, (side, side))
+
+
 def main() -> None:
     """Train, score and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=20.0, help="of training, each")
     parser.add_argument("--large", action="store_true", help="MNIST and CBCL instead of small data")
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="draw receptive fields and samples there")
     options = parser.parse_args()
     print(f"{machine_name()}; {options.seconds:g} s of training each, nats a sample held out.\n")
     print("| machine | recipe | epochs | log-likelihood, forward | back | TAP |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, make, X in (large if options.large else small)():
-        for line in compare(name, make, X, options.seconds):
+        for line in compare(name, make, X, options.seconds, pictures=options.pictures):
             print(line, flush=True)
 
 

@@ -13,9 +13,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize_scalar
 
 import tapcore as tc
-from tapcore.landscape import saddles
-from tapcore.landscape.barriers import barriers
+from tapcore.landscape import newton, states
+from tapcore.landscape.barriers import FLOWING, SAME, _minima, _Search, barriers
 from tapcore.landscape.curvature import Space
+from tapcore.landscape.states import Basins
 
 KINDS = ("Spin", "Spin")
 
@@ -117,8 +118,8 @@ def test_newtons_method_doubles_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     near = [b + 0.05 for b in B], [a + 0.05 for a in A]
     residuals = []
     for steps in range(4):
-        monkeypatch.setattr(saddles, "STEPS", steps)
-        residuals.append(saddles.stationary(space, *near, 0.0)[1])
+        monkeypatch.setattr(newton, "STEPS", steps)
+        residuals.append(newton.stationary(space, *near, 0.0)[1])
     assert residuals[0] > 1e-4
     for before, after in pairwise(residuals):
         assert after < max(20 * before**2, 1e-14)
@@ -168,3 +169,28 @@ def test_solutions_must_have_converged() -> None:
     found = tc.solve(machine, np.ones((1, 24)), tol=1e-12, max_sweeps=1)
     with pytest.raises(ValueError, match="at least one that has converged"):
         tc.barriers(machine, found)
+
+
+def test_chains_that_creep_along_a_flat_bottom_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Sweeps that end before a chain has arrived leave it to Newton's method.
+    machine = memories()
+    found = all_solutions(machine)
+    whole = tc.barriers(machine, found)
+    monkeypatch.setattr(states, "SETTLE", 40)
+    hasty = tc.barriers(machine, found, max_sweeps=40)
+    assert_allclose(hasty.heights(), whole.heights(), atol=1e-9)
+
+
+def test_minima_that_nothing_joins_are_tried_from_others_each_time() -> None:
+    machine = memories()
+    found = all_solutions(machine)
+    space = Space.of(machine, "tap")
+    minima = _minima(space, found)
+    search = _Search(space, Basins(space, minima, FLOWING, SAME, 1000), np.random.default_rng(0))
+    seen: set[tuple[int, ...]] = set()
+    for _ in range(len(minima)):  # no saddles are found meanwhile
+        pairs = {tuple(pair) for pair in search._across().tolist()}
+        assert not pairs & seen
+        seen |= pairs
+        search.tried.append(np.array(sorted(pairs), np.int64).reshape(-1, 2))
+    assert {(a, b) for a in range(len(minima)) for b in range(len(minima)) if a != b} == seen

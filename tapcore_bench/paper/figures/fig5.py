@@ -20,15 +20,11 @@ from tapcore.plotting import density
 from tapcore.plotting.figure import figure_of, write
 from tapcore_bench.paper.figures import cases, tables
 from tapcore_bench.paper.figures.cases import Case, Sizes
+from tapcore_bench.paper.figures.rules import MERGE, MOST_SWEEPS, PAPER, RULES, TIGHT
 
 HEADER = ("case", "epoch", "rule", "free_energy", "starts", "of", "unconverged")
 HIDDEN = {cases.BINARY: 100, cases.GREY: 100, cases.FACES: 256, cases.FEW: 100, cases.DIGITS: 64}
-PAPER, TIGHT = "mean squared change 1e-8", "distance 1e-6"
-RULES: dict[str, dict[str, Any]] = {
-    PAPER: {"criterion": "mse", "tol": 1e-8, "acceleration": None}, TIGHT: {"criterion": "distance", "tol": 1e-6},
-}  # fmt: skip
-MERGE = {PAPER: 1e-2, TIGHT: 1e-4}
-EPOCHS, SLICES, MOST_SWEEPS = 12, 3, 10_000
+EPOCHS, SLICES = 12, 3
 
 
 def compute(out: Path, sizes: Sizes, names: list[str]) -> None:

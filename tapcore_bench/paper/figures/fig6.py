@@ -14,7 +14,8 @@ import tapcore as tc
 from tapcore.plotting.figure import figure_of, write
 from tapcore_bench.paper.figures import cases, tables
 from tapcore_bench.paper.figures.cases import Case, Sizes
-from tapcore_bench.paper.figures.fig5 import HIDDEN, MOST_SWEEPS, starts
+from tapcore_bench.paper.figures.fig5 import HIDDEN, starts
+from tapcore_bench.paper.figures.rules import MOST_SWEEPS
 
 HEADER = ("case", "epoch", "x", "y", "free_energy", "starts")
 EPOCHS, NEIGHBOURS = 6, 12

@@ -17,7 +17,8 @@ import tapcore as tc
 from tapcore.plotting.figure import figure_of, write
 from tapcore_bench.paper.figures import cases, tables
 from tapcore_bench.paper.figures.cases import Case, Sizes
-from tapcore_bench.paper.figures.fig5 import HIDDEN, MOST_SWEEPS
+from tapcore_bench.paper.figures.fig5 import HIDDEN
+from tapcore_bench.paper.figures.rules import MOST_SWEEPS
 
 # A row is a sample, with its class, or a solution, with its means where it is shown as an image.
 HEADER = ("case", "epoch", "x", "y", "class", "means")
