@@ -13,10 +13,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize_scalar
 
 import tapcore as tc
-from tapcore.landscape import newton, states
+from tapcore.landscape import newton
 from tapcore.landscape.barriers import FLOWING, SAME, _minima, _Search, barriers
 from tapcore.landscape.curvature import Space
-from tapcore.landscape.states import Basins
+from tapcore.landscape.states import NOWHERE, Basins, State
 
 KINDS = ("Spin", "Spin")
 
@@ -171,14 +171,17 @@ def test_solutions_must_have_converged() -> None:
         tc.barriers(machine, found)
 
 
-def test_chains_that_creep_along_a_flat_bottom_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Sweeps that end before a chain has arrived leave it to Newton's method.
+def test_chains_that_have_not_arrived_are_taken_to_the_minimum_that_they_are_near() -> None:
     machine = memories()
-    found = all_solutions(machine)
-    whole = tc.barriers(machine, found)
-    monkeypatch.setattr(states, "SETTLE", 40)
-    hasty = tc.barriers(machine, found, max_sweeps=40)
-    assert_allclose(hasty.heights(), whole.heights(), atol=1e-9)
+    space = Space.of(machine, "tap")
+    minima = _minima(space, all_solutions(machine))
+    basins = Basins(space, minima, FLOWING, SAME, max_sweeps=2)
+    here, rng = State.of(minima), np.random.default_rng(0)
+    near, far = here.nudged(1e-2, rng), here.times(np.full(len(here), 0.8))
+    labels, ended = basins.flow(near)
+    assert_array_equal(labels, np.arange(len(minima)))
+    assert_allclose(ended.distance(here), 0, atol=1e-9)
+    assert_array_equal(basins.flow(far)[0], NOWHERE)
 
 
 def test_minima_that_nothing_joins_are_tried_from_others_each_time() -> None:
