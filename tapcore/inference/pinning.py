@@ -93,6 +93,14 @@ def _sent(values: Array, W: Array) -> Array:
         return np.asarray(values @ W)
 
 
+def draw(layer: Unit, mean: Array, B: Array, A: Array, rng: np.random.Generator) -> Array:
+    """Values of a layer in fields `B` and precisions `A`, where it has these means, (K, n) each."""
+    if layer.states is None:
+        return layer.sample(B, A, rng)
+    lo, hi = (mean.dtype.type(state) for state in layer.states)  # the mean says it all
+    return np.asarray(np.where(lo + (hi - lo) * rng.random(mean.shape, mean.dtype) < mean, hi, lo))
+
+
 class Pinning:
     """Measurements of the hidden units of K chains, at one ratio of signal to noise.
 
@@ -157,11 +165,7 @@ class Pinning:
     def draw(self, layers: Sequence[Unit], mean: Layers, B: Layers, A: Layers, rng: np.random.Generator) -> None:
         """Draw values from the marginals of the hidden layers: of these means, in these whole fields and precisions."""
         for values, layer, average, field, precision in zip(self.values, layers[1:], mean, B, A, strict=True):
-            if layer.states is None:
-                values[:] = layer.sample(field, precision, rng)
-            else:  # the mean says it all, and is there
-                lo, hi = (values.dtype.type(state) for state in layer.states)
-                values[:] = np.where(lo + (hi - lo) * rng.random(values.shape, values.dtype) < average, hi, lo)
+            values[:] = draw(layer, average, field, precision, rng)
 
     def whole(self, B: Layers, A: Layers) -> tuple[Layers, Layers]:
         """Fields and precisions of the hidden layers with what measurements add."""

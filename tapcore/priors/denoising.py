@@ -90,8 +90,8 @@ def posterior(
 
     What the channel says of each visible unit joins the machine's weights, and the TAP equations of the sum are solved
     from the pointwise optimum (Eq. 45), what `prior` alone would make of the observation. Where noise is strong there
-    are many solutions, and the equations do not know how much each counts. Machines of two-state units therefore
-    average over chains whose hidden units are measured (`pinning`), which move between solutions.
+    are many solutions, and the equations do not know how much each counts. For machines of two-state units chains whose
+    hidden units are measured (`pinning`) therefore move between solutions, and averages are over samples from there on.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Posterior means (Eq. 44) by chains whose hidden units are measured, in place of single solutions.
 
 Where noise is strong the posterior has many solutions, and their free energies weigh them badly: TAP errs by more than
-they differ. Chains under measurements (`inference/pinning.py`) move between them as the law asks for; what they come by
-is averaged.
+they differ. Chains under measurements (`inference/pinning.py`) move between them nearly as the law asks for; from where
+they come they are sampled on (`priors/drawn.py`).
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from tapcore.inference.pinning import Pinning, two_states
 from tapcore.inference.solve import rule_for
 from tapcore.inference.sweeps.chains import Chains, chain_bytes
 from tapcore.machine import Machine
+from tapcore.priors.drawn import drawn_moments
 
 Array = NDArray[Any]
 
-# Measurements of each chain in turn, of which the first are left out, and sweeps under each.
-STEPS, SKIPPED, SWEEPS = 100, 30, 2
+# Measurements of each chain in turn, and sweeps under each.
+STEPS, SWEEPS = 30, 2
 # Chains taken at a time.
 AT_ONCE = 4096
 
@@ -58,7 +59,12 @@ def pinned_moments(
         pool.start_from_visible(start)
         pinning = Pinning(machine.sizes, len(start), machine.dtype, ratio, part)
         pinning.begin(np.ones(len(start), np.bool_), pool.state, machine.layers, machine.weights, rng)
-        made.append(_averaged(pool, pinning, machine, (own, rule, damping), rng, chains))
+        for _ in range(STEPS):
+            pinning.measure(rng)
+            pool.answer(own, rule, SWEEPS, damping, pinning.outside)
+            state = pool.state
+            pinning.draw(machine.layers, state.mean[1:], *pinning.whole(state.B[1:], state.A[1:]), rng)
+        made.append(drawn_moments(machine, part, pinning.values, chains, rng))
     mean, var = (np.concatenate(x) for x in zip(*made, strict=True))
     return mean, var
 
@@ -78,28 +84,6 @@ def check_room(machine: Machine, chains: int, observations: int) -> None:
     count = max(chains, min(AT_ONCE, chains * observations))
     each = chain_bytes(machine.sizes, machine.dtype) + 3 * footprint.per_row(machine.sizes, machine.dtype)
     footprint.check("starts", chains, count * each)
-
-
-def _averaged(
-    pool: Chains, pinning: Pinning, machine: Machine, run: tuple[Any, ...], rng: np.random.Generator, chains: int
-) -> tuple[Array, Array]:
-    """Moments of each observation's chains, over steps."""
-    shape = (-1, chains, machine.layers[0].columns)
-    state, (own, rule, damping) = pool.state, run
-    total = square = var = np.zeros(())
-    for step in range(STEPS):
-        pinning.measure(rng)
-        pool.answer(own, rule, SWEEPS, damping, pinning.outside)
-        pinning.draw(machine.layers, state.mean[1:], *pinning.whole(state.B[1:], state.A[1:]), rng)
-        if step < SKIPPED:
-            continue
-        x = state.mean[0].reshape(shape).astype(np.float64)
-        total = total + x.mean(axis=1)
-        square = square + (x * x).mean(axis=1)
-        var = var + state.var[0].reshape(shape).mean(axis=1, dtype=np.float64)
-    kept = STEPS - SKIPPED
-    mean = total / kept
-    return mean, var / kept + np.maximum(square / kept - mean * mean, 0.0)
 
 
 def _drawn(machine: Machine, means: Array, held: Array, rng: np.random.Generator) -> Array:
