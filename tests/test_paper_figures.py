@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +16,28 @@ from numpy.testing import assert_allclose
 import tapcore as tc
 from tapcore_bench.paper import __main__ as figures
 from tapcore_bench.paper import data
-from tapcore_bench.paper.figures import cases, claims, fig3, fig4, fig5, fig6, fig7, fig10, fig11, rules, tables
+from tapcore_bench.paper.figures import (
+    cases,
+    claims,
+    fig3,
+    fig4,
+    fig5,
+    fig6,
+    fig7,
+    fig10,
+    fig11,
+    rules,
+    tables,
+    temperature,
+)
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
 pytest.importorskip("matplotlib", reason="figures need matplotlib")
 
 
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def shrink(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Only the digits, small machines, few epochs."""
-    monkeypatch.setattr(data, "FOLDER", tmp_path / "none")
+    monkeypatch.setattr(data, "FOLDER", folder / "none")
     monkeypatch.setattr(cases, "_LOADED", {})
     monkeypatch.setattr(cases, "QUICK", (4, 60, 60))
     monkeypatch.setattr(cases, "UNITS", {cases.DIGITS: 2})
@@ -34,12 +50,20 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr(fig11, name, value)
     monkeypatch.setitem(fig3.HIDDEN, cases.DIGITS, (4, 6))
     monkeypatch.setitem(fig5.HIDDEN, cases.DIGITS, 6)
+    monkeypatch.setattr(temperature, "BETAS", (0.5, 1.0))
     settings = tc.Settings(epochs=8, learning_rate=0.1, sweeps=4, batch_size=50, chains=20, pinning=0.0)
     monkeypatch.setattr(cases.Case, "settings", lambda self, sizes: settings)
 
 
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """For all tests here."""
+    shrink(monkeypatch, tmp_path)
+
+
 def test_all_are_computed_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    figures.main(["all", "--quick", "--out", str(tmp_path / "out")])
+    figures.main(["all", "--quick", "--out", str(tmp_path / "out"), "--docs", str(tmp_path / "docs")])
+    assert (tmp_path / "docs" / "paper.md").read_text().count("](paper/") == len(figures.FIGURES) - 1
     out = capsys.readouterr().out
     assert "left out, as TAPCORE_DATA does not lead to them: binary-MNIST" in out
     assert "digits in their place" in out
@@ -82,6 +106,54 @@ def test_what_stopped_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch: pyte
     assert len(calls) - before == pieces - 3  # three had been left
 
 
+# Ends without a word after so many epochs of training, or before so many pieces of the table have been written.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import pytest
+import tapcore as tc
+from tapcore_bench.paper import __main__ as figures
+from tapcore_bench.paper.figures import tables
+from test_paper_figures import shrink
+
+out, epochs, pieces = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+shrink(pytest.MonkeyPatch(), out)
+fit, write, written = tc.fit, tables.write, []
+
+def kill_at(machine, record):
+    if record.epoch == epochs:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def kill_before(*given):
+    written.append(1)
+    if len(written) == pieces:
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(*given)
+
+tc.fit = lambda *given, **how: fit(*given, callbacks=(kill_at,), **how)
+tables.write = kill_before
+figures.main(["fig5", "--quick", "--out", str(out), "--only", "compute"])
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the system has no SIGKILL")
+def test_what_was_killed_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    script, environment = tmp_path / "run.py", dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    script.write_text(KILLED)
+
+    def run(folder: str, epochs: int, pieces: int) -> int:
+        words = [sys.executable, str(script), str(tmp_path / folder), str(epochs), str(pieces)]
+        return subprocess.run(words, env=environment, check=False, capture_output=True).returncode
+
+    assert run("whole", 0, 0) == 0
+    assert run("killed", 5, 0) == -signal.SIGKILL  # in the middle of training
+    assert run("killed", 0, 3) == -signal.SIGKILL  # in the middle of what follows
+    assert not (tmp_path / "killed" / "fig5.csv").exists()
+    assert run("killed", 0, 0) == 0
+    whole, killed = ((tmp_path / folder / "fig5.csv").read_bytes() for folder in ("whole", "killed"))
+    assert killed == whole
+
+
 def test_plots_come_from_the_tables_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = str(tmp_path / "out")
     figures.main(["fig3", "--quick", "--out", out, "--only", "compute"])
@@ -116,6 +188,19 @@ def test_epochs_reach_from_the_first_to_the_last(epochs: int, count: int) -> Non
     assert len(found) <= count
     digits = cases.Case(cases.DIGITS, 3, np.empty(0), (1, 1)).epochs(cases.Sizes(epochs, 1, 1), count)
     assert digits == [2 * epoch for epoch in found]
+
+
+def test_data_and_higher_temperatures_lead_to_all_solutions_of_a_small_machine(tmp_path: Path) -> None:
+    figures.main(["temperature", "--quick", "--out", str(tmp_path / "out")])
+    rows = tables.read(tmp_path / "out" / "temperature.csv")
+    own = next(row for row in rows if (row["along"], row["at"]) == (temperature.BETA, "1.0"))
+    machine = cases.after(tmp_path / "out" / "runs" / "digits-6", 8)
+    assert float(own["weight_variance"]) == pytest.approx(machine.weights[0].var())
+    from_data = tc.harvest(machine, fig5.starts(cases.case(cases.DIGITS, 6), cases.Sizes(4, 60, 60)), progress=False)
+    everything = tc.harvest(machine, tc.random_starts(machine, 500), progress=False)
+    whole = tc.merge_solutions(from_data, everything)
+    assert int(own["from_data"]) == len(from_data)
+    assert int(own["from_data"]) + int(own["followed"]) == len(whole)
 
 
 def test_images_shown_are_far_from_each_other() -> None:

@@ -14,14 +14,14 @@ from importlib import import_module
 from pathlib import Path
 
 from tapcore_bench.micro.harness import machine_name
-from tapcore_bench.paper.figures import cases
+from tapcore_bench.paper.figures import cases, gallery
 from tapcore_bench.paper.figures.cases import Sizes
 
-FIGURES = (*(f"fig{k}" for k in range(3, 12)), "claims")
+FIGURES = (*(f"fig{k}" for k in range(3, 12)), "temperature", "claims")
 ALL_NAMES = (cases.BINARY, cases.GREY, cases.FACES)
 # Figures of binary data only, and those that are quick with them alone.
 BINARY_ONLY = ("fig8", "fig9", "fig10", "fig11", "claims")
-QUICK_BINARY = (*BINARY_ONLY, "fig3", "fig4")
+QUICK_BINARY = (*BINARY_ONLY, "fig3", "fig4", "temperature")
 
 
 def main(words: list[str] | None = None) -> None:
@@ -33,6 +33,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="few epochs and starts")
     parser.add_argument("--only", choices=("compute", "plot"), help="one of the two")
     parser.add_argument("--out", type=Path, help="where CSV, pictures and runs go (runs/paper, or runs/paper-quick)")
+    parser.add_argument("--docs", type=Path, metavar="FOLDER", help="leave a page of claims and small pictures there")
     options = parser.parse_args(words)
     out = options.out or Path("runs") / ("paper-quick" if options.quick else "paper")
     sizes = Sizes(*(cases.QUICK if options.quick else cases.PAPER))
@@ -44,6 +45,8 @@ def main(words: list[str] | None = None) -> None:
             module.compute(out, sizes, names_for(figure, options.quick))
         if options.only != "compute":
             print(f"{figure}: {', '.join(map(str, module.plot(out)))}, {time.perf_counter() - begun:.0f} s", flush=True)
+    if options.docs is not None:
+        print(f"{len(gallery.leave(out, options.docs, sizes))} files in {options.docs}")
 
 
 def names_for(figure: str, quick: bool) -> list[str]:
