@@ -45,8 +45,8 @@ def leave(out: Path, folder: Path, sizes: Sizes) -> list[Path]:
     head = (
         f"# Figures and claims of the paper\n\nMade by `python -m tapcore_bench.paper all`: {sizes.epochs} epochs, "
         f"{sizes.starts:,} starts of chains. {machine_name()}.\n\n"
-        "Claims of its Sec. VII, by the paper's stopping rule (a mean squared change below 1e-8) and by distances to the "
-        "solution (1e-6 in every mean):\n\n"
+        "Claims of its Sec. VII, by the paper's stopping rule (a mean squared change below 1e-8) and by distances to "
+        "the solution (1e-6 in every mean):\n\n"
     )
     file_format.write_whole(folder / "paper.md", (head + claims.page(out) + "\n" + "\n".join(lines)).encode())
     return [folder / "paper.md", *written]
