@@ -154,6 +154,12 @@ def test_what_was_killed_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     assert killed == whole
 
 
+def test_data_and_sizes_can_be_chosen(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    figures.main(["fig3", "--quick", "--out", out, "--only", "compute", "--data", "digits", "--hidden", "6", "99"])
+    assert {row["case"] for row in tables.read(tmp_path / "out" / "fig3.csv")} == {"digits, 6 hidden units"}
+
+
 def test_plots_come_from_the_tables_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = str(tmp_path / "out")
     figures.main(["fig3", "--quick", "--out", out, "--only", "compute"])

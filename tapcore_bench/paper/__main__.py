@@ -34,15 +34,17 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--only", choices=("compute", "plot"), help="one of the two")
     parser.add_argument("--out", type=Path, help="where CSV, pictures and runs go (runs/paper, or runs/paper-quick)")
     parser.add_argument("--docs", type=Path, metavar="FOLDER", help="leave a page of claims and small pictures there")
+    parser.add_argument("--data", nargs="+", choices=(*ALL_NAMES, *cases.INSTEAD), help="these alone")
+    parser.add_argument("--hidden", nargs="+", type=int, default=[], help="of machines of several sizes, these alone")
     options = parser.parse_args(words)
     out = options.out or Path("runs") / ("paper-quick" if options.quick else "paper")
-    sizes = Sizes(*(cases.QUICK if options.quick else cases.PAPER))
+    sizes = Sizes(*(cases.QUICK if options.quick else cases.PAPER), tuple(options.hidden))
     print(machine_name())
     for figure in FIGURES if options.figure == "all" else (options.figure,):
         module = import_module(f"tapcore_bench.paper.figures.{figure}")
         begun = time.perf_counter()
         if options.only != "plot":
-            module.compute(out, sizes, names_for(figure, options.quick))
+            module.compute(out, sizes, options.data or names_for(figure, options.quick))
         if options.only != "compute":
             print(f"{figure}: {', '.join(map(str, module.plot(out)))}, {time.perf_counter() - begun:.0f} s", flush=True)
     if options.docs is not None:

@@ -37,6 +37,11 @@ class Sizes(NamedTuple):
     epochs: int
     starts: int
     scored: int
+    hidden: tuple[int, ...] = ()  # of machines of several sizes, these alone
+
+    def of(self, hidden: tuple[int, ...]) -> tuple[int, ...]:
+        """Those of these numbers of hidden units that are wanted."""
+        return tuple(n for n in hidden if n in self.hidden) or hidden
 
 
 class Case(NamedTuple):

@@ -44,7 +44,7 @@ class Claim(NamedTuple):
 
 def compute(out: Path, sizes: Sizes, names: list[str]) -> None:
     """Estimate ln Z of the trained machines by annealing, beside both averages of free energies."""
-    found = [cases.case(name, hidden) for name in names for hidden in fig3.HIDDEN[name]]
+    found = [cases.case(name, hidden) for name in names for hidden in sizes.of(fig3.HIDDEN[name])]
     tables.piecewise(out / "averages.csv", AVERAGES, {one.folder: partial(_averages, out, one, sizes) for one in found})
 
 

@@ -27,7 +27,7 @@ def compute(out: Path, sizes: Sizes, names: list[str]) -> None:
     """Train, and score after some epochs."""
     pieces = {}
     for name in names:
-        for hidden in HIDDEN[name]:
+        for hidden in sizes.of(HIDDEN[name]):
             one = cases.case(name, hidden)
             pieces[one.folder] = partial(_rows, out, one, sizes)
     tables.piecewise(out / "fig3.csv", HEADER, pieces)

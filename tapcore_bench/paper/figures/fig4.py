@@ -24,7 +24,7 @@ P, SHOWN = 0.1, 8
 
 def compute(out: Path, sizes: Sizes, names: list[str]) -> None:
     """Train, and rank."""
-    found = [cases.case(name, hidden) for name in names for hidden in HIDDEN[name]]
+    found = [cases.case(name, hidden) for name in names for hidden in sizes.of(HIDDEN[name])]
     tables.piecewise(out / "fig4.csv", HEADER, {one.folder: partial(_rows, out, one, sizes) for one in found})
 
 

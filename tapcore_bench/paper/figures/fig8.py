@@ -34,7 +34,7 @@ def compute(out: Path, sizes: Sizes, names: list[str]) -> None:
         for method in (POINTWISE, NEAREST):
             one = cases.case(name, HIDDEN[name][0])
             pieces[f"{cases.word(name)}-{method.split()[0]}"] = partial(_rows, out, one, sizes, method, NONE)
-        for hidden in HIDDEN[name]:
+        for hidden in sizes.of(HIDDEN[name]):
             one = cases.case(name, hidden)
             for kind in (ONE, ALL):
                 piece = f"{one.folder}-{kind.split()[0]}"

@@ -26,7 +26,8 @@ def compute(out: Path, sizes: Sizes, names: list[str]) -> None:
     for name in names:
         first = cases.case(name, HIDDEN[name][0])
         kinds = [(first, SEEN, NONE), (first, NEAREST, NONE), (first, POINTWISE, NONE)]
-        kinds += [(cases.case(name, n), f"{n} hidden units", kind) for kind in (ONE, ALL) for n in HIDDEN[name]]
+        for kind in (ONE, ALL):
+            kinds += [(cases.case(name, n), f"{n} hidden units", kind) for n in sizes.of(HIDDEN[name])]
         for case, method, kind in kinds:
             piece = f"{cases.word(name)}-{method.split()[0]}-{kind.split()[0]}"
             pieces[piece] = partial(_rows, out, case, sizes, method, kind)
