@@ -64,7 +64,9 @@ def plot(out: Path) -> list[Path]:
             panel.plot(x, y, marker=".", color=f"C{k}", label=title.split(", ")[1])
             panel.fill_between(x, y - error, y + error, color=f"C{k}", alpha=0.3, lw=0)
         panel.set(title=group[0].split(",")[0], xlabel="epoch")
-        panel.legend(fontsize="small")
+        # Curves end at the top: room for the names below them.
+        panel.margins(y=0.25)
+        panel.legend(fontsize="x-small", loc="lower right", ncols=2)
         panel.grid(alpha=0.3)
     figure.axes[0].set_ylabel("TAP log-likelihood\nper unit (nats)")
     write(out / "fig3.png", figure)

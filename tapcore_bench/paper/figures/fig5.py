@@ -109,6 +109,9 @@ def _slices(panel: Any, rows: list[dict[str, str]]) -> None:
         curve = density(values, grid)
         if curve is not None:
             panel.plot(grid, curve, color=f"C{k}")
+    if not chosen:
+        panel.text(0.5, 0.5, "never more than\none solution", ha="center", va="center", transform=panel.transAxes)
+        panel.set(xticks=[], yticks=[])
+        return
     panel.set_xlabel("free energy (nats)")
-    if chosen:
-        panel.legend(fontsize="x-small")
+    panel.legend(fontsize="x-small")

@@ -66,6 +66,9 @@ def plot(out: Path) -> list[Path]:
         own = [row for row in rows if row["case"] == title]
         _row(line, own, epochs[title])
         line[0].set_ylabel(title.replace(", ", "\n"), fontsize="x-small")
+    figure.supxlabel(
+        "free energy from the lowest of a panel, dark, to the highest, light; solutions in brackets", fontsize=8
+    )
     write(out / "fig6.png", figure)
     return [out / "fig6.png"]
 
@@ -80,4 +83,4 @@ def _row(panels: Any, rows: list[dict[str, str]], epochs: list[int]) -> None:
         panel.set_xlim(every[:, 0].min() - margin[0] - 1e-9, every[:, 0].max() + margin[0] + 1e-9)
         panel.set_ylim(every[:, 1].min() - margin[1] - 1e-9, every[:, 1].max() + margin[1] + 1e-9)
         panel.set(xticks=[], yticks=[])
-        panel.set_title(f"epoch {epoch}: {len(own)}", fontsize="x-small")
+        panel.set_title(f"epoch {epoch} ({len(own)})", fontsize="x-small")

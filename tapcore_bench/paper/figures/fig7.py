@@ -92,16 +92,22 @@ def _panel(panel: Any, rows: list[dict[str, str]], epoch: int, shape: tuple[int,
         panel.scatter(x, y, s=3, color=f"C{k}", alpha=0.5, lw=0, label=f"class {label}" if label != "-1" else "samples")
     own = [row for row in rows if int(row["epoch"]) == epoch]
     panel.scatter(*_places(own), s=7, color="k", lw=0, label="solutions")
+    (left, right), (bottom, top) = panel.get_xlim(), panel.get_ylim()
+    wide, high = SIZE * (right - left), SIZE * (top - bottom)
     for row in own:
         if row["means"]:
-            x, y = panel.transAxes.inverted().transform(panel.transData.transform((float(row["x"]), float(row["y"]))))
-            inset = panel.inset_axes((x, y, SIZE, SIZE))
+            x, y = float(row["x"]), float(row["y"])
+            inset = panel.inset_axes((x - wide / 2, y - high / 2, wide, high), transform=panel.transData)
             inset.imshow(np.array(row["means"].split(), float).reshape(shape), cmap="gray", vmin=0, vmax=1)
             inset.set(xticks=[], yticks=[])
-    panel.set(xticks=[], yticks=[])
-    panel.set_title(f"epoch {epoch}: {len(own)} solutions", fontsize="small")
+    panel.set(xticks=[], yticks=[], xlim=(left, right), ylim=(bottom, top))
+    panel.set_title(f"epoch {epoch}: {_counted(len(own))}", fontsize="small")
     if epoch == min(int(row["epoch"]) for row in rows if row["epoch"] != "0"):
         panel.legend(fontsize="x-small", markerscale=2)
+
+
+def _counted(count: int) -> str:
+    return "one solution" if count == 1 else f"{count} solutions"
 
 
 def _places(rows: list[dict[str, str]]) -> tuple[list[float], list[float]]:
