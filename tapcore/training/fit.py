@@ -162,7 +162,8 @@ def fit(
     noisy : float
         Share of the chains that start from samples, 0 to 1, that do so from noisy ones: each with a probability of its
         own, uniform in [0, 1], that a unit is replaced by a random mean. Training then also meets the solutions around
-        noisy signals, which denoising comes upon. Not for "cd", "pcd" and "ptt".
+        noisy signals, which denoising comes upon. Not for "cd", "pcd" and "ptt",
+        nor for persistent chains of which none is renewed.
     damping : float in [0, 1), optional
         Of the sweeps, as in `solve`. None is 0, for "adatap" 1/2.
     gradient : {"tap", "nmf", "tap3", "rbp", "adatap", "cd", "pcd", "ptt"}

@@ -94,6 +94,12 @@ class Plan(Settings):
         # Units of other kinds then train to where their chains are lost without measurements, as in scoring.
         pinned = kept and settings.gradient in SWEPT and settings.solution_weights is None and gains(machine)
         pinning = _unless(settings.pinning, training_ratio(machine) if pinned else 0.0)
+        renew = _unless(settings.renew, 0.0 if sampled or pinning else 0.2)
+        if settings.noisy and kept and not renew:
+            raise ValueError(
+                "noisy starts are of chains that start from samples, and persistent ones that are not renewed do not: "
+                "give renew above 0, or chain_init='data'"
+            )
         rate, schedule = settings.learning_rate, settings.schedule
         if rate is None:
             rate, schedule = _rate(optimizer, sampled or pinning > 0, machine), _unless(schedule, Linear())
@@ -105,7 +111,7 @@ class Plan(Settings):
             "learning_rate": rate,
             "sweeps": _unless(settings.sweeps, 1 if sampled else 2 if kept else 10),
             "chain_init": chain_init,
-            "renew": _unless(settings.renew, 0.0 if sampled or pinning else 0.2),
+            "renew": renew,
             "pinning": pinning,
             "pretrain": pretrain,
             "stages": len(machine.weights) + 1 if pretrain else 1,

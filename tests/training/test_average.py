@@ -192,7 +192,7 @@ def test_few_digits_are_left_near_the_best_machine() -> None:
     digits = np.random.default_rng(0).permutation(datasets.load("digits"))
     train, held = digits[:100], digits[100:500]
     start = tc.RBM(tc.Binary.from_data(train), tc.Binary(12), seed=0)
-    settings = tc.Settings(epochs=150, learning_rate=0.3, batch_size=5, chains=20, patience=5)
+    settings = tc.Settings(epochs=150, learning_rate=0.3, batch_size=5, chains=20, patience=5, pinning=3.0)
     steps, own = tc.Training(start, train, settings, validation=held), []
     machines = []
     for _ in steps:

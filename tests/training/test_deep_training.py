@@ -227,7 +227,7 @@ def test_pre_training_is_not_for_two_layers() -> None:
 def test_noisy_chains_start_from_noise() -> None:
     rbm, X = tc.RBM(tc.Binary(9), tc.Binary(4), seed=0), data()
     how = {k: v for k, v in HOW.items() if k != "pretrain"}
-    settings = tc.Settings(momentum=0.5, penalty=None, chain_init=None, gradient="tap", **how, noisy=0.5)
+    settings = tc.Settings(momentum=0.5, penalty=None, renew=0.1, gradient="tap", **how, noisy=0.5)
     trainer = Trainer(rbm, X, Plan.of(settings, rbm, 100))
     starts = X[:10].astype(float)
     noisy = trainer._with_noise(starts)

@@ -20,7 +20,7 @@ RNG = np.random.default_rng(3)
 X, V = (RNG.random((2, 30, 1)) < 0.5) ^ (RNG.random((2, 30, 6)) < 0.2)
 GREY = RNG.normal(5.0, 1.0, (2, 30, 6)) + RNG.normal(0.0, 1.0, (2, 30, 1))
 CASES: dict[str, tuple[tc.Machine, np.ndarray, np.ndarray, dict[str, Any]]] = {
-    "rbm": (tc.RBM(tc.Binary(6), tc.Binary(8), sigma=0.3, seed=1), X, V, {}),
+    "rbm": (tc.RBM(tc.Binary(6), tc.Binary(8), sigma=0.3, seed=1), X, V, {"pinning": 3.0}),
     "deep": (
         tc.DBM(tc.Binary(6), tc.Binary(8), tc.Binary(3), sigma=0.3, seed=1),
         X,

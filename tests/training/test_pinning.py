@@ -182,8 +182,8 @@ def test_without_it_nothing_is_measured(tmp_path: Path) -> None:
     ("visible", "hidden", "expected"),
     [
         (tc.Binary(4), tc.Spin(2), 2.5),
-        (tc.Spin(4), tc.Binary(2), 3.0),
-        (tc.Gaussian(4), tc.Binary(2), 3.0),
+        (tc.Spin(4), tc.Binary(2), 20.0),
+        (tc.Gaussian(4), tc.Binary(2), 20.0),
         (tc.GaussBernoulli(4), tc.Binary(2), 0.0),
         (tc.TruncatedGaussian(4), tc.Binary(2), 0.0),
         (tc.Binary(4), tc.Gaussian(2), 0.0),
@@ -198,16 +198,35 @@ def test_units_are_measured_by_default_where_training_gains_by_it(visible: Any, 
 
 
 @pytest.mark.parametrize(
-    ("hidden", "ratio", "chains"), [(40, 3.0, 50), (100, 3.0, 50), (400, 1.5, 80), (900, 1.0, 100)]
+    ("hidden", "ratio", "chains"),
+    [(10, 20.0, 50), (20, 15.0, 50), (60, 5.0, 50), (100, 3.0, 50), (400, 1.5, 80), (900, 1.0, 100)],
 )
-def test_many_hidden_units_are_measured_less_closely_by_more_chains(hidden: int, ratio: float, chains: int) -> None:
+def test_few_hidden_units_are_measured_closely_and_many_by_more_chains(hidden: int, ratio: float, chains: int) -> None:
     machine = tc.RBM(tc.Binary(4), tc.Binary(hidden))
     plan = Plan.of(tc.Settings(), machine, 100)
     assert (plan.pinning, plan.chains) == (pytest.approx(ratio), chains)
-    assert posterior_ratio(machine) == plan.pinning
+    assert posterior_ratio(machine) == min(3.0, plan.pinning)
     assert Plan.of(tc.Settings(gradient="pcd"), machine, 100).chains == 100
     deep = tc.DBM(tc.Binary(4), tc.Binary(hidden // 2), tc.Binary(hidden - hidden // 2))
     assert Plan.of(tc.Settings(), deep, 100).pinning == plan.pinning
+
+
+@pytest.mark.parametrize("hidden", [6, 16])
+def test_defaults_do_not_lose_what_few_hidden_units_have_learned(hidden: int) -> None:
+    pytest.importorskip("sklearn", reason="the digits are scikit-learn's")
+    X = tc.datasets.load("digits")
+    machine = tc.fit(tc.RBM(tc.Binary(64), tc.Binary(hidden), seed=0), X, epochs=80, progress=False).machine
+    independent = tc.RBM(tc.Binary.from_data(X), tc.Binary(hidden), sigma=0)
+    gain = tc.exact.log_likelihood(machine, X).mean() - tc.exact.log_likelihood(independent, X).mean()
+    assert gain > 4
+
+
+def test_noisy_starts_are_refused_where_no_chain_starts_from_samples() -> None:
+    machine = tc.RBM(tc.Binary(4), tc.Binary(3))
+    with pytest.raises(ValueError, match="noisy starts are of chains that start from samples"):
+        Plan.of(tc.Settings(noisy=0.5), machine, 100)
+    for started in (tc.Settings(noisy=0.5, renew=0.1), tc.Settings(noisy=0.5, chain_init="data")):
+        assert Plan.of(started, machine, 100).noisy == 0.5
 
 
 def test_training_and_posteriors_take_the_same_ratios() -> None:

@@ -265,7 +265,7 @@ def test_replace_keeps_the_rest() -> None:
 @pytest.mark.parametrize(
     ("gradient", "expected"),
     [
-        ("tap", (2, 50, "persistent", 0.0, 3.0)), ("adatap", (10, 100, "data", 0.2, 0.0)),
+        ("tap", (2, 50, "persistent", 0.0, 20.0)), ("adatap", (10, 100, "data", 0.2, 0.0)),
         ("cd", (1, 100, "data", 0.0, 0.0)), ("pcd", (1, 100, "persistent", 0.0, 0.0)),
         ("ptt", (1, 100, "persistent", 0.0, 0.0)),
     ],

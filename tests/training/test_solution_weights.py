@@ -321,7 +321,7 @@ def test_chains_that_weigh_are_not_measured() -> None:
     machine = tc.RBM(tc.Binary(10), tc.Binary(4))
     plan = Plan.of(tc.Settings(solution_weights=2.0), machine, 100)
     assert (plan.solution_weights, plan.pinning, plan.renew) == (2.0, 0.0, 0.2)
-    assert Plan.of(tc.Settings(), machine, 100).pinning == 3.0
+    assert Plan.of(tc.Settings(), machine, 100).pinning == 20.0
 
 
 @pytest.mark.parametrize(
