@@ -209,6 +209,20 @@ def test_data_and_higher_temperatures_lead_to_all_solutions_of_a_small_machine(t
     assert int(own["from_data"]) + int(own["followed"]) == len(whole)
 
 
+@pytest.mark.parametrize(
+    ("count", "of", "verdict"), [(900, 10_000, "held"), (1200, 10_000, "refuted"), (1200, 1000, "cannot be told")]
+)
+def test_the_share_of_solutions_is_judged_by_as_many_starts_as_in_the_paper(count: int, of: int, verdict: str) -> None:
+    row = {"case": "digits", "epoch": "3", "free_energy": "1.0", "of": str(of), "unconverged": "0"}
+    assert claims._few_of_the_starts([row] * count).startswith(f"**{verdict}**")
+
+
+def test_bands_are_peaks_that_rise_above_the_valley_between() -> None:
+    rng = np.random.default_rng(0)
+    one, two = rng.normal(0, 1, 400), np.concatenate([rng.normal(-4, 0.5, 200), rng.normal(4, 0.5, 200)])
+    assert (claims.bands(one), claims.bands(two), claims.bands(np.zeros(5))) == (1, 2, 1)
+
+
 def test_images_shown_are_far_from_each_other() -> None:
     at = np.array([[0.0, 0], [0.1, 0], [5, 0], [5, 4], [5, 4.1]])
     assert fig7.spread(at, 3) == [0, 4, 2]

@@ -64,6 +64,8 @@ def _one_at_first(rows: Rows) -> str:
 
 def _number_grows(rows: Rows) -> str:
     counts = [len(values) for values in by_epoch(rows).values()]
+    if max(counts) == 1:
+        return _said(None, f"one until epoch {max(by_epoch(rows))}")
     up = sum(b >= a for a, b in pairwise(counts))
     grows = counts[-1] > counts[0] and up >= 0.75 * (len(counts) - 1)
     return _said(grows, f"from {counts[0]} to {counts[-1]}, {up} of {len(counts) - 1} steps up")
@@ -74,7 +76,10 @@ def _few_of_the_starts(rows: Rows) -> str:
     own = [row for row in rows if int(row["epoch"]) == last]
     share, lost = len(own) / int(own[0]["of"]), int(own[0]["unconverged"])
     beside = f", {lost} starts not arrived" if lost else ""
-    return _said(share < 0.1, f"{100 * share:.1f} % after epoch {last}{beside}")
+    # The more starts, the less their share: the claim is of as many as the paper has.
+    enough = int(own[0]["of"]) >= cases.PAPER[1]
+    said = f"{100 * share:.1f} % of {int(own[0]['of']):,} after epoch {last}{beside}"
+    return _said(share < 0.1 if enough else None, said)
 
 
 def _rises_then_falls(rows: Rows) -> str:
@@ -184,7 +189,7 @@ def _uniform_is_best(rows: Rows) -> str:
 CLAIMS = (
     Claim("One solution at the first epoch", "fig5", _one_at_first),
     Claim("Their number grows with training", "fig5", _number_grows),
-    Claim("Fewer than 10 % of the starts lead to solutions of their own", "fig5", _few_of_the_starts),
+    Claim("Fewer solutions than 10 % of the starts (10,000, at 100 hidden units)", "fig5", _few_of_the_starts),
     Claim("The free energy rises first, then falls", "fig5", _rises_then_falls),
     Claim("Two bands of free energies (of binary MNIST; of grey MNIST none that tight)", "fig5", _two_bands),
     Claim("Growth of the log-likelihood levels off about epoch 20", "fig3", _levels_off),

@@ -96,8 +96,8 @@ def _panel(panel: Any, rows: list[dict[str, str]], epoch: int, shape: tuple[int,
     wide, high = SIZE * (right - left), SIZE * (top - bottom)
     for row in own:
         if row["means"]:
-            x, y = float(row["x"]), float(row["y"])
-            inset = panel.inset_axes((x - wide / 2, y - high / 2, wide, high), transform=panel.transData)
+            at = float(row["x"]) - wide / 2, float(row["y"]) - high / 2
+            inset = panel.inset_axes((*at, wide, high), transform=panel.transData)
             inset.imshow(np.array(row["means"].split(), float).reshape(shape), cmap="gray", vmin=0, vmax=1)
             inset.set(xticks=[], yticks=[])
     panel.set(xticks=[], yticks=[], xlim=(left, right), ylim=(bottom, top))
