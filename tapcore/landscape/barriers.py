@@ -27,7 +27,7 @@ Pairs = NDArray[np.int64]
 
 # To which distance chains converge on their way to a minimum, and how far from it, in any mean, is still at it.
 FLOWING, SAME = 1e-6, 1e-4
-# How far those are moved before they climb again, relative to the units' spread.
+# How far states that came to no saddle are moved before they climb again, relative to the units' spread.
 KICK = 0.1
 # Relative error of curvatures.
 LANCZOS = 1e-8

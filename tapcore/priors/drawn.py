@@ -63,9 +63,12 @@ class _Chains:
     ) -> None:
         self.machine, self.rng = machine, rng
         # Fields that are added to none, precisions of none and values that hold none are left out.
-        self.U, self.V, self.held = (x.astype(machine.dtype) if len(x) else None for x in given)
+        self.U, V, self.held = (x.astype(machine.dtype) if len(x) else None for x in given)
         shape = len(hidden[0]), machine.layers[0].columns
         self.values: list[Array] = [np.zeros(shape, machine.dtype), *hidden]
+        self.A = [np.zeros(x.shape, machine.dtype) for x in self.values]
+        if V is not None:
+            self.A[0][:] = V
 
     def moments(self, chains: int) -> tuple[Array, Array]:
         """Visible means and variances over so many chains each, and sweeps."""
@@ -89,10 +92,9 @@ class _Chains:
     def _draw(self, number: int) -> tuple[Array, Array]:
         """Draw a layer given its neighbours, where it has these means and variances."""
         layer, B = self.machine.layers[number], self._received(number)
-        A = np.zeros((1, B.shape[1]), B.dtype)
-        if number == 0:
-            B, A = B if self.U is None else B + self.U, A if self.V is None else self.V
-        A = np.ascontiguousarray(np.broadcast_to(A, B.shape))
+        A = self.A[number]
+        if number == 0 and self.U is not None:
+            B = B + self.U
         mean, var = _moments(layer, B, A)
         self.values[number] = draw(layer, mean, B, A, self.rng)
         if number == 0 and self.held is not None:

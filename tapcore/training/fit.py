@@ -150,7 +150,8 @@ def fit(
         marginals, and so keep apart, and move between solutions as these weigh. Measurements keep half of their noise
         from batch to batch, so that sweeps keep up. 0 has none, and the equations are solved as they are; the larger it
         is, the more exact are the equations, and the more slowly chains move. None is 3 (2.5 where hidden units are
-        `Spin`), times ``sqrt(100/n)`` for n > 100 hidden units, for such chains of units of two states, and of Gaussian
+        `Spin`), times ``sqrt(100/n)`` for n > 100 hidden units and, but for `Spin`, times ``100/n`` for fewer, where
+        equations must be exacter, up to 20, for such chains of units of two states, and of Gaussian
         visible and two-state hidden ones; 0 for others, which may else train to where no solution is left without
         measurements, and with `solution_weights`.
     solution_weights : float, optional
@@ -162,8 +163,8 @@ def fit(
     noisy : float
         Share of the chains that start from samples, 0 to 1, that do so from noisy ones: each with a probability of its
         own, uniform in [0, 1], that a unit is replaced by a random mean. Training then also meets the solutions around
-        noisy signals, which denoising comes upon. Not for "cd", "pcd" and "ptt",
-        nor for persistent chains of which none is renewed.
+        noisy signals, which denoising comes upon. Not for "cd", "pcd" and "ptt", nor
+        for persistent chains of which none is renewed.
     damping : float in [0, 1), optional
         Of the sweeps, as in `solve`. None is 0, for "adatap" 1/2.
     gradient : {"tap", "nmf", "tap3", "rbp", "adatap", "cd", "pcd", "ptt"}

@@ -169,7 +169,7 @@ class Settings:
         default=None,
         metadata=option(
             number(minimum=0, maximum=1e6),
-            "signal-to-noise ratio at which chains' hidden units are measured (3, or less where they are many; 0: not)",
+            "signal-to-noise ratio at which chains' hidden units are measured (3; more of few, less of many; 0: not)",
             "R",
         ),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from tapcore.storage import format as file_format
 from tapcore_bench.micro.harness import machine_name
 from tapcore_bench.paper.figures import claims
-from tapcore_bench.paper.figures.cases import Sizes
+from tapcore_bench.paper.figures.cases import PAPER, Sizes
 
 # Pixels across, and colours.
 WIDTH, COLOURS = 900, 48
@@ -29,6 +29,7 @@ def leave(out: Path, folder: Path, sizes: Sizes) -> list[Path]:
     """Write ``paper.md`` and the pictures beside it, of what there is in `out`."""
     from PIL import Image  # comes with matplotlib
 
+    quick = " --quick" if sizes.epochs < PAPER[0] else ""
     written, lines = [], []
     (folder / "paper").mkdir(parents=True, exist_ok=True)
     for name, caption in CAPTIONS.items():
@@ -38,13 +39,12 @@ def leave(out: Path, folder: Path, sizes: Sizes) -> list[Path]:
         picture.thumbnail((WIDTH, 10 * WIDTH))
         to = folder / "paper" / f"{name}.png"
         picture.quantize(COLOURS).save(to, optimize=True)
-        lines.append(
-            f"## {_title(name)}\n\n{caption} `python -m tapcore_bench.paper {name}`\n\n![{caption}](paper/{name}.png)\n"
-        )
+        made = f"`python -m tapcore_bench.paper {name}{quick}`"
+        lines.append(f"## {_title(name)}\n\n{caption} {made}\n\n![{caption}](paper/{name}.png)\n")
         written.append(to)
     head = (
-        f"# Figures and claims of the paper\n\nMade by `python -m tapcore_bench.paper all`: {sizes.epochs} epochs, "
-        f"{sizes.starts:,} starts of chains. {machine_name()}.\n\n"
+        f"# Figures and claims of the paper\n\nMade by `python -m tapcore_bench.paper all{quick} --docs docs`: "
+        f"{sizes.epochs} epochs, {sizes.starts:,} starts of chains. {machine_name()}.\n\n"
         "Claims of its Sec. VII, by the paper's stopping rule (a mean squared change below 1e-8) and by distances to "
         "the solution (1e-6 in every mean):\n\n"
     )
