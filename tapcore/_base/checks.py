@@ -42,7 +42,7 @@ def temperature(name: str, value: Any) -> float:
     """`value` as a float above 0; infinity is one."""
     if isinstance(value, Real) and value == math.inf:
         return math.inf
-    if (own := number(name, value, minimum=0)) == 0:
+    if (own := number(name, value)) <= 0:
         raise ValueError(f"{name} must be above 0, got {value!r}")
     return own
 

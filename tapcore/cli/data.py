@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from tapcore.storage.datasets import Dataset
 
 DATA_NOTE = "data.json"
-
+# In it: the share of the samples that was held out and the seed that drew them; else None, as in runs of old.
+HELD_OUT = "held_out"
 
 _NOTED = ("source", "threshold", "key", "image_shape")
 
@@ -107,4 +108,9 @@ def data_of_run(run: Path, threshold: float | None = None, key: str | None = Non
     said = noted(run)
     if said is None:
         return None
-    return load(said["source"], threshold=said["threshold"] if threshold is None else threshold, key=key or said["key"])
+    X = load(said["source"], threshold=said["threshold"] if threshold is None else threshold, key=key or said["key"])
+    if not said.get(HELD_OUT):
+        return X
+    from tapcore.training.held_out import trained_on
+
+    return trained_on(X, *said[HELD_OUT])

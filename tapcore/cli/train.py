@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tapcore.cli import flags
-from tapcore.cli.data import DATA_NOTE, refuse_alike
+from tapcore.cli.data import DATA_NOTE, HELD_OUT, refuse_alike
 from tapcore.training.options import default_of
 from tapcore.training.settings import Settings, paper_settings
 
@@ -74,7 +74,8 @@ def _train(options: argparse.Namespace) -> None:
         )  # fmt: skip
         # Nothing can be refused any more; whatever interrupts the run, `solve` knows its data.
         out.mkdir(parents=True, exist_ok=True)
-        _note_data(out, options, dataset.image_shape)
+        share = (validation, seed) if isinstance(validation, float) else None
+        _note_data(out, options, dataset.image_shape, share)
         result = finish(training, None, ())
     print(f"{' x '.join(map(str, machine.sizes))} units trained on {training.samples} samples")
     if result.history:
@@ -148,12 +149,17 @@ def _layer_sizes(text: str) -> list[int]:
     return [checks.integer("--hidden", int(part), minimum=1) for part in parts]
 
 
-def _note_data(out: Path, options: argparse.Namespace, image_shape: tuple[int, int] | None) -> None:
+def _note_data(
+    out: Path, options: argparse.Namespace, image_shape: tuple[int, int] | None, held_out: tuple[float, int] | None
+) -> None:
     from tapcore.storage.bundled import BUNDLED
     from tapcore.storage.format import write_whole
 
     source = options.data if options.data in BUNDLED else str(Path(options.data).resolve())
-    note = {"source": source, "threshold": options.threshold, "key": options.key, "image_shape": image_shape}
+    note = {
+        "source": source, "threshold": options.threshold, "key": options.key, "image_shape": image_shape,
+        HELD_OUT: held_out,
+    }  # fmt: skip
     write_whole(out / DATA_NOTE, (json.dumps(note, indent=1) + "\n").encode())
 
 

@@ -198,7 +198,7 @@ def _forward(paths: Paths, betas: NDArray[np.float64], seed: int, bar: Any) -> t
     paths.deal(_generator(seed, _DEAL))
     paths.gibbs.seed(seed, _PATH)
     log_weights = paths.forward(betas, bar)
-    found = _estimate(log_weights, len(betas), 1, _independent(paths.machine))
+    found = estimate_of(log_weights, len(betas), 1, _independent(paths.machine))
     doubts, most = [*found.doubts], max(_MISSED, 2 * found.standard_error)
     if paths.centres.modes.missed > most:
         doubts.append("starts still led to new modes when the search for them ended: more of them may be missing")
@@ -232,15 +232,18 @@ def _backward(
     share = np.exp(shares.log_share - shares.log_share.max())
     share /= share.sum()
     log_weights = backward(paths.machine, paths.centres, np.log(share), layers[::2], betas, (seed, _BACK), bar)
-    found = _estimate(log_weights, len(betas), -1, _independent(paths.machine))
+    found = estimate_of(log_weights, len(betas), -1, _independent(paths.machine))
     # Which of them are depends on chance; by how much that matters, on how well their shares are known.
     chance = np.sqrt((share * shares.error**2).sum() / paths.gibbs.count)
     error = float(np.hypot(found.standard_error, chance))
     return AnnealedEstimate(found.log_z, error, found.doubts, found.effective_chains)
 
 
-def _estimate(log_weights: Array, steps: int, sign: int, independent: bool) -> AnnealedEstimate:
-    """Ln Z from logs of weights, of so many steps, whose mean is Z (`sign` 1) or 1/Z (-1)."""
+def estimate_of(log_weights: Array, steps: int, sign: int, independent: bool) -> AnnealedEstimate:
+    """Ln Z from logs of weights, of so many steps, whose mean is Z (`sign` 1) or 1/Z (-1).
+
+    Between `independent` units no step makes an error but of rounding.
+    """
     top = log_weights.max()
     if not np.isfinite(top):
         return AnnealedEstimate(float("nan"), float("nan"), ("no chain has a finite weight",))

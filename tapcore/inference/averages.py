@@ -50,7 +50,8 @@ class Averages:
 
     def __repr__(self) -> str:
         sizes = "-".join(str(len(m)) for m in self.mean)
-        return f"Averages(log_z={self.log_z:.6g}, {len(self.weights)} solutions of {sizes} units)"
+        count = len(self.weights)
+        return f"Averages(log_z={self.log_z:.6g}, {count} solution{'s' * (count > 1)} of {sizes} units)"
 
 
 def solution_weights(free_energy: Array, temperature: float) -> NDArray[np.float64]:

@@ -75,6 +75,11 @@ def held_out(X: Array, validation: Any, visible: Unit, seed: int) -> tuple[Array
     return samples, HeldOut(draw_sample(rows, _stream(seed, 1)), fingerprint(rows))
 
 
+def trained_on(X: Array, share: float, seed: int) -> Array:
+    """Rows that a run trains on whose `validation` is a share."""
+    return X[~_drawn(len(X), share, seed)]
+
+
 def _drawn(samples: int, share: Any, seed: int) -> NDArray[np.bool_]:
     """Which of so many samples are held out: a share of them, one at least and not all."""
     value = 0.0

@@ -300,6 +300,8 @@ def paper_settings(**changes: Any) -> Settings:
     >>> machine, history = tc.fit(machine, X, settings=tc.paper_settings(epochs=20))
     """
     swept = changes.get("gradient") not in SAMPLED
+    if changes.get("optimizer") is not None:
+        changes = {"momentum": None} | changes  # the paper's goes with what it is part of
     return replace(
         Settings(
             epochs=100 if changes.get("seconds") is None else None, batch_size=100, chains=100, learning_rate=0.005,

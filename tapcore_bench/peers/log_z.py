@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 import tapcore as tc
 from tapcore.cli.data import load_as_trained, noted
+from tapcore.evaluation.annealed import estimate_of
 from tapcore.sampling.centres import centres_of
 from tapcore.sampling.estimate import Estimate
 from tapcore.sampling.modes import Modes
@@ -65,11 +66,7 @@ def from_one_law(machine: tc.Machine, data: NDArray[Any], chains: int, temperatu
     paths.gibbs.seed(seed, 0)
     with tqdm(disable=True) as bar:
         logs = paths.forward(np.arange(1, temperatures + 1) / temperatures, bar)
-    weights = np.exp(logs - logs.max())
-    error = float(weights.std(ddof=1) / (weights.mean() * np.sqrt(chains)))
-    few = float(weights.sum() ** 2 / (weights**2).sum())
-    doubts = () if few >= min(10.0, 0.5 * chains) else (f"{few:.1f} of {chains} chains carry all of the weight",)
-    return Estimate(float(logs.max() + np.log(weights.mean())), error, doubts)
+    return estimate_of(logs, temperatures, 1, independent=False)
 
 
 def routes(run: Path, data: NDArray[Any], options: argparse.Namespace) -> list[Route]:

@@ -12,7 +12,9 @@ import pytest
 
 import tapcore as tc
 from tapcore.cli import score
+from tapcore.cli.data import data_of_run
 from tapcore.storage import datasets
+from tapcore.training.held_out import held_out
 
 
 def test_scores_as_text_and_as_json(run: Any, tmp_path: Path) -> None:
@@ -62,3 +64,17 @@ def test_the_range_of_a_known_score_leaves_routes_with_doubts_aside(capsys: pyte
     assert lines[0].startswith(f"log-likelihood of 20 samples: {low} to {low} nats each (+- ")
     assert lines[1] == "  reverse: few chains"
     assert lines[3].startswith("  reverse, from samples by ladder: -99.000")
+
+
+def test_samples_that_training_held_out_are_no_training_data(run: Any, tmp_path: Path) -> None:
+    X = datasets.load("digits")
+    np.save(tmp_path / "rows.npy", X[:400])
+    how = ("--epochs", "2", "--hidden", "5", "--validation", "0.4", "--seed", "7")
+    run("train", tmp_path / "rows.npy", "--out", tmp_path / "run", *how)
+    seen, _ = held_out(X[:400], 0.4, tc.Binary(64), 7)
+    assert len(seen) == 240
+    np.testing.assert_array_equal(data_of_run(tmp_path / "run"), seen)
+    # Another file is not.
+    np.save(tmp_path / "other.npy", X[400:500])
+    run("train", tmp_path / "rows.npy", "--out", tmp_path / "two", *how[:4], "--validation", tmp_path / "other.npy")
+    np.testing.assert_array_equal(data_of_run(tmp_path / "two"), X[:400])

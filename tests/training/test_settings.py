@@ -320,3 +320,10 @@ def test_checkpoints_hold_what_is_new_too(tmp_path: Path) -> None:
     assert kept["learning_rate"] == [0.002]
     tc.fit(RBM, X, seconds=0.0, checkpoint=tmp_path / "timed")
     assert file_format.read(tmp_path / "timed" / "epoch-0001.safetensors")[0]["settings"]["seconds"] == 0.0
+
+
+def test_the_papers_settings_take_another_optimizer() -> None:
+    # Momentum of the paper would contradict it, and is not what was given.
+    assert tc.paper_settings(optimizer=tc.Adam(0.8)).momentum is None
+    with pytest.raises(ValueError, match="momentum is part of the optimizer"):
+        tc.paper_settings(optimizer=tc.Adam(0.8), momentum=0.5)
