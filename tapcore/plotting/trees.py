@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Most nodes whose mean image is shown, and its side, in inches.
 IMAGES, SIDE = 24, 0.32
+# Inches a leaf, and least and most of a tree: a page. What a page cannot show is in the files for iTOL.
+LEAF, LEAST, MOST = 0.07, 4.0, 9.0
 # From so many minima on lines are thin.
 MANY = 200
 # Most minima of a disconnectivity graph that have an image, and the room of one, as a share of the graph.
@@ -56,21 +58,25 @@ def tree(
     """
     leaves = len(tree.solutions)
     _check(image_shape, tree.mean.shape[1], labels, leaves, "leaf")
-    figure = figure_of(7.0, min(40.0, max(4.0, 0.07 * leaves)))
+    tall = min(MOST, max(LEAST, LEAF * leaves))
+    figure = figure_of(7.0, tall)
     axes = figure.subplots()
     height, below = _heights(tree), tree.children
     for node, children in enumerate(below):
         for child in children:
             x, y = tree.position[[node, child]], height[[node, child]]
-            axes.plot([x[0], x[0], x[1]], [y[0], y[1], y[1]], color="0.35", lw=0.8, solid_capstyle="projecting")
+            axes.plot(
+                [x[0], x[0], x[1]], [y[0], y[1], y[1]], color="0.35", lw=_line(leaves), solid_capstyle="projecting"
+            )
     if labels is None:
         axes.scatter(tree.position[:leaves], height[:leaves], s=6, color="black", zorder=3)
     else:
         _labelled(axes, tree.position[:leaves], height[:leaves], labels, dict(colors or {}))
     if image_shape is not None:
         largest = np.argsort([-len(own) for own in tree.leaves_below()], kind="stable")
-        inner = [k for k in largest if k >= leaves and not math.isnan(tree.free_energy[k])][:IMAGES]
-        for node in inner:
+        inner = [k for k in largest if k >= leaves and not math.isnan(tree.free_energy[k])]
+        wide, high = 1.2 * SIDE / 7.0 * (np.ptp(tree.position) or 1.0), 1.2 * SIDE / tall * (np.ptp(height) or 1.0)
+        for node in _apart(tree.position, height, np.array(inner, np.int64), (wide, high), IMAGES):
             _image(axes, (tree.position[node], height[node]), tree.mean[node].reshape(image_shape))
     if tree.along == "beta":
         axes.set_xlabel("couplings relative to the machine's")
@@ -123,14 +129,15 @@ def disconnectivity(
     axes = figure.subplots()
     place, depth, lines = _valleys(barriers)
     for x, y in lines:
-        axes.plot(x, y, color="0.35", lw=0.8 if count < MANY else 0.3, solid_capstyle="projecting")
+        axes.plot(x, y, color="0.35", lw=_line(count), solid_capstyle="projecting")
     energies = minima.free_energy
     if labels is None:
         axes.scatter(place, energies, s=8, color="black", zorder=3)
     else:
         _labelled(axes, place, energies, labels, dict(colors or {}))
     if image_shape is not None:
-        for k in _apart(place, energies, np.argsort(-depth, kind="stable")):
+        room = np.ptp(place) * ROOM[0] or 1.0, np.ptp(energies) * ROOM[1] or 1.0
+        for k in _apart(place, energies, np.argsort(-depth, kind="stable"), room, SHOWN):
             _image(axes, (place[k], energies[k]), minima.mean[0][k].reshape(image_shape), below=True)
         axes.margins(y=0.12)
     axes.set(xticks=[], xlabel=f"{count} minima", ylabel="free energy (nats)")
@@ -198,16 +205,22 @@ def _valleys(barriers: Barriers) -> _Valleys:
     return _Valleys(place, top - energies, lines)
 
 
-def _apart(place: NDArray[np.float64], energies: NDArray[np.float64], order: NDArray[np.int64]) -> list[int]:
-    """The first in order whose images do not lie on one another."""
-    wide, high = np.ptp(place) * ROOM[0] or 1.0, np.ptp(energies) * ROOM[1] or 1.0
+def _apart(
+    x: NDArray[np.float64], y: NDArray[np.float64], order: NDArray[np.int64], room: tuple[float, float], most: int
+) -> list[int]:
+    """The first points in order whose images, which need this room, do not lie on one another."""
     chosen: list[int] = []
     for k in order:
-        if all(abs(place[k] - place[c]) > wide or abs(energies[k] - energies[c]) > high for c in chosen):
+        if all(abs(x[k] - x[c]) > room[0] or abs(y[k] - y[c]) > room[1] for c in chosen):
             chosen.append(int(k))
-        if len(chosen) == SHOWN:
+        if len(chosen) == most:
             break
     return chosen
+
+
+def _line(count: int) -> float:
+    """Width of the lines between so many ends."""
+    return 0.8 if count < MANY else 0.3
 
 
 def _labelled(axes: Any, x: ArrayLike, y: ArrayLike, labels: Sequence[str | None], colors: dict[str, str]) -> None:
