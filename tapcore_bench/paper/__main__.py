@@ -17,10 +17,10 @@ from tapcore_bench.micro.harness import machine_name
 from tapcore_bench.paper.figures import cases, gallery
 from tapcore_bench.paper.figures.cases import Sizes
 
-FIGURES = (*(f"fig{k}" for k in range(3, 12)), "temperature", "claims")
+FIGURES = (*(f"fig{k}" for k in range(3, 12)), "temperature", "tree", "valleys", "claims")
 ALL_NAMES = (cases.BINARY, cases.GREY, cases.FACES)
 # Figures of binary data only, and those that are quick with them alone.
-BINARY_ONLY = ("fig8", "fig9", "fig10", "fig11", "claims")
+BINARY_ONLY = ("fig8", "fig9", "fig10", "fig11", "tree", "valleys", "claims")
 QUICK_BINARY = (*BINARY_ONLY, "fig3", "fig4", "temperature")
 
 

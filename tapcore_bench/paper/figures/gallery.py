@@ -22,6 +22,8 @@ CAPTIONS = {
     "fig10": "Training by TAP and adaptive TAP, and the time of an iteration.",
     "fig11": "TAP log-likelihood per unit of deep machines.",
     "temperature": "Solutions against scaled couplings, and against the variance of weights.",
+    "tree": "Solutions joined as training goes back, coloured by the class of the samples that lead to them.",
+    "valleys": "Heights of the lowest known saddles at which valleys of the free energy are one.",
 }
 
 
