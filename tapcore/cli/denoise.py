@@ -96,8 +96,8 @@ def _denoise(options: argparse.Namespace) -> None:
         arrays["clean"] = X
     np.savez(contents, **arrays)
     write_whole(out, contents.getvalue())
-    images = "1 image" if len(Y) == 1 else f"{len(Y)} images"
-    print(f"{images}, {channel!r}: {int(found.converged.sum())} converged; means and variances in {out}")
+    counted = "1 image" if len(Y) == 1 else f"{len(Y)} images"
+    print(f"{counted}, {channel!r}: {int(found.converged.sum())} converged; means and variances in {out}")
     rows = {"seen": Y, "TAP": found.mean} if options.noisy else {"clean": X, "seen": Y, "TAP": found.mean}
     if not options.noisy:
         rows |= _compare(visible, X, Y, found.mean, channel, prior, training)

@@ -78,7 +78,8 @@ def bare(means: NDArray[np.float64], free_energy: NDArray[np.float64]) -> Soluti
 
 def plot(out: Path) -> list[Path]:
     """Draw what is in the table, a picture for each data set; the first has the figure's own name."""
-    rows, drawn = tables.read(out / "tree.csv"), []
+    rows = tables.read(out / "tree.csv")
+    drawn: list[Path] = []
     for title in dict.fromkeys(row["case"] for row in rows):
         own = [row for row in rows if row["case"] == title]
         leaves = [row for row in own if row["leaf"] == "1"]

@@ -49,7 +49,8 @@ def _rows(out: Path, case: Case, sizes: Sizes) -> Iterator[tables.Row]:
 
 def plot(out: Path) -> list[Path]:
     """Draw what is in the table, a picture for each data set; the first has the figure's own name."""
-    rows, drawn = tables.read(out / "valleys.csv"), []
+    rows = tables.read(out / "valleys.csv")
+    drawn: list[Path] = []
     for title in dict.fromkeys(row["case"] for row in rows):
         minima, saddles = (
             [row for row in rows if (row["case"], row["kind"]) == (title, kind)] for kind in (MINIMUM, SADDLE)
