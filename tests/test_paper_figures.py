@@ -245,3 +245,24 @@ def test_data_of_packages_go_with_their_labels(name: str) -> None:
     means = np.stack([X[labels == k].mean(axis=0) for k in range(10)])
     nearest = ((X[:500, None] - means) ** 2).sum(axis=2).argmin(axis=1)
     assert (nearest == labels[:500]).mean() > 0.7
+
+
+def test_trees_and_valleys_are_those_of_the_last_machine(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for name in ("tree", "valleys"):
+        figures.main([name, "--quick", "--out", str(out)])
+    case, folder = cases.case(cases.DIGITS, 6), out / "runs" / "digits-6"
+    found = tc.harvest(tc.load(folder), np.asarray(case.X[:60]), progress=False)
+    leaves = [row for row in tables.read(out / "tree.csv") if row["leaf"] == "1"]
+    assert_allclose([float(row["free_energy"]) for row in leaves], found.free_energy, rtol=1e-9)
+    assert (out / "tree-digits-6" / "tree.nwk").read_text().count("S") == len(found)
+    # A solution's class is the one that most samples have which lead to it.
+    assert found.labels is not None
+    for k, row in enumerate(leaves):
+        own = np.bincount(cases.labels_of(cases.DIGITS)[:60][found.labels == k])
+        assert own[int(row["class"])] == own.max()
+    graph = tc.barriers(tc.load(folder), found, progress=False)
+    rows = tables.read(out / "valleys.csv")
+    assert [row["kind"] for row in rows] == ["minimum"] * len(graph.minima) + ["saddle"] * len(graph.saddles)
+    energies = [*graph.minima.free_energy, *graph.saddles.free_energy]
+    assert_allclose([float(row["free_energy"]) for row in rows], energies, rtol=1e-9)
