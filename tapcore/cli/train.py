@@ -80,7 +80,9 @@ def _train(options: argparse.Namespace) -> None:
     print(f"{' x '.join(map(str, machine.sizes))} units trained on {training.samples} samples")
     if result.history:
         _print_scores(result, None if options.patience is None else training.best_epoch)
-        print("  (an estimate, no bound: with training it drifts from the exact one, first above it; see tapcore.ais)")
+        print(
+            "  (an estimate, no bound: with training it drifts from the exact one, to either side: see tapcore score)"
+        )
     _draw(out, result.machine, result.history, dataset.image_shape)
 
 

@@ -31,9 +31,10 @@ def log_likelihood(machine: Machine, X: ArrayLike, free_energy: ArrayLike) -> ND
     energies. In a deeper machine the hidden layers' ln Z given x is no sum any more: its TAP estimate takes its place,
     minus the free energy of the machine clamped to x (App. E).
 
-    Neither is a bound: they drift away from the exact value, first to above it, the longer a machine is trained. With
-    64x20 units on 8x8 digits both are -24.6 nats a sample after 10 epochs of rate 0.1; after 100 the estimate is -15.8
-    for an exact -18.5, after 300 -23.2 for -19.6. `ais` tells by how much, for small machines `exact.log_likelihood`.
+    Neither is a bound: they drift away from the exact value, as a rule first to above it, the longer a machine is
+    trained. With 64x20 units on 8x8 digits both are -24.6 nats a sample after 10 epochs of rate 0.1; after 100 the
+    estimate is -15.8 for an exact -18.5, after 300 -23.2 for -19.6. `ais` tells by how much, for small machines
+    `exact.log_likelihood`.
 
     Parameters
     ----------

@@ -72,6 +72,11 @@ def gains(machine: Machine) -> bool:
     return (visible.states is not None or gaussian) and all(layer.states is not None for layer in hidden)
 
 
+def few_hidden(machine: Machine) -> bool:
+    """Whether so few units are hidden that their weights become large in training, and equations fall behind."""
+    return sum(machine.sizes[1:]) < _MANY
+
+
 def posterior_ratio(machine: Machine) -> float:
     """The ratio that serves posteriors best: states of hidden units are told apart as well as 0 and 1 are."""
     return _OF_BINARY * min(1.0, _held(machine)) / _widest(machine) ** 2

@@ -272,11 +272,12 @@ def fit(
     later. The steps are those of a run without `patience`, whose machines are those that take them. The average is in
     the dtype to train in and, of real-valued visible units, in standard coordinates; checkpoints hold both machines.
 
-    The held-out score, the column `validation` of the history, is an estimate of the exact held-out log-likelihood that
-    comes to lie above it, but is highest where that is. Of 500 binary MNIST images, 784x100 (1,000 held out, three
-    seeds), ``patience=5`` stops 5 epochs after the best, of 38, 39 and 54, where the score has fallen by 0.2 to 0.5
-    nats. The learning rate falls along all the `epochs`, or `seconds`, that a run may take: one that ends early has not
-    come to the small steps of the end, which an average makes up for.
+    The best epoch is the one of the best held-out score: of the column `validation`, an estimate of the exact held-out
+    log-likelihood that comes to lie above it, but is highest where that is; or, of units of two states of which fewer
+    than 100 are hidden, of the column `pseudo`, as there TAP's falls while the exact one still rises. Of 500 binary
+    MNIST images, 784x100 (1,000 held out, three seeds), ``patience=5`` stops 5 epochs after the best, of 38, 39 and 54,
+    where the score has fallen by 0.2 to 0.5 nats. The learning rate falls along all the `epochs`, or `seconds`, that a
+    run may take: one that ends early has not come to the small steps of the end, which an average makes up for.
 
     The centred gradient is that of Montavon and Mueller, "Deep Boltzmann machines and the centering trick" (2012), with
     offsets as in Melchior, Fischer and Wiskott, "How to center deep Boltzmann machines" (2016); binary machines then

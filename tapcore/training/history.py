@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapcore.evaluation.likelihood import unchecked_log_likelihood
+from tapcore.evaluation.pseudo_likelihood import pseudo_log_likelihood
 from tapcore.inference.solve import solve
 from tapcore.machine import Machine
 
@@ -18,6 +19,8 @@ SCORED = 10_000
 # Close enough for F, which is stationary at a solution: its error is of the order of the square of the distance.
 SCORING_TOL = 1e-4
 SCORING_SWEEPS = 300
+# Held-out samples whose pseudo-likelihood is taken, where it is.
+PSEUDO = 1000
 
 
 class EpochRecord(NamedTuple):
@@ -26,7 +29,7 @@ class EpochRecord(NamedTuple):
     Attributes
     ----------
     epoch, learning_rate, log_likelihood, free_energy, residual, unconverged, lost, seconds, stage, validation,
-    acceptance, rungs
+    acceptance, rungs, pseudo
         Numbers: a row of the columns of `History`, which says what they are.
     """
 
@@ -42,6 +45,7 @@ class EpochRecord(NamedTuple):
     validation: float = math.nan
     acceptance: float = math.nan
     rungs: int = 0
+    pseudo: float = math.nan
 
 
 class History(Sequence[EpochRecord]):
@@ -66,9 +70,9 @@ class History(Sequence[EpochRecord]):
     learning_rate : (n,) array
     log_likelihood : (n,) array
         TAP log-likelihood (Eq. 38) in nats, averaged over the sample and divided by the number of units of all layers.
-        F in it is the average over all K chains but lost ones, whether converged or not. An estimate and no bound: it
-        drifts from the exact value, first to above it, the longer a machine is trained; `tapcore.ais` or
-        `exact.log_likelihood` tell by how much.
+        F in it is the average over all K chains but lost ones, whether converged or not. An estimate and no bound: the
+        longer a machine is trained, the further it drifts from the exact value, by the paper's recipe first to above
+        it, by default below it where hidden units are few; `tapcore.ais` or `exact.log_likelihood` tell by how much.
     free_energy : (n,) array
         That average of F, in nats.
     residual : (n,) array
@@ -93,6 +97,9 @@ class History(Sequence[EpochRecord]):
         the last rung was added.
     rungs : (n,) int64 array
         Rungs of that ladder at the end of the epoch, independent units among them; 0 for other gradients.
+    pseudo : (n,) array
+        Pseudo-log-likelihood, in nats per visible unit, of at most `PSEUDO` = 1,000 of the held-out rows: what tells
+        the best epoch of a run with `patience` where hidden units are few (see `fit`). NaN of other runs.
     """
 
     _COUNTS = ("epoch", "unconverged", "lost", "stage", "rungs")
@@ -165,6 +172,7 @@ class Score(NamedTuple):
     unconverged: int
     lost: int
     validation: float
+    pseudo: float
 
 
 def draw_sample(X: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
@@ -178,7 +186,9 @@ def draw_sample(X: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     return sample
 
 
-def score(machine: Machine, sample: NDArray[Any], chains: int, held_out: NDArray[Any] | None = None) -> Score:
+def score(
+    machine: Machine, sample: NDArray[Any], chains: int, held_out: NDArray[Any] | None = None, pseudo: bool = False
+) -> Score:
     """Score `machine` on `sample`, and on rows held out if there are any, as `History` describes."""
     solutions = solve(machine, sample[:chains], tol=SCORING_TOL, max_sweeps=SCORING_SWEEPS)
     found = np.isfinite(solutions.free_energy)
@@ -192,4 +202,7 @@ def score(machine: Machine, sample: NDArray[Any], chains: int, held_out: NDArray
     ]
     residual = float(solutions.residual[found].max(initial=0.0))
     unconverged, lost = int((~solutions.converged).sum()), int((~found).sum())
-    return Score(per_unit[0], energy, residual, unconverged, lost, per_unit[1])
+    sites = math.nan
+    if pseudo and held_out is not None:
+        sites = float(pseudo_log_likelihood(machine, held_out[:PSEUDO]).mean()) / machine.sizes[0]
+    return Score(per_unit[0], energy, residual, unconverged, lost, per_unit[1], sites)

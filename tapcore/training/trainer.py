@@ -18,7 +18,7 @@ from tapcore.machine import Machine
 from tapcore.training.average import Average, named
 from tapcore.training.centring import Offsets
 from tapcore.training.data_side import DataSide
-from tapcore.training.held_out import best_of
+from tapcore.training.held_out import best_of, by_sites
 from tapcore.training.history import EpochRecord, History, draw_sample, score
 from tapcore.training.moves import OfParameters, how, memory
 from tapcore.training.phase import overwrite
@@ -151,7 +151,9 @@ class Trainer:
             self.batch += 1
             batch_done()
         self._refuse_divergence()
-        result = score(self.outcome(), self.sample, self.settings.chains, self.held_out)
+        machine = self.outcome()
+        pseudo = self.settings.patience is not None and by_sites(machine)
+        result = score(machine, self.sample, self.settings.chains, self.held_out, pseudo)
         self.epoch, self.batch, self.seconds = self.epoch + 1, 0, 0.0
         result = result._replace(lost=result.lost + self.lost)
         seconds = _now() - begun

@@ -31,7 +31,7 @@ def test_train_then_solve_then_info(run: Any, tmp_path: Path) -> None:
     assert lines[1].startswith("TAP log-likelihood per unit after epoch 3: -0.")
     assert (
         lines[2]
-        == "  (an estimate, no bound: with training it drifts from the exact one, first above it; see tapcore.ais)"
+        == "  (an estimate, no bound: with training it drifts from the exact one, to either side: see tapcore score)"
     )
     for name in ("receptive_fields.png", "history.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
@@ -180,7 +180,8 @@ def test_grey_files_need_a_threshold(run: Any, tmp_path: Path) -> None:
     assert run("train", tmp_path / "grey.npy", "--threshold", "127", "--out", tmp_path / "run", *SHORT)[0] == 0
     # What was trained on is remembered, wherever solve is called from.
     note = json.loads((tmp_path / "run" / "data.json").read_text())
-    assert note == {"source": str(tmp_path / "grey.npy"), "threshold": 127.0, "key": None, "image_shape": [4, 5]}
+    source = {"source": str(tmp_path / "grey.npy"), "threshold": 127.0, "key": None}
+    assert note == source | {"image_shape": [4, 5], "held_out": None}
     assert run("solve", tmp_path / "run")[0] == 0
 
 
