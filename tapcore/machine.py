@@ -101,9 +101,9 @@ class Machine:
     def at(self, beta: float) -> Machine:
         """The machine at an inverse temperature: couplings times `beta`, units as they are.
 
-        At 0 units are independent, and the equations have one solution; as `beta` rises there are more, as in training,
-        where the spread of the weights grows. Couplings of units of states 0 and 1 also act as fields, which change
-        with them.
+        At 0 units are independent, and the equations have one solution; as `beta` rises there come more, as in
+        training, where the spread of the weights grows. Couplings of units of states 0 and 1 also act as fields, which
+        change with them and may leave few solutions at a `beta` above 1.
 
         Parameters
         ----------

@@ -266,3 +266,22 @@ def test_trees_and_valleys_are_those_of_the_last_machine(tmp_path: Path) -> None
     assert [row["kind"] for row in rows] == ["minimum"] * len(graph.minima) + ["saddle"] * len(graph.saddles)
     energies = [*graph.minima.free_energy, *graph.saddles.free_energy]
     assert_allclose([float(row["free_energy"]) for row in rows], energies, rtol=1e-9)
+
+
+def test_a_damaged_piece_is_made_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, header = tmp_path / "t.csv", ("a", "b")
+    pieces = {"one": lambda: [(1, 2)], "two": lambda: [(3, 4)]}
+    tables.piecewise(path, header, pieces)
+    whole = path.read_bytes()
+    for damage in ("garbage\n", "a,b\n3\n", ""):
+        (tmp_path / "t" / "two.csv").write_text(damage)
+        tables.piecewise(path, header, pieces)
+        assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("words", [["--only", "plot", "--out", "none"], ["--out", os.devnull + "/x"]])
+def test_what_cannot_be_read_or_written_is_said_in_a_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        figures.main(["valleys", "--quick", *words])
+    assert left.value.code == 2
+    assert "valleys: [Errno" in capsys.readouterr().err.splitlines()[-1]

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tapcore.cli.data import data_of_run, load_as_trained, noted
+from tapcore.cli.data import HELD_OUT, data_of_run, load_as_trained, noted
 
 if TYPE_CHECKING:
     from tapcore.evaluation.score import Score
@@ -34,6 +34,7 @@ def add_to(commands: Any) -> None:
     add("--chains", type=int, default=200, metavar="N", help="of annealing, and of each rung of the ladder along a run")
     temperatures = "of annealing; rungs times sweeps of the ladder are as many"
     add("--temperatures", type=int, default=2000, metavar="N", help=temperatures)
+    add("--held-out", action="store_true", help="only the rows of DATA that the run held out (a share of them)")
     add("--seed", type=int, default=0, metavar="N", help="of all that is drawn")
     add("--json", action="store_true", help="print one JSON object and nothing else")
     add("--threads", type=int, metavar="N", help="threads to use (all of the processors)")
@@ -49,7 +50,7 @@ def _score(options: argparse.Namespace) -> None:
 
     run, units = Path(options.run), sum(load(options.run).sizes)
     folder = run if run.is_dir() else run.parent
-    X = load_as_trained(options.data, options.threshold, options.key, noted(folder)).X
+    X = _rows(options, folder)
     with thread_limit(options.threads):
         found = score(
             run, X, data=_trained_on(folder), chains=options.chains, temperatures=options.temperatures,
@@ -59,6 +60,25 @@ def _score(options: argparse.Namespace) -> None:
         print(json.dumps(found.to_dict(), indent=1, allow_nan=False))
     else:
         _print(found, units)
+
+
+def _rows(options: argparse.Namespace, folder: Path) -> Any:
+    """The samples to be scored; and a line where some that were held out are among others that were trained on."""
+    from tapcore.storage.bundled import BUNDLED
+    from tapcore.training.held_out import kept_from
+
+    said = noted(folder)
+    X = load_as_trained(options.data, options.threshold, options.key, said).X
+    source = options.data if options.data in BUNDLED else str(Path(options.data).resolve())
+    same = said is not None and said.get(HELD_OUT) is not None and said["source"] == source
+    if options.held_out:
+        if said is None or not same:
+            raise ValueError("--held-out is for the data that a run was trained on with --validation SHARE")
+        share, seed = said[HELD_OUT]
+        return kept_from(X, share, seed)
+    if same:
+        print("tapcore: of these samples some were held out: --held-out scores them alone", file=sys.stderr)
+    return X
 
 
 def _trained_on(folder: Path) -> Any:

@@ -30,7 +30,7 @@ def add_to(commands: Any) -> None:
     add("--temperature", action="store_true", help="of the last machine at falling couplings, in place of the run's")
     add("--annotations", metavar="CSV", help="labels of samples: a column Name (or row number from 0), others legends")
     add("--colors", metavar="CSV", help="colours of labels: columns Legend, Label, Color (#rrggbb)")
-    add("--out", metavar="FOLDER", help="where files go (RUN/tree)")
+    add("--out", metavar="FOLDER", help="where files go (RUN/tree, or RUN/tree-temperature)")
     add("--threads", type=int, metavar="N", help="threads to use (all of the processors)")
     tree.set_defaults(run_command=_tree)
 
@@ -50,7 +50,11 @@ def _tree(options: argparse.Namespace) -> None:
     if options.colors and not options.annotations:
         raise ValueError("--colors needs --annotations, the labels that they are of")
     run, known = Path(options.run), None
-    out = Path(options.out) if options.out else (run if run.is_dir() else run.parent) / "tree"
+    out = (
+        Path(options.out)
+        if options.out
+        else (run if run.is_dir() else run.parent) / ("tree-temperature" if options.temperature else "tree")
+    )
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out must be a folder, and {out} is a file")
     if options.annotations:

@@ -13,13 +13,16 @@ Array = NDArray[Any]
 MOST = 20_000
 # Columns whose correlations are compared, evenly spaced: a million pairs of them.
 COLUMNS = 1000
+# Averages that differ by no more than this share of the columns' spread are all alike.
+ROUNDING = 1e-9
 
 
 class Equilibrium(NamedTuple):
     """Averages of samples against those of data: slope of the best line through the origin of both, and correlation.
 
     Both are 1 where samples are as the data, but for noise: of few samples correlations fall short of 1, while slopes
-    do not. Slopes below 1 are of samples that are flatter than the data. NaN where the data do not vary.
+    do not. Slopes below 1 are of samples that are flatter than the data. NaN where the data do not vary, as averages
+    of standardised columns do not.
 
     Attributes
     ----------
@@ -53,6 +56,8 @@ def equilibrium(samples: Array, data: Array) -> Equilibrium:
     upper = np.triu_indices(len(columns), 1)
     pairs = [((x - m).T @ (x - m) / len(x))[upper] for x, m in zip((made, given), means, strict=True)]
     centred = [m - m.mean() for m in means]
+    if np.abs(centred[1]).max() <= ROUNDING * np.sqrt(given.var(axis=0).max()):  # columns that have been standardised
+        centred[1][:] = 0
     return Equilibrium(*_compared(*centred), *_compared(*pairs), len(samples))
 
 

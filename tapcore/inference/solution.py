@@ -194,6 +194,14 @@ def stacked(first: Solutions, second: Solutions, counts: NDArray[np.int64] | Non
 _PER_CHAIN = ("free_energy", *NUMBERS)
 
 
+def check_solved(name: str, solutions: Any, machine: Machine) -> None:
+    """As `check_solutions`; and refuse those that are known to be another machine's, but for its dtype."""
+    check_solutions(name, solutions, machine.sizes)
+    own = solutions.machine
+    if own is not None and own.replace(dtype="float32") != machine.replace(dtype="float32"):
+        raise ValueError(f"{name} must be of this machine, got those of another one of the same size")
+
+
 def check_solutions(name: str, solutions: Any, sizes: tuple[int, ...], dtype: Any = None) -> None:
     """Refuse, as the argument `name`, all but solutions of layers of these sizes that are finite in `dtype`."""
     if not isinstance(solutions, Solutions):

@@ -15,7 +15,7 @@ from scipy.spatial.distance import cdist
 from tqdm import tqdm
 
 from tapcore._base import checks
-from tapcore.inference.solution import Solutions, check_solutions
+from tapcore.inference.solution import Solutions, check_solved
 from tapcore.landscape.curvature import Point, Space, curvatures, highest
 from tapcore.landscape.newton import STILL, refined
 from tapcore.landscape.saddles import climb, ridge, sides
@@ -37,6 +37,8 @@ AT_ONCE = 256
 ROUNDS = 3
 # How often it is tried to join what is not joined yet, each time between others.
 JOINS = 12
+# And after how many times without a saddle it is given up.
+IN_VAIN = 3
 
 
 class Merge(NamedTuple):
@@ -165,7 +167,7 @@ def barriers(
     Saddles are stationary to 1e-10 in any mean or variance; what Newton's method does not bring that far is no saddle.
     """
     check_machine(machine)
-    check_solutions("solutions", solutions, machine.sizes)
+    check_solved("solutions", solutions, machine)
     space = Space.of(machine, solutions.method)
     max_sweeps = checks.integer("max_sweeps", max_sweeps, minimum=1)
     neighbours = checks.integer("neighbours", neighbours, minimum=1)
@@ -257,11 +259,13 @@ class _Search:
 
     def join(self, bar: tqdm[Any]) -> None:
         """Search between minima that nothing joins yet, the nearest ones of separate groups."""
+        fruitless = 0
         for _ in range(JOINS):
-            pairs = self._across()
-            if not len(pairs):
+            pairs, before = self._across(), len(self.points)
+            if not len(pairs) or fruitless == IN_VAIN:
                 break
             self.between(pairs, bar)
+            fruitless = fruitless + 1 if len(self.points) == before else 0
 
     def result(self) -> Barriers:
         """The graph of distinct saddles between two different minima."""
@@ -321,7 +325,7 @@ class _Search:
                 kept.append((k, float(curvature[0]), sides(self.space, points[k], vectors[:, 0])))
         if not kept:
             return found
-        labels, _ = self.basins.flow(State.joined(*(both for _, _, both in kept)))
+        labels = self.basins.down(State.joined(*(both for _, _, both in kept)), KICK, self.rng)
         for (k, lowest, _), (a, b) in zip(kept, labels.reshape(-1, 2), strict=True):
             if min(a, b) >= 0:
                 found[k] = True

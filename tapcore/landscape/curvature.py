@@ -11,7 +11,7 @@ from scipy.sparse.linalg import LinearOperator, eigsh
 
 from tapcore._base import checks
 from tapcore.inference.methods import check_method
-from tapcore.inference.solution import Solutions, check_solutions
+from tapcore.inference.solution import Solutions, check_solved
 from tapcore.machine import Machine, check_machine
 from tapcore.units.interface import Unit
 from tapcore.units.sites import CUMULANTS, call_rows, check_can, sites_of
@@ -63,7 +63,7 @@ def curvatures(
     W^2.
     """
     check_machine(machine)
-    check_solutions("solutions", solutions, machine.sizes)
+    check_solved("solutions", solutions, machine)
     count = checks.integer("count", count, minimum=1)
     tol = checks.number("tol", tol, minimum=0)
     rng = np.random.default_rng(checks.integer("seed", seed, minimum=0))

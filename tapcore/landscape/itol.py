@@ -181,7 +181,7 @@ def write_tree(
     Raises
     ------
     ValueError
-        Labels of another number than leaves, or a legend whose name is not one for a file.
+        Labels of another number than leaves; a legend whose name is not one for a file, or is taken.
     OSError
         The folder cannot be written to.
     """
@@ -191,7 +191,10 @@ def write_tree(
             raise ValueError(f"labels of {legend!r} must be {len(tree.solutions)}, one a leaf, got {len(own)}")
         if not re.fullmatch(r"[\w .()-]+", legend):
             raise ValueError(f"a legend's name must be of letters, digits, spaces and . ( ) - _, got {legend!r}")
+    _refuse_clashes([*labels], tree.along)
     folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob("itol-*.txt"):  # of another tree, perhaps
+        path.unlink()
     text = {"tree.nwk": tree.newick() + "\n", "nodes.csv": _nodes(tree, labels), "features.csv": _features(tree)}
     for legend, own in labels.items():
         known = dict((colors or {}).get(legend, {}))
@@ -206,6 +209,16 @@ def write_tree(
         "parent": tree.parent,
     })  # fmt: skip
     return [*(folder / name for name in text), path]
+
+
+def _refuse_clashes(legends: Sequence[str], along: str) -> None:
+    """ValueError for legends of which files or columns would have one name."""
+    taken = {"name", "parent", along, "free_energy", "leaves"}
+    for legend in legends:
+        if legend in taken:
+            raise ValueError(f"a legend cannot be called {legend!r}, as a column of nodes.csv is")
+        if f"{legend}-labels" in legends:
+            raise ValueError(f"legends {legend!r} and '{legend}-labels' would have one file: rename one of them")
 
 
 def _nodes(tree: SolutionTree, labels: Mapping[str, Sequence[str | None]]) -> str:

@@ -34,6 +34,8 @@ NUDGE = 1e-3
 SOME, OFTEN, NEAR, FAR = 50, 8, 0.05, 3.0
 # How far from where it is lowest a chain that has not come to rest may be, in any mean.
 CREPT = 1e-2
+# How often it is tried to come down from where a way down ends at a saddle.
+FALLS = 3
 # Where a chain ends that comes to rest at no minimum, and that does not come to rest.
 AT_SADDLE, NOWHERE = -1, -2
 
@@ -199,6 +201,20 @@ class Basins:
             self.minima = stacked(self.minima, replace(new, labels=None, counts=None), None)
             labels = self._nearest(ended)
         return labels, State.of(ended)
+
+    def down(self, states: State, by: float, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Minima that states lead down to, as `flow`; where the way ends at a saddle, as symmetries have it, beside it.
+
+        Chains are moved off by up to so much of the units' spread, at random.
+        """
+        labels, ended = self.flow(states)
+        for _ in range(FALLS):
+            stuck = np.flatnonzero(labels == AT_SADDLE)
+            if not stuck.size:
+                break
+            further, _ = self.flow(ended.rows(stuck).nudged(by, rng).within(self.space))
+            labels[stuck] = further
+        return labels
 
     def near(self, states: State) -> NDArray[np.int64]:
         """Which minimum each of the states soon comes near, (K,), or `NOWHERE`: sooner than `flow`, and less surely."""

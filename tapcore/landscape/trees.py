@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tapcore._base import checks
 from tapcore.grouping.merging import tolerance_for
-from tapcore.inference.solution import Solutions, check_solutions
+from tapcore.inference.solution import Solutions, check_solved
 from tapcore.inference.solve import solve
 from tapcore.machine import Machine
 from tapcore.storage.machines import RunFolder, epoch_of, load
@@ -131,8 +131,8 @@ def solution_tree(
     Raises
     ------
     ValueError
-        Solutions that are not of the machine, or a run without an earlier checkpoint; betas outside [0, 1), or given
-        for a run; another argument outside its range.
+        Solutions that are not of the machine or have not converged, or a run without an earlier checkpoint; betas
+        outside [0, 1), or given for a run; another argument outside its range.
     """
     tol = checks.number("tol", tol, minimum=0)
     max_sweeps = checks.integer("max_sweeps", max_sweeps, minimum=1)
@@ -147,7 +147,10 @@ def solution_tree(
             raise ValueError(f"{machine}: a tree needs checkpoints of a run before its last one")
         earlier = ((epoch_of(path), load(path)) for path in way[-2::-1])
         along, last, here = "epoch", epoch_of(way[-1]), load(way[-1])
-    check_solutions("solutions", solutions, here.sizes)
+    check_solved("solutions", solutions, here)
+    if not solutions.converged.all():
+        k = int(np.argmin(solutions.converged))
+        raise ValueError(f"solutions must have converged, as those of harvest or unique have: chain {k} has not")
     merge = tolerance_for("merge", merge, tol, here.dtype)
     growing = _Growing(solutions, last)
     how: dict[str, Any] = {"method": solutions.method, "tol": tol, "max_sweeps": max_sweeps}

@@ -233,7 +233,8 @@ def _labelled(axes: Any, x: ArrayLike, y: ArrayLike, labels: Sequence[str | None
     for label, color in colors.items():
         if label in present:
             axes.scatter(x[where == label], y[where == label], s=14, color=color, label=label, zorder=4)
-    axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    if present:
+        axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
 def _image(axes: Any, at: tuple[float, float], image: NDArray[Any], below: bool = False) -> None:

@@ -82,6 +82,11 @@ def trained_on(X: Array, share: float, seed: int) -> Array:
     return X[~_drawn(len(X), share, seed)]
 
 
+def kept_from(X: Array, share: float, seed: int) -> Array:
+    """Rows that such a run holds out."""
+    return X[_drawn(len(X), share, seed)]
+
+
 def _drawn(samples: int, share: Any, seed: int) -> NDArray[np.bool_]:
     """Which of so many samples are held out: a share of them, one at least and not all."""
     value = 0.0

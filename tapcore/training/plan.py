@@ -256,7 +256,8 @@ def refuse_contradictions(now: dict[str, Any], then: dict[str, Any], begun: int,
         The checkpoint, for the message.
     """
     # Rows held out come first: where they are others, so are those trained on.
-    for name in dict.fromkeys(("validation", *then, *now)):
+    # And rates last: they follow from others.
+    for name in sorted(dict.fromkeys(("validation", *then, *now)), key=lambda name: name.endswith("rate")):
         here, there = now.get(name), then.get(name)
         if name == "learning_rate":
             # A longer or shorter run is no contradiction as long as the past is the same.
@@ -266,7 +267,8 @@ def refuse_contradictions(now: dict[str, Any], then: dict[str, Any], begun: int,
             if differ:
                 i = differ[0]
                 raise ValueError(
-                    f"resume: learning_rate contradicts {where}: epoch {i + 1} ran with {there[i]!r}, got {here[i]!r}"
+                    f"resume: learning_rate contradicts {where}: epoch {i + 1} ran with {there[i]!r}, got {here[i]!r} "
+                    f"(one that falls along the epochs needs as many of them as the run began with)"
                 )
         elif name == "validation" and here != there:
             raise ValueError(f"resume: validation contradicts {where}: other rows were held out, or none")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, NoReturn
@@ -255,7 +256,7 @@ def finish(training: Training, progress: bool | None, callbacks: Sequence[Callba
     training._begin()
     epochs, batches = training.epochs, training.batches
     # tqdm's own None: a bar on terminals only.
-    hidden = None if progress is None else not progress
+    hidden, lost = None if progress is None else not progress, False
     done = training.epoch * batches + training.batch
     with (
         tqdm(total=None if epochs is None else epochs * batches, initial=done, unit="batch", disable=hidden) as bar,
@@ -266,6 +267,13 @@ def finish(training: Training, progress: bool | None, callbacks: Sequence[Callba
             of = "" if epochs is None else f"/{epochs}"
             bar.set_description(f"epoch {training.epoch + 1}{of}")
             record = training._train_epoch(bar.update, asked)
+            if math.isnan(record.log_likelihood) and not lost:
+                lost = True
+                warnings.warn(
+                    f"fit: in epoch {record.epoch} no chain of the score has a finite free energy: the equations do "
+                    "not hold for this machine any more, the history is NaN; ais, score and exact tell how good it is",
+                    stacklevel=3,
+                )
             held_out = "" if math.isnan(record.validation) else f", held out {record.validation:.4f}"
             bar.set_postfix_str(f"log-likelihood/unit {record.log_likelihood:.4f}{held_out}")
             for callback in callbacks:

@@ -43,12 +43,19 @@ def main(words: list[str] | None = None) -> None:
     for figure in FIGURES if options.figure == "all" else (options.figure,):
         module = import_module(f"tapcore_bench.paper.figures.{figure}")
         begun = time.perf_counter()
-        if options.only != "plot":
-            module.compute(out, sizes, options.data or names_for(figure, options.quick))
-        if options.only != "compute":
-            print(f"{figure}: {', '.join(map(str, module.plot(out)))}, {time.perf_counter() - begun:.0f} s", flush=True)
+        try:
+            if options.only != "plot":
+                module.compute(out, sizes, options.data or names_for(figure, options.quick))
+            if options.only != "compute":
+                drawn = ", ".join(map(str, module.plot(out)))
+                print(f"{figure}: {drawn}, {time.perf_counter() - begun:.0f} s", flush=True)
+        except OSError as error:  # nothing computed yet, or a folder that cannot be written to
+            parser.error(f"{figure}: {error}")
     if options.docs is not None:
-        print(f"{len(gallery.leave(out, options.docs, sizes))} files in {options.docs}")
+        how = " --quick" if options.quick else ""
+        for name, given in (("data", options.data), ("hidden", options.hidden)):
+            how += f" --{name} {' '.join(map(str, given))}" if given else ""
+        print(f"{len(gallery.leave(out, options.docs, sizes, options.figure, how))} files in {options.docs}")
 
 
 def names_for(figure: str, quick: bool) -> list[str]:

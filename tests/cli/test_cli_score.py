@@ -78,3 +78,31 @@ def test_samples_that_training_held_out_are_no_training_data(run: Any, tmp_path:
     np.save(tmp_path / "other.npy", X[400:500])
     run("train", tmp_path / "rows.npy", "--out", tmp_path / "two", *how[:4], "--validation", tmp_path / "other.npy")
     np.testing.assert_array_equal(data_of_run(tmp_path / "two"), X[:400])
+
+
+def test_what_was_held_out_is_scored_alone(run: Any, tmp_path: Path) -> None:
+    X = datasets.load("digits")[:400]
+    np.save(tmp_path / "rows.npy", X)
+    run(
+        "train",
+        tmp_path / "rows.npy",
+        "--out",
+        tmp_path / "run",
+        "--epochs",
+        "2",
+        "--hidden",
+        "5",
+        "--validation",
+        "0.4",
+    )
+    how = ("--chains", "10", "--temperatures", "20")
+    status, out, err = run("score", tmp_path / "run", tmp_path / "rows.npy", *how, "--held-out")
+    assert (status, err) == (0, "")
+    assert out.startswith("log-likelihood of 160 samples")
+    status, out, err = run("score", tmp_path / "run", tmp_path / "rows.npy", *how)
+    assert out.startswith("log-likelihood of 400 samples")
+    assert err == "tapcore: of these samples some were held out: --held-out scores them alone\n"
+    np.save(tmp_path / "other.npy", X[:50])
+    status, out, err = run("score", tmp_path / "run", tmp_path / "other.npy", *how, "--held-out")
+    assert (status, out) == (2, "")
+    assert "--held-out is for the data that a run was trained on" in err

@@ -278,3 +278,13 @@ def test_rows_that_are_lost_and_columns_that_do_not_vary() -> None:
     assert_allclose(made.mean_slope, 1.0)
     assert np.isnan([made.pair_slope, made.pair_correlation]).all()
     assert np.isnan(equilibrium(np.full((4, 3), np.nan), data)[:4]).all()
+
+
+def test_standardised_columns_have_no_slope_of_averages() -> None:
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(300, 5)) @ rng.normal(size=(5, 5)) + 7
+    data = (data - data.mean(axis=0)) / data.std(axis=0)
+    assert np.ptp(data.mean(axis=0)) > 0  # but by rounding
+    found = equilibrium(rng.permutation(data), data)
+    assert np.isnan([found.mean_slope, found.mean_correlation]).all()
+    np.testing.assert_allclose([found.pair_slope, found.pair_correlation], 1, rtol=1e-9)

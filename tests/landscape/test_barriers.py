@@ -197,3 +197,26 @@ def test_minima_that_nothing_joins_are_tried_from_others_each_time() -> None:
         seen |= pairs
         search.tried.append(np.array(sorted(pairs), np.int64).reshape(-1, 2))
     assert {(a, b) for a in range(len(minima)) for b in range(len(minima)) if a != b} == seen
+
+
+def test_solutions_of_another_machine_are_refused() -> None:
+    machine = tc.RBM(tc.Binary(6), tc.Binary(4), sigma=1.0, seed=0)
+    found = tc.harvest(machine, np.eye(6), progress=False)
+    message = "solutions must be of this machine, got those of another one of the same size"
+    for other in (machine.at(0.9), tc.RBM(tc.Binary(6), tc.Binary(4), sigma=1.0, seed=1)):
+        for made in (tc.barriers, tc.curvatures, tc.solution_tree):
+            with pytest.raises(ValueError, match=message):
+                made(other, found)
+    # In another dtype it is the same one.
+    assert len(tc.barriers(machine.replace(dtype="float32"), found, progress=False).minima) == len(found)
+
+
+def test_ways_down_along_a_symmetric_ridge_come_to_a_minimum() -> None:
+    # Two of the minima's overlaps are alike: the way down from the high saddles ends at one between other minima.
+    rng = np.random.default_rng(0)
+    xi = rng.choice([-1.0, 1.0], (100, 3))
+    machine = tc.RBM(tc.Spin(100), tc.Gaussian(3), weights=xi * np.sqrt(1.5 / 100))
+    found = tc.harvest(machine, np.concatenate([xi.T, -xi.T]), method="nmf", progress=False)
+    graph = tc.barriers(machine, found, progress=False)
+    assert len(graph.merges()) == len(graph.minima) - 1
+    np.testing.assert_allclose(graph.saddles.free_energy, np.repeat([-87.711, -84.502, -76.571], 2), atol=1e-3)

@@ -290,3 +290,27 @@ def test_labels_must_fit_the_tree(tmp_path: Path) -> None:
         write_tree(tmp_path, tree, {"kind": ["x"]})
     with pytest.raises(ValueError, match="a legend's name"):
         write_tree(tmp_path, tree, {"../kind": ["x"] * len(solutions)})
+
+
+@pytest.mark.parametrize("legends", [("kind", "kind-labels"), ("leaves",), ("beta",), ("name",)])
+def test_legends_that_would_have_one_file_or_column_are_refused(legends: tuple[str, ...], tmp_path: Path) -> None:
+    machine, solutions = stored()
+    labels = {legend: ["x"] * len(solutions) for legend in legends}
+    with pytest.raises(ValueError, match=r"a legend cannot be called|legends 'kind' and 'kind-labels'"):
+        write_tree(tmp_path / "out", tc.solution_tree(machine, solutions), labels)
+    assert not (tmp_path / "out").exists()
+
+
+def test_strips_of_another_tree_do_not_stay(tmp_path: Path) -> None:
+    machine, solutions = stored()
+    tree = tc.solution_tree(machine, solutions)
+    write_tree(tmp_path, tree, {"kind": ["x"] * len(solutions)})
+    written = write_tree(tmp_path, tree)
+    assert {path.name for path in written} == {path.name for path in tmp_path.iterdir()}
+
+
+def test_leaves_must_have_converged() -> None:
+    machine, _ = stored()
+    some = tc.solve(machine, machine.layers[0].random_means(4, np.random.default_rng(0)), max_sweeps=1, tol=1e-12)
+    with pytest.raises(ValueError, match=r"solutions must have converged, .*: chain 0 has not"):
+        tc.solution_tree(machine, some)

@@ -47,7 +47,7 @@ def test_a_step_gains_what_the_gradient_promises(kind: str, hidden: str) -> None
     machine = fit_as_paper(machine, X, epochs=0, **options).machine  # where training starts from
     result = fit_as_paper(machine, X, epochs=1, **options)
     assert result.history.lost[0] == 0
-    assert np.isfinite(result.history.to_array()[:, :-3]).all()  # the last columns are of held-out data and ladders
+    assert np.isfinite(result.history.to_array()[:, :-4]).all()  # the last columns are of held-out data and ladders
     # All starts lead to the one solution that so weak weights have.
     slope = tc.gradient(machine, X, tc.solve(machine, X[:20], tol=1e-12))
     gain = float((slope.weights[0] * (result.machine.weights[0] - machine.weights[0])).sum())
@@ -132,3 +132,14 @@ def test_a_hopfield_network_recalls_its_patterns() -> None:
     overlaps = solutions.mean[0] @ patterns.T / 200
     assert np.all(np.diag(overlaps) > 0.9)
     assert_array_equal(np.sign(solutions.mean[0]), patterns)
+
+
+def test_a_history_that_turns_nan_is_said_once() -> None:
+    # Factors of unit variance on both sides: from some epoch on the equations leave no positive precisions.
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 3)) @ rng.normal(size=(3, 8)) + 0.5 * rng.normal(size=(300, 8))
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    with pytest.warns(UserWarning, match="no chain of the score has a finite free energy") as said:
+        found = tc.fit(tc.RBM(tc.Gaussian(8), tc.Gaussian(3), seed=0), X, epochs=60, progress=False)
+    assert np.isnan(found.history.log_likelihood).sum() > 1
+    assert sum("no chain of the score" in str(one.message) for one in said) == 1

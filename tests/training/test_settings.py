@@ -327,3 +327,12 @@ def test_the_papers_settings_take_another_optimizer() -> None:
     assert tc.paper_settings(optimizer=tc.Adam(0.8)).momentum is None
     with pytest.raises(ValueError, match="momentum is part of the optimizer"):
         tc.paper_settings(optimizer=tc.Adam(0.8), momentum=0.5)
+
+
+def test_what_changed_is_named_before_the_rates_that_follow_from_it(tmp_path: Path) -> None:
+    X = np.eye(6)
+    tc.fit(RBM, X, epochs=3, chains=4, checkpoint=tmp_path, progress=False)
+    with pytest.raises(ValueError, match="seed contradicts"):
+        tc.fit(RBM, X, epochs=4, seed=3, chains=4, checkpoint=tmp_path, resume=True, progress=False)
+    with pytest.raises(ValueError, match=r"learning_rate contradicts .* needs as many of them as the run began with"):
+        tc.fit(RBM, X, epochs=4, chains=4, checkpoint=tmp_path, resume=True, progress=False)

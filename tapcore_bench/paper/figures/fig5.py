@@ -85,16 +85,18 @@ def _along(panel: Any, rows: list[dict[str, str]]) -> None:
     epochs = list(found)
     panel.plot(epochs, [values.mean() for values in found.values()], color="C3", label="uniform average")
     weighted = [-np.logaddexp.reduce(-values) for values in found.values()]
-    panel.plot(epochs, weighted, color="C1", ls="--", label="weighted by exp(-F)")
+    panel.plot(epochs, weighted, color="C1", ls="--", label="-ln sum exp(-F)")
     panel.set(xscale="log", xlabel="epoch")
     count = panel.twinx()
     count.plot(epochs, [len(values) for values in found.values()], color="C2", marker=".", ls=":", label="solutions")
-    count.set_yscale("log")
+    most = max(len(values) for values in found.values())
+    count.set(yscale="log", ylim=(0.8, max(12.0, 1.5 * most)))  # two decades at least have a label
+    count.set_ylabel("solutions", color="C2")
     count.tick_params(axis="y", colors="C2")
     for axis in (panel.xaxis, count.yaxis):  # a label at each decade, and none between
         axis.set_minor_formatter(lambda *_: "")
     lines = [*panel.get_lines(), *count.get_lines()]
-    panel.legend(lines, [line.get_label() for line in lines], fontsize="x-small")
+    count.legend(lines, [line.get_label() for line in lines], fontsize="x-small", framealpha=0.95)
 
 
 def _slices(panel: Any, rows: list[dict[str, str]]) -> None:

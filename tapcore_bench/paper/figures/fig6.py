@@ -50,7 +50,7 @@ def placed(solutions: dict[int, tc.Solutions]) -> dict[int, NDArray[np.float64]]
     last = means[max(means)]
     if len(last) < 4:  # too few to fit a plane to: along the first two of them, about their centre
         return {epoch: (m - last.mean(axis=0))[:, :2] for epoch, m in means.items()}
-    plane = Isomap(n_neighbors=min(NEIGHBOURS, len(last) - 1), n_components=2).fit(last)
+    plane = Isomap(n_neighbors=min(NEIGHBOURS, len(last) - 1), n_components=2, eigen_solver="dense").fit(last)
     return {epoch: np.asarray(plane.transform(m)) for epoch, m in means.items()}
 
 

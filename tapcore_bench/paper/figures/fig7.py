@@ -39,7 +39,9 @@ def _rows(out: Path, case: Case, sizes: Sizes) -> Iterator[tables.Row]:
 
     folder = cases.trained(out, case, sizes)
     X, labels = _chosen(case, sizes)
-    plane = Isomap(n_neighbors=min(NEIGHBOURS, len(X) - 1), n_components=2).fit(np.asarray(X, np.float64))
+    plane = Isomap(n_neighbors=min(NEIGHBOURS, len(X) - 1), n_components=2, eigen_solver="dense").fit(
+        np.asarray(X, np.float64)
+    )
     for (x, y), label in zip(plane.embedding_, labels, strict=True):
         yield case.title, 0, float(x), float(y), str(label), ""
     for epoch in case.epochs(sizes, EPOCHS):

@@ -7,14 +7,14 @@ from pathlib import Path
 from tapcore.storage import format as file_format
 from tapcore_bench.micro.harness import machine_name
 from tapcore_bench.paper.figures import claims
-from tapcore_bench.paper.figures.cases import PAPER, Sizes
+from tapcore_bench.paper.figures.cases import Sizes
 
 # Pixels across, and colours.
 WIDTH, COLOURS = 900, 48
 CAPTIONS = {
     "fig3": "TAP log-likelihood per unit along training, with its standard error.",
     "fig4": "Receptive fields, the extremes by spread and by activation.",
-    "fig5": "Free energies of all solutions along training, averages, and their number; slices below.",
+    "fig5": "Free energies of all solutions along training, averages, -ln sum exp(-F), their number; slices below.",
     "fig6": "Solutions along training by Isomap fitted to the last, coloured by free energy.",
     "fig7": "Data and the solutions that they lead to, by Isomap fitted to the data.",
     "fig8": "Denoising the binary symmetric channel.",
@@ -27,11 +27,10 @@ CAPTIONS = {
 }
 
 
-def leave(out: Path, folder: Path, sizes: Sizes) -> list[Path]:
-    """Write ``paper.md`` and the pictures beside it, of what there is in `out`."""
+def leave(out: Path, folder: Path, sizes: Sizes, figure: str, how: str) -> list[Path]:
+    """Write ``paper.md`` and the pictures beside it, of what there is in `out`, made last by these words."""
     from PIL import Image  # comes with matplotlib
 
-    quick = " --quick" if sizes.epochs < PAPER[0] else ""
     written, lines = [], []
     (folder / "paper").mkdir(parents=True, exist_ok=True)
     for name, caption in CAPTIONS.items():
@@ -41,11 +40,11 @@ def leave(out: Path, folder: Path, sizes: Sizes) -> list[Path]:
         picture.thumbnail((WIDTH, 10 * WIDTH))
         to = folder / "paper" / f"{name}.png"
         picture.quantize(COLOURS).save(to, optimize=True)
-        made = f"`python -m tapcore_bench.paper {name}{quick}`"
+        made = f"`python -m tapcore_bench.paper {name}{how}`"
         lines.append(f"## {_title(name)}\n\n{caption} {made}\n\n![{caption}](paper/{name}.png)\n")
         written.append(to)
     head = (
-        f"# Figures and claims of the paper\n\nMade by `python -m tapcore_bench.paper all{quick} --docs docs`: "
+        f"# Figures and claims of the paper\n\nMade by `python -m tapcore_bench.paper {figure}{how}`: "
         f"{sizes.epochs} epochs, {sizes.starts:,} starts of chains. {machine_name()}.\n\n"
         "Claims of its Sec. VII, by the paper's stopping rule (a mean squared change below 1e-8) and by distances to "
         "the solution (1e-6 in every mean):\n\n"

@@ -29,13 +29,22 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def _whole(path: Path, header: Row) -> bool:
+    """Whether a table is there, with this header and all columns in every row: others are made anew."""
+    if not path.is_file():
+        return False
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        lines = list(csv.reader(file))
+    return bool(lines) and lines[0] == [str(name) for name in header] and {len(line) for line in lines} == {len(header)}
+
+
 def piecewise(path: Path, header: Row, pieces: Mapping[str, Callable[[], Iterable[Row]]]) -> None:
     """Make a table of pieces, each kept beside it as soon as it is made, and taken from there if it is there."""
     folder = path.with_suffix("")
     rows: list[Row] = []
     for name, make in pieces.items():
         piece = folder / f"{name}.csv"
-        if not piece.is_file():
+        if not _whole(piece, header):
             print(f"{path.stem}: {name}", flush=True)
             write(piece, header, make())
         rows += [tuple(row.values()) for row in read(piece)]
