@@ -46,7 +46,7 @@ def test_stages_follow_each_other() -> None:
     # The visible layer is fitted to the data and trained with the first hidden layer, then left alone.
     assert seen[1][0].layers[0] == seen[5][0].layers[0] != seen[0][0].layers[0]
     assert seen[2][0].layers[1] == seen[1][0].layers[1]
-    assert np.isfinite(result.history.to_array()[:, :-3]).all()  # the last columns are of held-out data and ladders
+    assert np.isfinite(result.history.to_array()[:, :-4]).all()  # the last columns are of held-out data and ladders
 
 
 def test_the_first_stage_is_an_rbm_and_scored_as_one() -> None:
@@ -112,7 +112,7 @@ def test_what_layers_hand_up(pass_up: str) -> None:
         second = made.layers[2].moments(first @ made.weights[1], 0.0)[1]
         assert_allclose(passed_up(made, X, 2, plan), second, rtol=1e-13)
         result = fit_as_paper(made, data(), **HOW, pass_up="means")
-        assert np.isfinite(result.history.to_array()[:, :-3]).all()  # the last columns are of held-out data and ladders
+        assert np.isfinite(result.history.to_array()[:, :-4]).all()  # the last columns are of held-out data and ladders
         return
     assert first.dtype == np.int8
     assert set(np.unique(first)) == {0, 1}
@@ -126,7 +126,7 @@ def test_layers_of_all_kinds_train() -> None:
     X = rng.random((60, 5))
     deep = tc.DBM(tc.TruncatedGaussian(5), tc.Spin(4), tc.GaussBernoulli(3), tc.Gaussian(2, V=3.0), sigma=0.05, seed=0)
     result = fit_as_paper(deep, X, **(HOW | {"learning_rate": 0.01}))
-    assert np.isfinite(result.history.to_array()[:, :-3]).all()  # the last columns are of held-out data and ladders
+    assert np.isfinite(result.history.to_array()[:, :-4]).all()  # the last columns are of held-out data and ladders
     assert result.machine.sizes == deep.sizes
 
 
