@@ -328,7 +328,7 @@ def test_chains_that_weigh_are_not_measured() -> None:
     ("options", "message"),
     [
         ({"solution_weights": 0}, "solution_weights must be above 0, got 0"),
-        ({"solution_weights": -1.0}, "solution_weights must be at least 0, got -1.0"),
+        ({"solution_weights": -1.0}, "solution_weights must be above 0, got -1.0"),
         ({"solution_weights": math.nan}, "solution_weights must be a finite number, got nan"),
         ({"solution_weights": "cold"}, "solution_weights must be a finite number, got 'cold'"),
         ({"solution_weights": 1.0, "pinning": 1.0}, "solution_weights are of equations that all chains share"),
