@@ -80,9 +80,13 @@ if TYPE_CHECKING:
     from tapcore.training.settings import Settings as Settings
     from tapcore.training.settings import paper_settings as paper_settings
     from tapcore.units.binary import Binary as Binary
+    from tapcore.units.categorical import Categorical as Categorical
+    from tapcore.units.double_relu import DoubleReLU as DoubleReLU
     from tapcore.units.gauss_bernoulli import GaussBernoulli as GaussBernoulli
     from tapcore.units.gaussian import Gaussian as Gaussian
     from tapcore.units.mixed import Mixed as Mixed
+    from tapcore.units.ordinal import Ordinal as Ordinal
+    from tapcore.units.relu import ReLU as ReLU
     from tapcore.units.spin import Spin as Spin
     from tapcore.units.truncated_gauss_bernoulli import TruncatedGaussBernoulli as TruncatedGaussBernoulli
     from tapcore.units.truncated_gaussian import TruncatedGaussian as TruncatedGaussian

@@ -119,6 +119,50 @@ class Machine:
         with np.errstate(over="ignore"):
             return self.replace(weights=[W * W.dtype.type(beta) for W in self.weights])
 
+    def in_gauge(self, gauge: str) -> Machine:
+        """The same law with other numbers: weights of sites of several columns in a gauge.
+
+        One column of such a site is on at a time, so that a number added to all weights between the site and a unit of
+        the next layer adds the same field, whatever the state, and can be taken off that unit's own field.
+
+        Parameters
+        ----------
+        gauge : {"zero-sum"}
+            Weights between each site and each unit add up to 0 over the site's columns: those of least squares, by
+            which sites can be compared.
+
+        Returns
+        -------
+        Machine
+            Solutions, free energies and likelihoods are those of this one. Itself where no site has several columns.
+
+        Raises
+        ------
+        ValueError
+            An unknown gauge, or a machine whose new parameters are not finite.
+        """
+        checks.choice("gauge", gauge, ("zero-sum",))
+        weights = [np.array(W, np.float64) for W in self.weights]
+        fields = [np.zeros(layer.columns) for layer in self.layers]
+        for i, layer in enumerate(self.layers):
+            if layer.widths is None:
+                continue
+            site = np.repeat(np.arange(layer.n), layer.widths)
+            first = np.cumsum(layer.widths) - layer.widths
+            # Rows of columns of this layer, a pair above and a pair below.
+            for pair, other in ((i, i + 1), (i - 1, i - 1)):
+                if 0 <= pair < len(weights):
+                    rows = weights[pair] if other > i else weights[pair].T
+                    shared = np.add.reduceat(rows, first, axis=0) / layer.widths[:, None]
+                    shared[layer.widths == 1] = 0
+                    rows -= shared[site]
+                    fields[other] += shared.sum(axis=0)
+        if not any(x.any() for x in fields):
+            return self
+        return self.replace(
+            layers=[_with_fields(*pair) for pair in zip(self.layers, fields, strict=True)], weights=weights
+        )
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Machine):
             return NotImplemented
@@ -145,6 +189,13 @@ def _weight(name: str, value: ArrayLike, shape: tuple[int, int], dtype: np.dtype
     _finite_in(name, array)
     array.flags.writeable = False
     return array
+
+
+def _with_fields(layer: Unit, fields: NDArray[np.float64]) -> Unit:
+    """A layer on which these fields, (columns,), act by its own parameters."""
+    parameters = {name: p.copy() for name, p in layer.parameters.items()}
+    layer.add_fields(parameters, fields.astype(layer.dtype))
+    return layer.with_parameters(parameters)
 
 
 def _layer(name: str, layer: Unit, dtype: np.dtype[Any]) -> Unit:

@@ -12,9 +12,9 @@ import naive_third
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from unit_cases import PLAIN
 
 import tapcore as tc
-from tapcore.units import UNITS as BY_NAME
 from tapcore.units import Unit
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -27,7 +27,7 @@ KINDS = {
     "gb": "gaussbernoulli",
     "tgb": "truncatedgaussbernoulli",
 }
-UNITS: dict[str, type[Unit]] = {name.lower(): unit for name, unit in BY_NAME.items()}
+UNITS: dict[str, type[Unit]] = {name.lower(): unit for name, unit in PLAIN.items()}
 # Key of the fixed points in the file -> method; each machine lists the same starts under all that it has.
 POINTS = {"tap2": "tap", "nmf": "nmf", "tap3": "tap3"}
 
@@ -66,6 +66,10 @@ def listed(layers: list[naive.Layer]) -> bool:
 def random_sites(rng: np.random.Generator, kind: str, n: int) -> naive.Layer:
     """Sites of unlike parameters, with precisions of either sign where the support is bounded."""
     names = UNITS[kind].names
+    if kind == "doublerelu":
+        sides = [(f"{name}_{side}", name) for side in ("pos", "neg") for name in "UV"]
+        drawn = {name: rng.normal(0.0, 0.5, n) if of == "U" else rng.uniform(1.5, 4.0, n) for name, of in sides}
+        return [{"kind": kind} | {name: float(x[i]) for name, x in drawn.items()} for i in range(n)]
     values = {"U": rng.normal(0.0, 0.5, n)}
     if "lo" in names:
         values |= {"V": rng.uniform(-3.0, 4.0, n), "lo": rng.uniform(-1.5, 0.0, n), "hi": rng.uniform(0.5, 2.0, n)}

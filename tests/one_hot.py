@@ -127,8 +127,8 @@ def rows(layer: Unit) -> Iterator[np.ndarray]:
     choices: list[list[np.ndarray]] = []
     for block in layer.blocks:
         if block.widths is None:
-            assert block.states is not None
-            choices += [[np.array([s]) for s in block.states]] * block.n
+            assert block.levels is not None
+            choices += [[np.array([s]) for s in block.levels]] * block.n
         else:
             choices += [list(np.eye(q)) for q in block.widths]
     for chosen in product(*choices):

@@ -46,7 +46,7 @@ INNER = {
     "units": [
         ["contract", "shared", "mixed"],
         ["interface"],
-        ["sites", "natural_fit", "definition", "steps"],
+        ["sites", "natural_fit", "definition", "steps", "codes"],
         ["parameters"],
         ["rows"],
     ],

@@ -10,9 +10,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from unit_cases import PLAIN
 
 import tapcore
-from tapcore.units import UNITS
 
 PACKAGE = Path(tapcore.__file__).parent
 ROOT = PACKAGE.parent
@@ -58,7 +58,7 @@ EXPECTED = {
     "tc.load('machine.safetensors')": "tapcore.machine.Machine",
     "tc.special.exp": "def (x: ...",
     "tc.truncnorm.moments(1.0, 0.0, 0.0, 1.0)": "tuple[Any, Any, Any]",
-} | {f"tc.{name}(3)": f"{unit.__module__}.{name}" for name, unit in UNITS.items() if unit.__module__[:8] == "tapcore."}
+} | {f"tc.{name}(3)": f"{unit.__module__}.{name}" for name, unit in PLAIN.items() if unit.__module__[:8] == "tapcore."}
 NAMES = [f"tc.{name}" for name in tapcore._HOMES]
 
 # Lines with a slip, and what the refusal says.

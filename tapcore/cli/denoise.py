@@ -169,8 +169,8 @@ def _compare(
     print("              squared error   Matthews correlation   F1")
     for name, estimate in {"TAP": mean, **others}.items():
         said = ""
-        if visible.states is not None:
-            middle = sum(visible.states) / 2
+        if visible.levels is not None:
+            middle = sum(visible.levels) / 2
             scores = (f(X, estimate, middle).mean() for f in (matthews_correlation, f1_score))
             said = "   {:20.4f}   {:.4f}".format(*scores)
         print(f"{name:12s}  {((estimate - X) ** 2).mean():13.5f}{said}")

@@ -152,8 +152,7 @@ def log_likelihood(machine: Machine, X: ArrayLike) -> NDArray[np.float64]:
         Samples of the wrong width, empty or outside the support.
     """
     check_machine(machine, layers=2)
-    samples = checks.matrix("X", X, machine.layers[0].columns, rows="samples")
-    machine.layers[0].check_data("X", samples)
+    samples = machine.layers[0].samples("X", X)
     return unchecked_log_likelihood(machine, samples, -log_z(machine))
 
 
@@ -166,8 +165,8 @@ class _Plan:
         self.listed = _listed(machine)
         self.others = [i for i in range(len(machine.layers)) if i not in self.listed]
         layers = [machine.layers[i] for i in self.listed]
-        self.first = np.concatenate([np.full(layer.columns, layer.states[0]) for layer in layers])  # type: ignore[index]
-        self.gap = np.concatenate([np.full(layer.columns, layer.states[1]) for layer in layers]) - self.first  # type: ignore[index]
+        self.first = np.concatenate([np.full(layer.columns, layer.levels[0]) for layer in layers])  # type: ignore[index]
+        self.gap = np.concatenate([np.full(layer.columns, layer.levels[1]) for layer in layers]) - self.first  # type: ignore[index]
         self.sites = sites_of([machine.layers[i] for i in self.others], LOG_Z, MOMENTS)
         sizes = [machine.layers[i].columns for i in self.others]
         self.ends = np.concatenate([[0], np.cumsum(sizes)])
@@ -180,7 +179,7 @@ class _Plan:
         W = np.block([[self._between(i, j) for j in self.others] for i in self.listed])
         layers = [self.machine.layers[i] for i in self.listed]
         weights = np.concatenate(
-            [layer.log_weight(np.repeat([layer.states], layer.columns, 0).T) for layer in layers], 1
+            [layer.log_weight(np.repeat([layer.levels], layer.columns, 0).T) for layer in layers], 1
         )
         step, change = self.gap[:, None] * W, weights[1] - weights[0]
         low = min(LOW_BITS, len(step))
@@ -244,10 +243,10 @@ class _Plan:
 
     def marginals(self, layer: int, x: Array) -> NDArray[np.float64]:
         log_z, unit = self.log_z(), self.machine.layers[layer]
-        if unit.states is not None and layer in self.listed:
+        if unit.levels is not None and layer in self.listed:
             mean = self.moments(log_z).mean[layer]
-            share = (mean - unit.states[0]) / (unit.states[1] - unit.states[0])
-            at = [x[:, None] == state for state in unit.states]
+            share = (mean - unit.levels[0]) / (unit.levels[1] - unit.levels[0])
+            at = [x[:, None] == state for state in unit.levels]
             return np.where(at[1], share, np.where(at[0], 1 - share, 0.0))
         tasks = len(self.table.tasks)
         part = self._starts(self.others)[self.others.index(layer)]
@@ -262,7 +261,7 @@ def _listed(machine: Machine) -> list[int]:
     sizes = []
     for parity in (0, 1):
         layers = machine.layers[parity::2]
-        if all(layer.states is not None for layer in layers):
+        if all(layer.levels is not None for layer in layers):
             sizes.append((sum(layer.columns for layer in layers), parity))
     if not sizes:
         raise ValueError("machine must have binary or spin units in every second layer for its states to be added up")

@@ -60,8 +60,7 @@ def log_likelihood(machine: Machine, X: ArrayLike, free_energy: ArrayLike) -> ND
     In float64 also for a float32 machine. Clamped solutions are within 1e-9 of theirs, and ln Z is stationary there.
     """
     check_machine(machine)
-    samples = checks.matrix("X", X, machine.layers[0].columns, rows="samples")
-    machine.layers[0].check_data("X", samples)
+    samples = machine.layers[0].samples("X", X)
     if hasattr(free_energy, "free_energy"):
         raise ValueError("free_energy must be numbers: pass solutions.free_energy")
     energies = checks.real_array("free_energy", free_energy)

@@ -58,17 +58,16 @@ def pseudo_log_likelihood(
     """
     check_machine(machine, layers=2)
     visible, hidden = (layer.astype(np.float64) for layer in machine.layers)
-    if visible.states is None:
+    if visible.levels is None:
         raise ValueError(
             f"machine must have binary or spin visible units, got {type(visible).__name__}: one of more values would "
             "need an integral, or a longer sum"
         )
-    samples = checks.matrix("X", X, visible.columns, rows="samples")
-    visible.check_data("X", samples)
+    samples = visible.samples("X", X)
     seed = checks.integer("seed", seed, minimum=0)
     if sites is not None and checks.integer("sites", sites, minimum=1) > visible.columns:
         raise ValueError(f"sites must be at most {visible.columns}, the number of visible units, got {sites}")
-    low, high = visible.states
+    low, high = visible.levels
     weights = visible.log_weight(np.repeat([[low], [high]], visible.columns, 1))
     W, zero, units = np.array(machine.weights[0], np.float64), np.zeros(hidden.columns), sites_of([hidden], LOG_Z)
     out = np.empty(samples.shape[0])

@@ -246,9 +246,7 @@ def _climbed(machines: Machines, data: Array, count: int, steps: int, seed: int,
 
 
 def _checked(name: str, machine: Machine, X: ArrayLike) -> Array:
-    samples = checks.matrix(name, X, machine.layers[0].columns, rows="samples")
-    machine.layers[0].check_data(name, samples)
-    return samples
+    return machine.layers[0].samples(name, X)
 
 
 def _solutions(machine: Machine, samples: Array, seed: int) -> tuple[Array, Array]:
@@ -270,7 +268,7 @@ def _some(samples: Array, count: int, seed: int) -> Array:
 
 
 def _pseudo(machine: Machine, samples: Array, seed: int) -> float:
-    if len(machine.layers) > 2 or machine.layers[0].states is None:
+    if len(machine.layers) > 2 or machine.layers[0].levels is None:
         return float("nan")
     return float(pseudo_log_likelihood(machine, _some(samples, ROWS, seed)).mean())
 

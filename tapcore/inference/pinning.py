@@ -58,7 +58,7 @@ MOST_PINNING = 1e6
 
 def two_states(machine: Machine) -> bool:
     """Whether all units have two states: those that measurements are known to help."""
-    return all(layer.states is not None for layer in machine.layers)
+    return all(layer.levels is not None for layer in machine.layers)
 
 
 def gains(machine: Machine) -> bool:
@@ -69,7 +69,7 @@ def gains(machine: Machine) -> bool:
     """
     visible, *hidden = machine.layers
     gaussian = visible.tail_precision() is not None and bool(visible.has_density(np.zeros(visible.columns)).all())
-    return (visible.states is not None or gaussian) and all(layer.states is not None for layer in hidden)
+    return (visible.levels is not None or gaussian) and all(layer.levels is not None for layer in hidden)
 
 
 def few_hidden(machine: Machine) -> bool:
@@ -101,7 +101,7 @@ def _held(machine: Machine) -> float:
 
 def _widest(machine: Machine) -> float:
     """The largest distance between the two states of a hidden unit."""
-    apart = (layer.states[1] - layer.states[0] for layer in machine.layers[1:] if layer.states is not None)
+    apart = (layer.levels[1] - layer.levels[0] for layer in machine.layers[1:] if layer.levels is not None)
     return float(max(apart, default=1.0))
 
 
@@ -113,9 +113,9 @@ def _sent(values: Array, W: Array) -> Array:
 
 def draw(layer: Unit, mean: Array, B: Array, A: Array, rng: np.random.Generator) -> Array:
     """Values of a layer in fields `B` and precisions `A`, where it has these means, (K, n) each."""
-    if layer.states is None:
+    if layer.levels is None:
         return layer.sample(B, A, rng)
-    lo, hi = (mean.dtype.type(state) for state in layer.states)  # the mean says it all
+    lo, hi = (mean.dtype.type(state) for state in layer.levels)  # the mean says it all
     return np.asarray(np.where(lo + (hi - lo) * rng.random(mean.shape, mean.dtype) < mean, hi, lo))
 
 

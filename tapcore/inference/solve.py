@@ -194,7 +194,7 @@ def _floor(dtype: Any) -> float:
 
 def check_start(machine: Machine, name: str, X: Any) -> NDArray[Any]:
     """`X` as visible means for this machine, (K, n_visible)."""
-    array = checks.matrix(name, X, machine.layers[0].columns, rows="chains")
+    array = machine.layers[0].rows(name, X, "chains")
     machine.layers[0].check_means(name, array)
     return array
 

@@ -71,7 +71,7 @@ def noisy_starts(machine: Machine, X: ArrayLike, noise: float, *, copies: int = 
     """
     check_machine(machine)
     visible = machine.layers[0]
-    array = checks.matrix("X", X, visible.columns, rows="samples")
+    array = visible.rows("X", X, "samples")
     visible.check_means("X", array)
     noise = checks.number("noise", noise, minimum=0, maximum=1)
     copies, seed = checks.integer("copies", copies, minimum=1), checks.integer("seed", seed, minimum=0)

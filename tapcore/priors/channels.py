@@ -25,9 +25,7 @@ def check_layer(name: str, unit: Any) -> None:
 def signals(unit: Unit, X: ArrayLike) -> Array:
     """`X` as values of a layer, (K, n) float64, or ValueError."""
     check_layer("unit", unit)
-    x = checks.matrix("X", X, unit.columns, rows="signals")
-    unit.check_data("X", x)
-    return x.astype(np.float64)
+    return unit.samples("X", X, "signals").astype(np.float64)
 
 
 class Channel(abc.ABC):
@@ -131,12 +129,12 @@ class BinarySymmetric(Channel):
         return np.where(rng.random(x.shape) < self.p, low + high - x, x)
 
     def _states(self, unit: Unit) -> tuple[float, float]:
-        if unit.states is None:
+        if unit.levels is None:
             raise ValueError(
                 f"channel BinarySymmetric needs visible units of two states, got {type(unit).__name__}: "
                 "GaussianNoise and Erasure are for any"
             )
-        return unit.states
+        return unit.levels
 
     def __repr__(self) -> str:
         return f"BinarySymmetric(p={self.p:g})"

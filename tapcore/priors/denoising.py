@@ -273,7 +273,7 @@ def _mixed(w: Array, means: Array, variances: Array) -> tuple[Array, Array]:
 
 def _observations(visible: Unit, Y: ArrayLike, channel: Channel) -> Array:
     _check_channel(channel)
-    return checks.matrix("Y", Y, visible.columns, rows="observations")
+    return visible.rows("Y", Y, "observations")
 
 
 def _check_channel(channel: Any) -> None:
@@ -314,11 +314,11 @@ def _starting_points(visible: Unit, mean: Array, count: int, rng: np.random.Gene
     """The means, then states drawn with these means, or values between them and random ones."""
     points = [mean]
     for _ in range(count - 1):
-        if visible.states is None:
+        if visible.levels is None:
             share = rng.random((len(mean), 1))
             points.append(share * mean + (1 - share) * visible.random_means(len(mean), rng))
         else:
-            low, high = visible.states
+            low, high = visible.levels
             points.append(np.where(rng.random(mean.shape) < (mean - low) / (high - low), high, low))
     lo, hi = visible.bounds()
     return [np.clip(point, lo, hi) for point in points]

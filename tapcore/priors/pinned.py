@@ -90,8 +90,8 @@ def _drawn(machine: Machine, means: Array, held: Array, rng: np.random.Generator
     """Visible values with these means, (K, n); those held where units are."""
     visible = machine.layers[0]
     values = means
-    if visible.states is not None:
-        low, high = visible.states
+    if visible.levels is not None:
+        low, high = visible.levels
         values = np.where(rng.random(means.shape) < (means - low) / (high - low), high, low)
     if len(held):
         values = np.where(np.isnan(held), values, held)

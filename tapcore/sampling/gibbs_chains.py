@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore._base import checks, footprint
+from tapcore._base import footprint
 from tapcore._base.arrays import copy
 from tapcore._base.blocks import Kept, block_kernel
 from tapcore._base.intrinsics import segment
@@ -137,7 +137,7 @@ def temper(B: Array, centre: Array, beta: float) -> None:
 
 def check_init(machine: Machine, init: ArrayLike, count: int) -> Array:
     """`init` as the visible values of `count` chains."""
-    array = checks.matrix("init", init, machine.layers[0].columns, rows="chains")
+    array = machine.layers[0].rows("init", init, "chains")
     if len(array) != count:
         raise ValueError(f"init must have {count} rows, one per chain, got {len(array)}")
     machine.layers[0].check_data("init", array)

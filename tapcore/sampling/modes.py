@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore._base import checks
 from tapcore._base.blas import product
 from tapcore._base.threads import blas_held
 from tapcore.machine import Machine
@@ -88,8 +87,7 @@ def some_rows(machine: Machine, data: ArrayLike | None, seed: int) -> Array | No
     if data is None:
         return None
     visible = machine.layers[0]
-    samples = checks.matrix("data", data, visible.columns, rows="samples")
-    visible.check_data("data", samples)
+    samples = visible.samples("data", data)
     picked = np.sort(_generator(seed).permutation(len(samples))[: 4 * STARTS])
     rows = visible.rounded(np.asarray(samples[picked])).astype(np.float64)
     return np.concatenate([rows, rows.mean(axis=0, keepdims=True)])
@@ -151,7 +149,7 @@ def _cooled(machine: Machine, seed: int, batch: int) -> Array:
 
 def _level(layer: Any) -> Array:
     """Fields in which both states of every unit are alike, where there are two."""
-    return np.asarray(-layer.parameters["U"] if layer.states is not None else np.zeros(layer.columns))
+    return np.asarray(-layer.parameters["U"] if layer.levels is not None else np.zeros(layer.columns))
 
 
 def field(machine: Machine, means: Layers, layer: int) -> Array:

@@ -206,7 +206,6 @@ def along_run(
 
 def _drawn(machine: Machine, data: ArrayLike, n: int, seed: int) -> Array:
     """`n` of the samples, drawn with replacement."""
-    samples = checks.matrix("data", data, machine.layers[0].columns, rows="samples")
-    machine.layers[0].check_data("data", samples)
+    samples = machine.layers[0].samples("data", data)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_DATA,)))
     return np.asarray(samples[rng.integers(0, len(samples), n)])

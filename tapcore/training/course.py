@@ -200,7 +200,7 @@ def passed_up(machine: Machine, X: Array, layer: int, settings: Plan) -> Array:
     """What layers below make of the data for hidden layer `layer`: samples given those of the layer below, or means."""
     unit = machine.layers[layer]
     means = settings.pass_up == "means"
-    whole = unit.states is not None and not means and all(float(s).is_integer() for s in unit.states)
+    whole = unit.levels is not None and not means and all(float(s).is_integer() for s in unit.levels)
     out = np.empty((X.shape[0], unit.columns), np.int8 if whole else machine.dtype)
     for start, rows in checks.row_blocks(X):
         x = np.asarray(rows, machine.dtype)
@@ -214,9 +214,9 @@ def passed_up(machine: Machine, X: Array, layer: int, settings: Plan) -> Array:
 
 def _values(unit: Unit, x: Array, settings: Plan, number: int) -> Array:
     """Values in the support of `unit` for means `x`: drawn, where the unit has two states."""
-    if unit.states is None or settings.pass_up != "means":
+    if unit.levels is None or settings.pass_up != "means":
         return x
-    low, high = unit.states
+    low, high = unit.levels
     up = _stream(settings, number, _SCORED, 1).random(x.shape) < (x - low) / (high - low)
     return np.where(up, high, low).astype(x.dtype)
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tapcore._base import checks
 from tapcore._base.blocks import run_blocks
 from tapcore.equations.compiled import compiled
 from tapcore.equations.exclusive import exclusive_slopes
@@ -84,8 +83,7 @@ def gradient(machine: Machine, X: ArrayLike, solutions: Solutions) -> Gradient:
         those of relaxed belief propagation that do not converge, or a deep machine's by it or by adaptive TAP.
     """
     check_machine(machine)
-    samples = checks.matrix("X", X, machine.layers[0].columns, rows="samples")
-    machine.layers[0].check_data("X", samples)
+    samples = machine.layers[0].samples("X", X)
     check_solutions("solutions", solutions, machine.sizes)
     deep = names(lambda m: m.deep_gradient)
     if len(machine.sizes) > 2 and solutions.method not in deep:

@@ -72,8 +72,7 @@ def held_out(X: Array, validation: Any, visible: Unit, seed: int) -> tuple[Array
         held = _drawn(len(X), validation, seed)
         samples, rows = X[~held], X[held]
     else:
-        samples, rows = X, checks.matrix("validation", validation, visible.columns, rows="samples")
-        visible.check_data("validation", rows)
+        samples, rows = X, visible.samples("validation", validation)
     return samples, HeldOut(draw_sample(rows, _stream(seed, 1)), fingerprint(rows))
 
 

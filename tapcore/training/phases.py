@@ -229,6 +229,8 @@ class RelaxedPhase(Phase):
     def __init__(self, machine: Machine, settings: Plan) -> None:
         count = settings.chains
         check_can(machine.layers, CUMULANTS)
+        for layer in machine.layers:  # types that cannot refuse
+            layer.parameter_slopes(np.zeros((3, layer.columns)))
         footprint.check("chains", count, count * 4 * footprint.per_row(machine.sizes))
         self.rule = rule_for(machine, settings.gradient, most=settings.sweeps)
         self.damping = _damping(settings)

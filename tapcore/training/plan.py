@@ -225,7 +225,7 @@ def _rate(optimizer: Momentum | Adam, drawn: bool, machine: Machine) -> float:
     """
     if isinstance(optimizer, Adam):
         return _ADAMS_RATE
-    apart = [1.0 if layer.states is None else layer.states[1] - layer.states[0] for layer in machine.layers]
+    apart = [1.0 if layer.levels is None else layer.levels[1] - layer.levels[0] for layer in machine.layers]
     widest = max(below * above for below, above in pairwise(apart))
     if not drawn:
         return _RATE / widest**2

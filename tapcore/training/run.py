@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, NoReturn
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from tapcore._base import checks
 from tapcore._base.interrupts import interrupts_wait
 from tapcore.machine import Machine, check_machine
 from tapcore.storage.machines import RunFolder
@@ -108,8 +107,7 @@ class Training(Iterator[EpochRecord]):
             raise ValueError("resume needs checkpoint, the folder of the run to go on with")
         if settings.patience is not None and validation is None:
             raise ValueError("patience needs validation, held-out data to go by")
-        samples = checks.matrix("X", X, machine.layers[0].columns, rows="samples")
-        machine.layers[0].check_data("X", samples)
+        samples = machine.layers[0].samples("X", X)
         samples, held = held_out(samples, validation, machine.layers[0], settings.seed)
         plan = Plan.of(settings, machine, len(samples))
         self._dtype, self.samples = machine.dtype, len(samples)

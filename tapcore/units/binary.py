@@ -79,7 +79,7 @@ class Binary(TwoStates):
 
     site_type = BinarySite
     support = "0 or 1"
-    states = (0.0, 1.0)
+    levels = (0.0, 1.0)
     hint = "; binarise first, e.g. X > threshold (`--threshold` on the command line)"
 
     def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:

@@ -8,8 +8,9 @@ from typing import Any
 
 from tapcore.units.parameters import AUTOMATIC, Parameter
 
-#: The parameter that every unit has: it multiplies x in ``ln phi(x)``, as a field does, so that the derivative of
-#: ``ln phi`` averages to the mean. A parameter "V", where there is one, multiplies ``-x^2/2``, as a precision does.
+#: The parameter that units have: it multiplies x in ``ln phi(x)``, as a field does, so that the derivative of
+#: ``ln phi`` averages to the mean. Types without it say themselves what fields do to their parameters. A parameter "V",
+#: where there is one, multiplies ``-x^2/2``, as a precision does.
 FIELD, PRECISION = "U", "V"
 
 
@@ -29,8 +30,7 @@ def _faults(cls: Any, base: Any) -> Iterator[str]:
         yield f"names must be a tuple of the parameters' names, got {names!r}"
     if getattr(cls.site_type, "_fields", None) != names:
         yield f"site_type must be a NamedTuple with the fields {names} in this order"
-    if FIELD not in names:
-        yield f"names must contain {FIELD!r}"
+    yield from _without_field(cls, base)
     if not _are_names(cls.fixed) or not {*cls.fixed} <= {*names}:
         yield f"fixed must be a tuple of some of the names, got {cls.fixed!r}"
     yield from _hidden(cls, base)
@@ -42,6 +42,20 @@ def _faults(cls: Any, base: Any) -> Iterator[str]:
         )
     yield from _of_values(cls, base)
     yield from _signatures(cls)
+
+
+def _without_field(cls: Any, base: Any) -> Iterator[str]:
+    """What a type needs without the parameter that all others have."""
+    if FIELD in cls.names:
+        return
+    own = [name for name in ("add_fields", "field_statistic", "data_statistics") if _same(cls, base, name)]
+    own += ["from_data"] * (cls.from_data.__func__ is base.from_data.__func__)
+    if own:
+        yield f"names must contain {FIELD!r}: a type without it needs {', '.join(own)} of its own"
+
+
+def _same(cls: Any, base: Any, name: str) -> bool:
+    return getattr(cls, name) is getattr(base, name)
 
 
 def _are_names(names: Any) -> bool:
@@ -60,11 +74,11 @@ def _hidden(cls: Any, base: Any) -> Iterator[str]:
 
 def _of_values(cls: Any, base: Any) -> Iterator[str]:
     """What the values of a site are."""
-    if cls.states is None and cls.bounds is base.bounds:
-        yield "bounds must be defined, or states"
-    if cls.states is not None and (not isinstance(cls.states, tuple) or len(cls.states) != 2):
-        yield f"states are the two of types that have no others, got {cls.states!r}: bounds and contains say the rest"
-    if cls.states is None and not isinstance(getattr(cls, "support", None), str):
+    if cls.levels is None and cls.bounds is base.bounds:
+        yield "bounds must be defined, or levels"
+    if cls.levels is not None and (not isinstance(cls.levels, tuple) or len(cls.levels) != 2):
+        yield f"levels are the two of types that have no others, got {cls.levels!r}: bounds and contains say the rest"
+    if cls.levels is None and not isinstance(getattr(cls, "support", None), str):
         yield "support must say for messages what values may be"
     if cls.widths is not base.widths:
         if not isinstance(cls.widths, property):

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from tapcore._base import checks, footprint
 from tapcore._base.random import stream_from
 from tapcore.units import natural_fit
+from tapcore.units.codes import columns_of
 from tapcore.units.definition import FIELD, PRECISION, check_definition
 from tapcore.units.parameters import Parameters, parameter
 from tapcore.units.sites import DRAW, LOG_Z, MOMENTS, call_rows, sites_of
@@ -58,7 +59,7 @@ class Unit(Parameters, abc.ABC):
     #: What the support is, for error messages.
     support: ClassVar[str]
     #: The two states, where there are no others.
-    states: ClassVar[tuple[float, float] | None] = None
+    levels: ClassVar[tuple[float, float] | None] = None
 
     #: Every unit type by name.
     registry: ClassVar[dict[str, type[Unit]]] = {}
@@ -104,9 +105,9 @@ class Unit(Parameters, abc.ABC):
         """Log of the unnormalised weight at `x`, ln phi_i(x_i): (..., n), -inf outside the support."""
 
     def bounds(self) -> tuple[Array, Array]:
-        """Ends of the interval in which every mean lies, each broadcasting to (n,); for types with `states` known."""
-        assert self.states is not None
-        low, high = self.states
+        """Ends of the interval in which every mean lies, each broadcasting to (n,); for types with `levels` known."""
+        assert self.levels is not None
+        low, high = self.levels
         return np.full(1, low), np.full(1, high)
 
     # -- sites of several columns, and layers of several blocks ------------------------------------------------------
@@ -144,9 +145,9 @@ class Unit(Parameters, abc.ABC):
         return
 
     def contains(self, x: Array) -> NDArray[np.bool_]:
-        """Which entries of `x` (..., n) lie in the support: the `states`, or what is finite within the `bounds`."""
-        if self.states is not None:
-            low, high = self.states
+        """Which entries of `x` (..., n) lie in the support: the `levels`, or what is finite within the `bounds`."""
+        if self.levels is not None:
+            low, high = self.levels
             return np.asarray((x == low) | (x == high))
         lo, hi = self.bounds()
         return np.asarray(np.isfinite(x) & (x >= lo) & (x <= hi))
@@ -330,6 +331,32 @@ class Unit(Parameters, abc.ABC):
         """
         checks.every(name, X, self.rule(X), lambda x: self.contains(self.rounded(x)))
 
+    def rows(self, name: str, X: ArrayLike, rows: str) -> Array:
+        """`X` as an array (rows, n), codes of states as the columns that they stand for.
+
+        `name` is that of the argument, `rows` what its rows are. ValueError for another shape, or what is no code.
+        """
+        widths = self.widths
+        if widths is not None:
+            array = checks.matrix(name, X, None, rows=rows)
+            if array.shape[1] == self.n < self.columns:
+                return columns_of(name, array, widths)
+            if array.shape[1] != self.columns:
+                raise ValueError(
+                    f"{name} must have shape ({rows}, {self.columns}), or ({rows}, {self.n}) of codes, "
+                    f"got {array.shape}"
+                )
+        return checks.matrix(name, X, self.columns, rows=rows)
+
+    def samples(self, name: str, X: ArrayLike, rows: str = "samples") -> Array:
+        """`X` as `rows` gives it, an array (rows, columns), all of it in the support.
+
+        `name` is that of the argument, `rows` what its rows are. ValueError, naming the first bad index, if it is not.
+        """
+        array = self.rows(name, X, rows)
+        self.check_data(name, array)
+        return array
+
     def check_means(self, name: str, X: Array) -> None:
         """Raise ValueError, naming the first bad index, unless every entry of `X` (rows, n) can be a mean.
 
@@ -348,8 +375,8 @@ class Unit(Parameters, abc.ABC):
         checks.every(name, X, rule, good)
 
     def rounded(self, x: Array) -> Array:
-        """Values as the layer holds them, in its own dtype where `x` has more digits; states have none to lose."""
-        return x if self.states is not None else checks.rounded(x, self.dtype)
+        """Values as the layer holds them, in its own dtype where `x` has more digits; `levels` have none to lose."""
+        return x if self.levels is not None else checks.rounded(x, self.dtype)
 
     def rule(self, x: Array) -> str:
         """What data like `x` must be, for messages."""
@@ -357,4 +384,4 @@ class Unit(Parameters, abc.ABC):
 
     def _rounding(self, x: Array) -> str:
         """What a message says of data that `rounded` changes."""
-        return "" if self.states is not None or np.can_cast(x.dtype, self.dtype) else f" in {self.dtype}"
+        return "" if self.levels is not None or np.can_cast(x.dtype, self.dtype) else f" in {self.dtype}"

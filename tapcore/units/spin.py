@@ -76,7 +76,7 @@ class Spin(TwoStates):
         `n` below 1, or `U` of the wrong shape or not finite.
     """
 
-    states = (-1.0, 1.0)
+    levels = (-1.0, 1.0)
     site_type = SpinSite
     support = "-1 or +1"
     hint = "; for 0 and 1, give 2.0 * {name} - 1"

@@ -7,10 +7,10 @@ import pytest
 from cases import both, random_rbm
 from numpy.testing import assert_allclose, assert_array_equal
 from unit_cases import EVERY_UNIT
+from unit_cases import PLAIN as UNITS
 
 import tapcore as tc
 from tapcore._base.threads import thread_limit
-from tapcore.units import UNITS
 
 
 def ferromagnet(coupling: float = 0.25) -> tc.Machine:

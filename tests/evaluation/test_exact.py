@@ -41,14 +41,14 @@ def test_is_brute_force(shape: str) -> None:
     for layer, mean in enumerate(expected.mean):
         assert_allclose(found.mean[layer], mean, atol=1e-14)
         assert_allclose(found.var[layer], expected.square[layer] - mean**2, atol=1e-14)
-        states = machine.layers[layer].states
+        states = machine.layers[layer].levels
         share = (mean - states[0]) / (states[1] - states[0])
         p = tc.exact.marginals(machine, layer, [states[0], 0.3, states[1]])
         assert_allclose(p, [1 - share, 0 * share, share], atol=1e-14)
     for pair, second in zip(found.pair, expected.second, strict=True):
         assert_allclose(pair, second, atol=1e-14)
     if len(layers) == 2:
-        X = np.random.default_rng(0).choice(machine.layers[0].states, (5, machine.sizes[0]))
+        X = np.random.default_rng(0).choice(machine.layers[0].levels, (5, machine.sizes[0]))
         F = -expected.log_z
         assert_allclose(tc.exact.log_likelihood(machine, X), naive.log_likelihood(layers, weights, X, F), rtol=1e-12)
 
@@ -76,7 +76,7 @@ def test_turned_round_it_is_the_same(shape: str) -> None:
 )
 def test_marginal_densities_have_the_moments(visible: str, hidden: str) -> None:
     machine = random_rbm(4, visible, hidden, sizes=(5, 8))
-    real = 0 if machine.layers[0].states is None else 1
+    real = 0 if machine.layers[0].levels is None else 1
     layer, found = machine.layers[real], tc.exact.moments(machine)
     lo, hi = (np.broadcast_to(end, layer.n) for end in layer.bounds())
     for i in range(layer.n):

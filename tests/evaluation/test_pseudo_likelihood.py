@@ -14,7 +14,7 @@ from tapcore._base.threads import thread_limit
 
 
 def states(machine: tc.Machine) -> np.ndarray:
-    return np.array(list(itertools.product(machine.layers[0].states, repeat=machine.sizes[0])))
+    return np.array(list(itertools.product(machine.layers[0].levels, repeat=machine.sizes[0])))
 
 
 @pytest.mark.nojit
@@ -25,7 +25,7 @@ def test_is_the_sum_of_exact_conditionals(visible: str, hidden: str) -> None:
     X = states(machine)
     # Conditionals need no ln Z: any free energy will do.
     p = {tuple(x): q for x, q in zip(X, np.exp(tc.log_likelihood(machine, X, 0.0)), strict=True)}
-    low, high = machine.layers[0].states
+    low, high = machine.layers[0].levels
     expected = []
     for x in X:
         total = 0.0

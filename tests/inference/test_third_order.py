@@ -11,11 +11,11 @@ from cases import fit_as_paper, random_rbm, starts
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from unit_cases import PLAIN as UNITS
 
 import tapcore as tc
 from tapcore.equations.compiled import compiled
 from tapcore.equations.fields import third_cumulants
-from tapcore.units import UNITS
 from tapcore.units.rows import row_third
 from tapcore.units.sites import sites_of
 

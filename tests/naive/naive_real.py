@@ -86,8 +86,55 @@ def _log_weight(x: float, site: Site) -> float:
     return (math.log(site["rho"]) if "rho" in site else 0.0) + site["U"] * x - site["V"] * x * x / 2
 
 
+def half_line(s: float, b: float) -> tuple[float, float, float]:
+    """(ln Z, mean, variance) on x >= 0: on an interval beyond which the weight is below e^-700 of the largest."""
+    fall = max(-b, 0.0)
+    reach = 2 * 700 / (fall + math.sqrt(fall * fall + 2 * s * 700))
+    return interval(s, b, 0.0, max(b / s, 0.0) + reach)
+
+
+def _sides(B: float, A: float, site: Site) -> list[tuple[float, float, float]]:
+    """(ln Z, mean, variance) of what lies on either side of 0."""
+    right = half_line(A + site["V_pos"], B + site["U_pos"])
+    log_z, mean, var = half_line(A + site["V_neg"], -B - site["U_neg"])
+    return [right, (log_z, -mean, var)]
+
+
+def _double_log_z(B: float, A: float, site: Site) -> float:
+    logs = [side[0] for side in _sides(B, A, site)]
+    return max(logs) + math.log1p(math.exp(min(logs) - max(logs)))
+
+
+def _shares(B: float, A: float, site: Site) -> list[float]:
+    logs = [side[0] for side in _sides(B, A, site)]
+    weights = [math.exp(log - max(logs)) for log in logs]
+    return [w / sum(weights) for w in weights]
+
+
+def _double_mean(B: float, A: float, site: Site) -> float:
+    return sum(p * side[1] for p, side in zip(_shares(B, A, site), _sides(B, A, site), strict=True))
+
+
+def _double_var(B: float, A: float, site: Site) -> float:
+    (p, q), (right, left) = _shares(B, A, site), _sides(B, A, site)
+    return p * right[2] + q * left[2] + p * q * (right[1] - left[1]) ** 2
+
+
+def _double_log_weight(x: float, site: Site) -> float:
+    side = "pos" if x >= 0 else "neg"
+    return site[f"U_{side}"] * x - site[f"V_{side}"] * x * x / 2
+
+
+def _rectified(which: int) -> Any:
+    return lambda B, A, site: half_line(A + site["V"], B + site["U"])[which]
+
+
 # (log_z, mean, var, support, log_weight), as in `naive.Kind`.
-KINDS = dict.fromkeys(
-    ("gaussian", "truncatedgaussian", "gaussbernoulli", "truncatedgaussbernoulli"),
-    (_log_z, _mean, _var, None, _log_weight),
-)
+KINDS = {
+    **dict.fromkeys(
+        ("gaussian", "truncatedgaussian", "gaussbernoulli", "truncatedgaussbernoulli"),
+        (_log_z, _mean, _var, None, _log_weight),
+    ),
+    "relu": (*map(_rectified, range(3)), None, _log_weight),
+    "doublerelu": (_double_log_z, _double_mean, _double_var, None, _double_log_weight),
+}

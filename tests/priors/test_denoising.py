@@ -25,7 +25,7 @@ def states(n: int, low: float = 0.0, high: float = 1.0) -> np.ndarray:
 
 def exact_posterior(machine: tc.Machine, likelihood: Any) -> np.ndarray:
     """Posterior mean of two-state visible units by adding up all of their states; `likelihood(x)` (states,)."""
-    x = states(machine.layers[0].n, *machine.layers[0].states)  # type: ignore[misc]
+    x = states(machine.layers[0].n, *machine.layers[0].levels)  # type: ignore[misc]
     weights = tc.log_likelihood(machine, x, 0.0) + likelihood(x)
     p = np.exp(weights - weights.max())
     return p @ x / p.sum()
@@ -97,8 +97,8 @@ def test_gaussian_noise_on_units_alone_is_conjugate(kind: str) -> None:
     _, mean, var = unit.moments(y / t, 1 / t)
     assert_allclose(found.mean, mean, rtol=1e-12)
     assert_allclose(found.var, var, rtol=1e-12)
-    if unit.states is not None:
-        low, high = unit.states
+    if unit.levels is not None:
+        low, high = unit.levels
         weights = [np.exp(-((y - s) ** 2) / (2 * t) + unit.log_weight(np.full(unit.n, s))) for s in (low, high)]
         assert_allclose(found.mean, (low * weights[0] + high * weights[1]) / sum(weights), rtol=1e-12)
 

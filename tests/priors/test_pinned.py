@@ -15,7 +15,7 @@ from tapcore._base.threads import thread_limit
 
 def exact_means(machine: tc.Machine, Y: np.ndarray, p: float) -> np.ndarray:
     """Posterior means of two-state visible units whose observations were flipped with probability p."""
-    low, high = machine.layers[0].states  # type: ignore[misc]
+    low, high = machine.layers[0].levels  # type: ignore[misc]
     x = np.array(list(product([low, high], repeat=machine.layers[0].n)))
     prior, odds = tc.log_likelihood(machine, x, 0.0), np.log((1 - p) / p)
     logs = prior + odds * (x == np.asarray(Y)[:, None]).sum(axis=2)
@@ -42,7 +42,7 @@ def test_they_come_nearer_than_solutions_where_couplings_are_strong(kind: str) -
         random_rbm(3, kind, kind, sizes=(9, 6), sigma=1.2 if kind == "Binary" else 0.6),
         np.random.default_rng(0),
     )
-    states, p = np.array(machine.layers[0].states), 0.3
+    states, p = np.array(machine.layers[0].levels), 0.3
     Y = states[rng.integers(0, 2, (30, 9))]
     exact, channel = exact_means(machine, Y, p), tc.BinarySymmetric(p)
     chains, solutions = (tc.denoise(machine, Y, channel, pinning=r) - exact for r in (None, 0.0))

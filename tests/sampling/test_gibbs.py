@@ -37,7 +37,7 @@ def test_chains_are_those_of_the_reference(kinds: tuple[tuple[str, int], ...]) -
 
 def states(machine: tc.Machine) -> tuple[np.ndarray, np.ndarray]:
     """All states of a machine of binary and spin units, one a row, and their probabilities."""
-    each: list[Any] = [layer.states for layer in machine.layers for _ in range(layer.n)]
+    each: list[Any] = [layer.levels for layer in machine.layers for _ in range(layer.n)]
     rows = np.array(list(itertools.product(*each)))
     ends = np.cumsum([0, *machine.sizes])
     parts = [rows[:, a:b] for a, b in itertools.pairwise(ends)]
@@ -74,9 +74,9 @@ def test_marginals_of_every_unit(kind: str) -> None:
     visible.check_data("x", x)
     exact = tc.exact.moments(machine)
     assert (np.abs(x.mean(axis=0) - exact.mean[0]) < 4 * np.sqrt(exact.var[0] / 4000)).all()
-    if visible.states is not None:
-        expected = 4000 * tc.exact.marginals(machine, 0, np.array(visible.states))
-        counts = np.array([(x == s).sum(axis=0) for s in visible.states])
+    if visible.levels is not None:
+        expected = 4000 * tc.exact.marginals(machine, 0, np.array(visible.levels))
+        counts = np.array([(x == s).sum(axis=0) for s in visible.levels])
     else:
         # The distribution on a fine grid, from the density; jumps of atoms at 0 are added where they are.
         lo, hi = (np.broadcast_to(end, visible.n) for end in visible.bounds())

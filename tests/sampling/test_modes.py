@@ -12,11 +12,11 @@ import pytest
 import scipy.stats
 from cases import random_rbm
 from numpy.testing import assert_allclose, assert_array_equal
+from unit_cases import PLAIN as UNITS
 
 import tapcore as tc
 from tapcore.sampling.modes import find_modes
 from tapcore.sampling.paths import settled_centres
-from tapcore.units import UNITS
 
 REAL: dict[str, Any] = {
     "Gaussian": lambda n, rng: {"U": rng.normal(0, 1, n), "V": rng.uniform(0.5, 3, n)},
@@ -24,16 +24,31 @@ REAL: dict[str, Any] = {
     "TruncatedGaussian": lambda n, rng: {"U": rng.normal(0, 2, n), "V": rng.normal(0, 5, n)},
     "TruncatedGaussBernoulli": lambda n, rng: REAL["TruncatedGaussian"](n, rng) | {"rho": rng.uniform(0.1, 0.9, n)},
 }
+KINDS = ["Binary", "GaussBernoulli", "Gaussian", "Spin", "TruncatedGaussBernoulli", "TruncatedGaussian"]
 
 
 def rugged(seed: int) -> tc.Machine:
     """Any visible units, and weights of any strength."""
     rng = np.random.default_rng(seed)
-    kind, hidden = rng.choice(list(UNITS)), rng.choice(["Binary", "Spin"])
+    kind, hidden = rng.choice(KINDS), rng.choice(["Binary", "Spin"])
     n, h = int(rng.integers(3, 20)), int(rng.integers(2, 9))
     options = REAL[kind](n, rng) if kind in REAL else {"U": rng.normal(0, 1, n)}
     weights = rng.normal(0, rng.uniform(0.05, 1.5), (n, h))
     return tc.RBM(UNITS[kind](n, **options), UNITS[hidden](h, U=rng.normal(0, 1, h)), weights=weights)
+
+
+def stated(seed: int) -> tc.Machine:
+    """Visible units of several states, or on half-lines."""
+    rng = np.random.default_rng(seed)
+    n, h = int(rng.integers(3, 12)), int(rng.integers(2, 9))
+    sides = [rng.normal(0, 1, n), rng.uniform(0.5, 3, n), rng.normal(0, 1, n), rng.uniform(0.5, 3, n)]
+    visible = (
+        lambda: tc.Categorical(n, 4, rng.normal(size=(n, 4))),
+        lambda: tc.Ordinal(n, [0, 1, 3], rng.normal(size=(n, 3))),
+        lambda: tc.ReLU(n, *sides[:2]), lambda: tc.DoubleReLU(n, *sides),
+    )[seed % 4]()  # fmt: skip
+    weights = rng.normal(0, rng.uniform(0.05, 1.0), (visible.columns, h))
+    return tc.RBM(visible, tc.Binary(h, U=rng.normal(0, 1, h)), weights=weights)
 
 
 def separate(seed: int, most: int = 24) -> tc.Machine:
@@ -55,7 +70,7 @@ def estimate(machine: tc.Machine, *arguments: Any, **options: Any) -> tc.Anneale
         return tc.ais(machine, *arguments, **options)
 
 
-@pytest.mark.parametrize("make", [rugged, separate])
+@pytest.mark.parametrize("make", [rugged, separate, stated])
 def test_estimates_of_a_hundred_machines_are_within_their_errors_or_marked(make: Any) -> None:
     off, doubted = [], 0
     for seed in range(100):
@@ -133,7 +148,7 @@ def test_couplings_that_all_but_outgrow_precisions_are_doubted(coupling: float) 
 def states(machine: tc.Machine) -> tuple[np.ndarray, np.ndarray]:
     """All visible states and their probabilities."""
     visible = machine.layers[0]
-    rows = np.array(list(itertools.product(*[visible.states] * visible.n)))
+    rows = np.array(list(itertools.product(*[visible.levels] * visible.n)))
     return rows, np.exp(tc.exact.log_likelihood(machine, rows))
 
 
@@ -142,7 +157,7 @@ def test_samples_by_replica_exchange_have_the_machine_s_law(seed: int) -> None:
     machine = separate(500 + seed, most=11)
     rows, p = states(machine)
     x = tc.sample(machine, 1000, replicas=12, sweeps=1000, seed=seed)
-    low, high = machine.layers[0].states
+    low, high = machine.layers[0].levels
     number = (((x - low) / (high - low)) @ 2 ** np.arange(x.shape[1])[::-1]).astype(int)
     counts = np.bincount(number, minlength=len(rows))
     # Rare states together, five or more of them expected.
@@ -237,7 +252,7 @@ def test_machines_without_a_law_are_refused(layers: int) -> None:
 
 def test_samples_take_data() -> None:
     machine = separate(7, most=12)
-    X = np.repeat(machine.layers[0].states[1], 20 * machine.sizes[0]).reshape(20, -1)  # type: ignore[index]
+    X = np.repeat(machine.layers[0].levels[1], 20 * machine.sizes[0]).reshape(20, -1)  # type: ignore[index]
     assert_array_equal(tc.sample(machine, 5, data=X, sweeps=0), X[:5])
     far = tc.sample(machine, 5, data=X, replicas=3, sweeps=5)
     machine.layers[0].check_data("x", far)

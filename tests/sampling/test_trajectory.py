@@ -76,7 +76,7 @@ def test_a_phase_that_no_chain_finds_is_doubted(way: str, monkeypatch: pytest.Mo
 def every_state(machine: tc.Machine, law: Law) -> np.ndarray:
     """Ln of the weights of all states of even layers."""
     even = machine.layers[::2]
-    states = np.array(list(itertools.product(*[u.states for u in even for _ in range(u.n)])))  # type: ignore[misc]
+    states = np.array(list(itertools.product(*[u.levels for u in even for _ in range(u.n)])))  # type: ignore[misc]
     chains = GibbsChains(machine, len(states))
     ends = np.cumsum([u.n for u in even])[:-1]
     for to, x in zip(chains.state.mean[::2], np.split(states, ends, axis=1), strict=True):

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from truncnorm_cases import exact, table
+from unit_cases import PLAIN as UNITS
 
 import tapcore as tc
 from tapcore.special.truncnorm.cumulants import cumulants
-from tapcore.units import UNITS
 from tapcore.units.rows import row_cumulants, row_slab
 from tapcore.units.sites import sites_of
 
@@ -64,7 +64,7 @@ def test_keep_to_the_bound_of_any_law(kind: str) -> None:
     # Rounding errors are of the size of what cancels.
     scale = np.abs(fourth) / var**2 + third**2 / var**3 + 2
     assert (excess > -1e-13 * scale).all()
-    if unit.states is not None:
+    if unit.levels is not None:
         assert (excess < 1e-10 * scale).all()
 
 

@@ -11,10 +11,10 @@ from cases import fit_as_paper
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from unit_cases import PLAIN as UNITS
 from unit_cases import SEEDS, samples
 
 import tapcore as tc
-from tapcore.units import UNITS
 
 # Those whose values may be moved as well as scaled: no atom stays at 0.
 MOVABLE = ("Gaussian", "TruncatedGaussian")
@@ -181,8 +181,9 @@ def test_single_precision_trains_far_from_zero() -> None:
 @pytest.mark.parametrize("kind", sorted(UNITS))
 def test_units_have_other_coordinates_or_say_that_they_have_none(kind: str) -> None:
     layer = UNITS[kind](3)
-    assert (layer.standard() is not None) == (kind in REAL)
-    if kind in REAL:
+    real = kind in (*REAL, "ReLU", "DoubleReLU")
+    assert (layer.standard() is not None) == real
+    if real:
         shift = np.full(3, 2.0 if kind in MOVABLE else 0.0)
         back = layer.moved(shift, np.full(3, 4.0)).moved(-shift / 4.0, np.full(3, 0.25))
         for name, p in layer.parameters.items():

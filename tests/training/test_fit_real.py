@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from cases import fit_as_paper
 from numpy.testing import assert_array_equal
+from unit_cases import PLAIN as UNITS
 from unit_cases import samples
 
 import tapcore as tc
-from tapcore.units import UNITS, Unit
+from tapcore.units import Unit
 
 REAL = ("Gaussian", "GaussBernoulli", "TruncatedGaussian", "TruncatedGaussBernoulli")
 

@@ -27,7 +27,7 @@ class TwoSite(NamedTuple):
 
 def unit(**body: Any) -> type[Unit]:
     """A type named Odd, defined with this body and not kept."""
-    given = {"names": ("U",), "site_type": OneSite, "states": STATES, "log_weight": lambda self, x: x} | body
+    given = {"names": ("U",), "site_type": OneSite, "levels": STATES, "log_weight": lambda self, x: x} | body
     try:
         return type("Odd", (Unit,), given)
     finally:
@@ -49,12 +49,12 @@ def one(self: Any, n: int, U: Any = 0.0) -> None:
         ({"fixed": ("trials",)}, r"fixed must be a tuple of some of the names, got \('trials',\)"),
         ({"names": ("U", "trials"), "site_type": TwoSite}, "or to be named in fixed where they say .*: trials"),
         ({"names": ("U", "dtype"), "site_type": NamedTuple("S", [("U", Any), ("dtype", Any)])}, "called 'dtype'"),
-        ({"names": ("U", "states"), "site_type": NamedTuple("S", [("U", Any), ("states", Any)])}, "called 'states'"),
+        ({"names": ("U", "levels"), "site_type": NamedTuple("S", [("U", Any), ("levels", Any)])}, "called 'levels'"),
         ({"names": ("U", "n"), "site_type": NamedTuple("S", [("U", Any), ("n", Any)])}, "cannot be called 'n'"),
         ({"V": parameter("VV", "Precisions")}, "V shows a parameter 'VV', which is not in names"),
-        ({"states": None}, "bounds must be defined, or states"),
-        ({"states": (-1, 0, 1)}, r"states are the two of types that have no others, got \(-1, 0, 1\)"),
-        ({"states": None, "bounds": lambda self: (0, 1)}, "support must say for messages what values may be"),
+        ({"levels": None}, "bounds must be defined, or levels"),
+        ({"levels": (-1, 0, 1)}, r"levels are the two of types that have no others, got \(-1, 0, 1\)"),
+        ({"levels": None, "bounds": lambda self: (0, 1)}, "support must say for messages what values may be"),
         ({"widths": [3, 2]}, "widths must be a property"),
         ({"widths": property(lambda self: None)}, "need lengths of their own"),
         (
@@ -165,7 +165,7 @@ def test_ends_of_means_may_have_different_shapes() -> None:
     """As `bounds` says: each of them broadcasts to the units."""
 
     class Counted(tc.Binary):
-        states = None
+        levels = None
 
         def bounds(self) -> tuple[Any, Any]:
             return np.zeros(1), np.ones(self.n)

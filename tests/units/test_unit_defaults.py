@@ -48,7 +48,7 @@ def test_the_fit_keeps_to_any_scale(scale: float, offset: float) -> None:
 @pytest.mark.parametrize("kind", ["Binary", "Spin"])
 def test_the_fit_of_two_states_is_their_own(kind: str) -> None:
     X = samples(kind, 23, 4)
-    X[:, 0], X[:, 1] = UNITS[kind].states
+    X[:, 0], X[:, 1] = UNITS[kind].levels
     assert_allclose(default_fit(kind, X).U, UNITS[kind].from_data(X).U, rtol=1e-10, atol=1e-12)
 
 
@@ -96,7 +96,7 @@ class Site(NamedTuple):
     ("body", "message"),
     [
         ({"names": ("U", "tilt"), "bounds": lambda self: (0, 1)}, "parameters other than U and V need statistics"),
-        ({"names": ("U", "tilt"), "fixed": ("tilt",)}, "bounds must be defined, or states"),
+        ({"names": ("U", "tilt"), "fixed": ("tilt",)}, "bounds must be defined, or levels"),
         ({"names": ("tilt", "U")}, "in this order"),
     ],
 )

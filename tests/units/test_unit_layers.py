@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from unit_cases import EVERY_UNIT, ODD_VALUES, bounded, fields, make, rng_for, samples, width
+from unit_cases import PLAIN as UNITS
 
 import tapcore as tc
-from tapcore.units import UNITS
 from tapcore.units.sites import sites_of
 
 # Fitting to data

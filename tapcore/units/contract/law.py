@@ -92,7 +92,7 @@ def states(case: Case) -> None:
     tables: list[NDArray[np.float64] | None] = []
     for block in layer.blocks:
         for width in np.ones(block.n, np.int64) if block.widths is None else block.widths:
-            two = None if block.states is None else np.array(block.states)[:, None]
+            two = None if block.levels is None else np.array(block.levels)[:, None]
             tables.append(two if block.widths is None else np.eye(int(width)))
     count = max((len(t) for t in tables if t is not None), default=0)
     terms = np.full((count, *case.B.shape), -np.inf)

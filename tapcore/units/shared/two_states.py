@@ -33,7 +33,7 @@ def draw_states(stream: Stream, x: Array, low: float, high: float) -> None:
 
 
 class TwoStates(Unit):
-    """A layer with weight ``exp(U x)`` on two `states`."""
+    """A layer with weight ``exp(U x)`` on two `levels`."""
 
     names = ("U",)
     #: What a message about data that are neither advises; ``{name}`` is the argument's.
@@ -78,8 +78,8 @@ class TwoStates(Unit):
         array = checks.matrix("X", X, None, rows="samples")
         unit = cls(array.shape[1])
         unit.check_data("X", array)
-        assert cls.states is not None
-        low, high = cls.states
+        assert cls.levels is not None
+        low, high = cls.levels
         up = np.zeros(unit.n)
         for _, rows in checks.row_blocks(array):
             up += (rows == high).sum(axis=0)
