@@ -16,10 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tapcore._base.blas import multiply, product
 from tapcore._base.blocks import block_kernel, run_blocks
-from tapcore._base.jit import scalar
+from tapcore._base.intrinsics import segment
+from tapcore._base.jit import helper, scalar
 from tapcore.equations.compiled import Compiled
-from tapcore.equations.layers import Layers, empty_state, row_of
+from tapcore.equations.layers import Layers, empty_state, row_of, rows_of
 
 Array = NDArray[Any]
 
@@ -55,18 +57,89 @@ def _sent(W: Array, at: int, step: int, mean: Array, first: int, count: int) -> 
 def add_exclusive(i: int, job: Any) -> None:
     """Correct what a layer receives, between the products and the Onsager terms; i is block * layers + layer.
 
-    Takes D off sum W^2 c where neighbours have such sites, and adds to B of its own what they receive back.
+    Takes D off sum W^2 c where neighbours have such sites, and adds to B of its own what they receive back. Weights of
+    a site lie together where the neighbour is above: matrix products then do it, for some rows at a time.
     """
     machine, layers = job.machine, job.machine.size.size
     b, layer = i // layers, i % layers
     for other in range(max(layer - 1, 0), min(layer + 2, layers)):
         if other == layer:
             continue
+        if other < layer and machine.wide[other] < machine.wide[other + 1]:
+            _send_together(job, b, other)
+        if layer < other and machine.wide[layer] < machine.wide[layer + 1]:
+            _receive_together(job, b, layer)
         for k in range(job.blocks[b, 0], job.blocks[b, 0] + job.blocks[b, 1]):
-            for s in range(machine.wide[other], machine.wide[other + 1]):
-                _send(job, s, other, layer, k)
-            for s in range(machine.wide[layer], machine.wide[layer + 1]):
-                _receive(job, s, layer, other, k)
+            if other > layer:
+                for s in range(machine.wide[other], machine.wide[other + 1]):
+                    _send(job, s, other, layer, k)
+            else:
+                for s in range(machine.wide[layer], machine.wide[layer + 1]):
+                    _receive(job, s, layer, other, k)
+
+
+@scalar
+def _gather(chains: Layers, layer: int, first: int, count: int, lo: int, rows: int, varied: bool, p: Array) -> None:
+    """Means of a site of a layer in some rows, (rows, count); zeros, if `varied`, of a site without variances."""
+    for k in range(rows):
+        mean, to = row_of(chains, chains.mean, layer, lo + k), p[k * count : (k + 1) * count]
+        here = not varied or _varies(row_of(chains, chains.var, layer, lo + k), first, count)
+        for a in range(count):
+            to[a] = mean[first + a] if here else mean.dtype.type(0.0)
+
+
+@helper(inline=False)
+def _send_together(job: Any, b: int, layer: int) -> None:
+    """Take D of the sites of a layer off what the layer above has received, in the rows of block b."""
+    machine, chains = job.machine, job.chains
+    n, work, hi = machine.size[layer + 1], job.chains.scratch[b].reshape(-1), job.blocks[b, 0] + job.blocks[b, 1]
+    for s in range(machine.wide[layer], machine.wide[layer + 1]):
+        first, count = machine.span[s, 0], machine.span[s, 1]
+        at, lo, most = machine.at[layer] + first * n, job.blocks[b, 0], max(1, work.size // (2 * (n + count)))
+        while lo < hi:
+            rows = min(most, hi - lo)
+            p, u, own = work[: rows * count], work[rows * count : rows * (count + n)], work[rows * (count + n) :]
+            own = own[: rows * n]
+            _gather(chains, layer, first, count, lo, rows, True, p)
+            multiply(p, segment(machine.W, at, count * n), rows, False, u)
+            for a in range(p.size):
+                p[a] *= p[a]
+            multiply(p, segment(machine.W2, at, count * n), rows, False, own)
+            A = rows_of(chains, chains.A, layer + 1, lo, rows)
+            for j in range(A.size):
+                A[j] -= u[j] * u[j] - own[j]
+            lo += rows
+
+
+@helper(inline=False)
+def _receive_together(job: Any, b: int, layer: int) -> None:
+    """Add to B of the sites of a layer what they sent to the layer above through their other columns."""
+    machine, chains = job.machine, job.chains
+    n, work, hi = machine.size[layer + 1], job.chains.scratch[b].reshape(-1), job.blocks[b, 0] + job.blocks[b, 1]
+    for s in range(machine.wide[layer], machine.wide[layer + 1]):
+        first, count = machine.span[s, 0], machine.span[s, 1]
+        at, lo, most = machine.at[layer] + first * n, job.blocks[b, 0], max(1, work.size // (2 * (n + count)))
+        W, W2 = segment(machine.W, at, count * n), segment(machine.W2, at, count * n)
+        while lo < hi:
+            rows = min(most, hi - lo)
+            p, back = work[: rows * count], work[rows * count : 2 * rows * count]
+            u = work[2 * rows * count : rows * (2 * count + n)]
+            var = rows_of(chains, chains.var, layer + 1, lo, rows)
+            _gather(chains, layer, first, count, lo, rows, False, p)
+            multiply(p, W, rows, False, u)
+            for j in range(u.size):
+                u[j] *= var[j]
+            multiply(u, W, rows, True, back)
+            for k in range(rows):
+                B = row_of(chains, chains.B, layer, lo + k)
+                for a in range(count):
+                    B[first + a] -= back[k * count + a]
+            multiply(var, W2, rows, True, back)
+            for k in range(rows):
+                B = row_of(chains, chains.B, layer, lo + k)
+                for a in range(count):
+                    B[first + a] += back[k * count + a] * p[k * count + a]
+            lo += rows
 
 
 @scalar
@@ -155,6 +228,15 @@ def _slopes_of_site(i: int, job: _Slopes) -> None:
                 job.out[at - begin + a * step] -= var[j] * p * (u - W * p) / job.rows
 
 
+def _slopes_together(W: Array, span: NDArray[np.int64], mean: Array, var: Array, above: Array, out: Array) -> None:
+    """The same for sites whose weights lie together, by matrix products: to `out` (n_l, n_{l+1})."""
+    for first, count in span:
+        own = slice(int(first), int(first + count))
+        p = mean[:, own] * np.any(var[:, own], axis=1, keepdims=True)
+        sent = product(p, W[own])
+        out[own] = (W[own] * product((p * p).T, above) - product(p.T, above * sent)) / len(mean)
+
+
 def exclusive_slopes(
     machine: Compiled, mean: tuple[Array, ...], var: tuple[Array, ...], order: int
 ) -> tuple[Array, ...]:
@@ -174,6 +256,13 @@ def exclusive_slopes(
         layer = pair if machine.wide[pair] < machine.wide[pair + 1] else pair + 1
         sites = int(machine.wide[layer + 1] - machine.wide[layer])
         out = np.zeros((sizes[pair], sizes[pair + 1]), dtype)
+        if layer == pair:
+            own = machine.span[machine.wide[layer] : machine.wide[layer + 1]]
+            _slopes_together(
+                machine.weights[pair][0], own, state.mean[layer], state.var[layer], state.var[pair + 1], out
+            )
+            made.append(out if sites else none[pair])
+            continue
         job = _Slopes(machine, state.flat, layer, 2 * pair + 1 - layer, len(mean[0]), out.reshape(-1))
         run_blocks(_slopes_of_site, sites, job)
         made.append(out if sites else none[pair])

@@ -62,14 +62,17 @@ def two_states(machine: Machine) -> bool:
 
 
 def gains(machine: Machine) -> bool:
-    """Whether training gains by measurements: hidden units have two states; the visible ones too, or are Gaussian.
+    """Whether training gains by measurements: hidden units have two states, and visible ones states or Gaussian laws.
 
     On a standardised table of 30 columns a long run without them ends 9 nats a sample below one with them, where few
-    equations have a solution. Units with an atom beside a slab on the line lose by them.
+    equations have a solution. Of 136 categorical sites (RNA family RF00379, a random fifth held out, 100 hidden units,
+    20 s) annealing gives -0.68 nats a site without them, and samples whose covariances correlate by 0.50 with the
+    data's, -0.61 and 0.76 with them. Units with an atom beside a slab on the line lose by them.
     """
     visible, *hidden = machine.layers
     gaussian = visible.tail_precision() is not None and bool(visible.has_density(np.zeros(visible.columns)).all())
-    return (visible.levels is not None or gaussian) and all(layer.levels is not None for layer in hidden)
+    states = all(block.levels is not None or block.widths is not None for block in visible.blocks)
+    return (states or gaussian) and all(layer.levels is not None for layer in hidden)
 
 
 def few_hidden(machine: Machine) -> bool:
