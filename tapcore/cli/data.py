@@ -18,6 +18,13 @@ HELD_OUT = "held_out"
 _NOTED = ("source", "threshold", "key", "image_shape")
 
 
+def source_of(data: str) -> str:
+    """What notes call the data that the command line names so."""
+    from tapcore.storage.bundled import BUNDLED
+
+    return data if data in BUNDLED else str(Path(data).resolve())
+
+
 def noted(run: Path) -> dict[str, Any] | None:
     """What `train` has noted in the folder of a run; ValueError, with the file's name, if it is no such note."""
     note = run / DATA_NOTE
@@ -111,6 +118,6 @@ def data_of_run(run: Path, threshold: float | None = None, key: str | None = Non
     X = load(said["source"], threshold=said["threshold"] if threshold is None else threshold, key=key or said["key"])
     if not said.get(HELD_OUT):
         return X
-    from tapcore.training.held_out import trained_on
+    from tapcore.training.held_out import drawn_out
 
-    return trained_on(X, *said[HELD_OUT])
+    return X[~drawn_out(len(X), *said[HELD_OUT])]

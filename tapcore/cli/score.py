@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tapcore.cli.data import HELD_OUT, data_of_run, load_as_trained, noted
+from tapcore.cli.data import HELD_OUT, data_of_run, load_as_trained, noted, source_of
 
 if TYPE_CHECKING:
     from tapcore.evaluation.score import Score
@@ -64,18 +64,15 @@ def _score(options: argparse.Namespace) -> None:
 
 def _rows(options: argparse.Namespace, folder: Path) -> Any:
     """The samples to be scored; and a line where some that were held out are among others that were trained on."""
-    from tapcore.storage.bundled import BUNDLED
-    from tapcore.training.held_out import kept_from
+    from tapcore.training.held_out import drawn_out
 
     said = noted(folder)
     X = load_as_trained(options.data, options.threshold, options.key, said).X
-    source = options.data if options.data in BUNDLED else str(Path(options.data).resolve())
-    same = said is not None and said.get(HELD_OUT) is not None and said["source"] == source
+    same = said is not None and said.get(HELD_OUT) is not None and said["source"] == source_of(options.data)
     if options.held_out:
         if said is None or not same:
             raise ValueError("--held-out is for the data that a run was trained on with --validation SHARE")
-        share, seed = said[HELD_OUT]
-        return kept_from(X, share, seed)
+        return X[drawn_out(len(X), *said[HELD_OUT])]
     if same:
         print("tapcore: of these samples some were held out: --held-out scores them alone", file=sys.stderr)
     return X

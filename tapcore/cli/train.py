@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tapcore.cli import flags
-from tapcore.cli.data import DATA_NOTE, HELD_OUT, refuse_alike
+from tapcore.cli.data import DATA_NOTE, HELD_OUT, refuse_alike, source_of
 from tapcore.training.options import default_of
 from tapcore.training.settings import Settings, paper_settings
 
@@ -154,13 +154,11 @@ def _layer_sizes(text: str) -> list[int]:
 def _note_data(
     out: Path, options: argparse.Namespace, image_shape: tuple[int, int] | None, held_out: tuple[float, int] | None
 ) -> None:
-    from tapcore.storage.bundled import BUNDLED
     from tapcore.storage.format import write_whole
 
-    source = options.data if options.data in BUNDLED else str(Path(options.data).resolve())
     note = {
-        "source": source, "threshold": options.threshold, "key": options.key, "image_shape": image_shape,
-        HELD_OUT: held_out,
+        "source": source_of(options.data), "threshold": options.threshold, "key": options.key,
+        "image_shape": image_shape, HELD_OUT: held_out,
     }  # fmt: skip
     write_whole(out / DATA_NOTE, (json.dumps(note, indent=1) + "\n").encode())
 

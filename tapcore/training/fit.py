@@ -151,9 +151,9 @@ def fit(
         from batch to batch, so that sweeps keep up. 0 has none, and the equations are solved as they are; the larger it
         is, the more exact are the equations, and the more slowly chains move. None is 3 (2.5 where hidden units are
         `Spin`), times ``sqrt(100/n)`` for n > 100 hidden units and, but for `Spin`, times ``100/n`` for fewer, where
-        equations must be exacter, up to 20, for such chains of units of two states, and of Gaussian
-        visible and two-state hidden ones; 0 for others, which may else train to where no solution is left without
-        measurements, and with `solution_weights`.
+        equations must be exacter, up to 20, for such chains of two-state hidden units over visible ones of two states,
+        `Categorical`, or real-valued without an atom or ends on both sides; 0 for others, which may else train to where
+        no solution is left without measurements, and with `solution_weights`.
     solution_weights : float, optional
         Temperature T, above 0, of weights ``exp(-F/T)`` of the distinct solutions that the chains of "tap", "nmf" or
         "tap3" are at, as in `Solutions.averages`: the gradient averages over the model by these, chains at one solution

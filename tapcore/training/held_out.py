@@ -69,24 +69,14 @@ def held_out(X: Array, validation: Any, visible: Unit, seed: int) -> tuple[Array
     if validation is None:
         return X, None
     if isinstance(validation, Real | str) or (isinstance(validation, np.ndarray) and validation.ndim == 0):
-        held = _drawn(len(X), validation, seed)
+        held = drawn_out(len(X), validation, seed)
         samples, rows = X[~held], X[held]
     else:
         samples, rows = X, visible.samples("validation", validation)
     return samples, HeldOut(draw_sample(rows, _stream(seed, 1)), fingerprint(rows))
 
 
-def trained_on(X: Array, share: float, seed: int) -> Array:
-    """Rows that a run trains on whose `validation` is a share."""
-    return X[~_drawn(len(X), share, seed)]
-
-
-def kept_from(X: Array, share: float, seed: int) -> Array:
-    """Rows that such a run holds out."""
-    return X[_drawn(len(X), share, seed)]
-
-
-def _drawn(samples: int, share: Any, seed: int) -> NDArray[np.bool_]:
+def drawn_out(samples: int, share: Any, seed: int) -> NDArray[np.bool_]:
     """Which of so many samples are held out: a share of them, one at least and not all."""
     value = 0.0
     with contextlib.suppress(ValueError):  # this one says more

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tapcore._base import checks
 from tapcore._base.intrinsics import stack_array
@@ -144,10 +144,6 @@ class Gaussian(OnTheLine):
 
     def _moved(self, parameters: dict[str, Array], shift: Array, scale: Array) -> dict[str, Array]:
         return moved_gaussian(parameters, shift, scale)
-
-    def has_density(self, x: Array) -> NDArray[np.bool_]:
-        """All do."""
-        return np.ones(np.shape(x), np.bool_)
 
     def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
         """Draw from the normal law with mean ``(B + U)/(A + V)`` and variance ``1/(A + V)``; (..., n)."""

@@ -132,10 +132,6 @@ class ReLU(OnTheLine):
     def _moved(self, parameters: dict[str, Array], shift: Array, scale: Array) -> dict[str, Array]:
         return moved_gaussian(parameters, shift, scale)
 
-    def has_density(self, x: Array) -> NDArray[np.bool_]:
-        """All do."""
-        return np.ones(np.shape(x), np.bool_)
-
     def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
         """Draw from the weight at ``s = A + V`` and ``b = B + U``, exactly; (..., n)."""
         b, a = (x.astype(np.float64) for x in self.check_fields(B, A))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from tapcore._base import checks
 from tapcore._base.intrinsics import stack_array
@@ -158,10 +158,6 @@ class TruncatedGaussian(RealUnit):
     def _moved(self, parameters: dict[str, Array], shift: Array, scale: Array) -> dict[str, Array]:
         ends = {name: shift + scale * parameters[name] for name in self.fixed}
         return {**moved_gaussian(parameters, shift, scale), **ends}
-
-    def has_density(self, x: Array) -> NDArray[np.bool_]:
-        """All do."""
-        return np.ones(np.shape(x), np.bool_)
 
     def sample(self, B: ArrayLike, A: ArrayLike, rng: np.random.Generator) -> Array:
         """Draw from the weight at ``s = A + V`` and ``b = B + U``, exactly; (..., n)."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mpmath import mp, mpf
 from numpy.testing import assert_allclose, assert_array_equal
 
 import tapcore as tc
@@ -222,3 +223,39 @@ def test_the_zero_sum_gauge_changes_no_law() -> None:
     assert plain.in_gauge("zero-sum") is plain
     with pytest.raises(ValueError, match="gauge must be one of 'zero-sum'"):
         machine.in_gauge("wild-type")
+
+
+def law_of(values: Any, logs: Any) -> Any:
+    """Ln Z, mean, variance and probabilities of weights exp(logs), in 40 digits."""
+    weights = [mp.exp(x) for x in logs]
+    Z = mp.fsum(weights)
+    mean = mp.fsum(w * x for w, x in zip(weights, values, strict=True)) / Z
+    return (
+        mp.log(Z),
+        mean,
+        mp.fsum(w * (x - mean) ** 2 for w, x in zip(weights, values, strict=True)) / Z,
+        [w / Z for w in weights],
+    )
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_digits_are_those_that_the_documentation_gives(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    with mp.workdps(40):
+        values = np.arange(17.0) if seed % 2 else np.sort(rng.normal(size=17))
+        U, size = 5 * rng.normal(size=(1, 17)), np.abs(values).max()
+        B, A = 30 * rng.normal() / size, 30 * rng.normal() / size**2
+        x = [mpf(v) for v in values]
+        log_z, mean, var, _ = law_of(
+            x, [mpf(u) + mpf(B) * v - mpf(A) * v * v / 2 for u, v in zip(U[0], x, strict=True)]
+        )
+        found = [float(y[0]) for y in tc.Ordinal(1, values, U).moments(B, A)]
+        assert abs(found[0] - log_z) <= 5e-16 * max(1, abs(log_z))
+        assert abs(found[1] - mean) <= 3e-16 * size
+        assert abs(found[2] - var) <= 5e-15 * var
+        U, B, A = 5 * rng.normal(size=(1, 21)), 10 * rng.normal(size=21), 10 * rng.normal(size=21)
+        logs = [mpf(u) + mpf(b) - mpf(a) / 2 for u, b, a in zip(U[0], B, A, strict=True)]
+        log_z, _, _, p = law_of([mpf(0)] * 21, logs)
+        found = list(tc.Categorical(1, 21, U).moments(B, A)[:2])
+        assert abs(found[0][0] - log_z) <= 3e-16 * max(1, abs(log_z))
+        assert all(abs(ours - theirs) <= 1.1e-14 * theirs for ours, theirs in zip(found[1], p, strict=True))

@@ -53,6 +53,10 @@ class Slab(NamedTuple):
 class RealUnit(Unit):
     """A layer of units with U, V and perhaps rho, on the whole line with V positive or on an interval [lo, hi]."""
 
+    def has_density(self, x: Array) -> NDArray[np.bool_]:
+        """All do where there is no atom."""
+        return np.ones(np.shape(x), np.bool_)
+
     def slab_law(self) -> tuple[Array, Array]:
         """Mean and variance of the slab at B = A = 0, (n,) float64 each."""
         _, mean, var = self.astype(np.float64).moments(0.0, 0.0)
